@@ -1,0 +1,135 @@
+package solver
+
+import (
+	"crypto/sha256"
+	"encoding/base64"
+	"strconv"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// contentOutput is the output index of content keys, which belong to no op.
+const contentOutput Index = -1
+
+// CacheKey names what an operation's output is. It is immutable, and its ID is
+// a function of what it stands for: two keys of one ID mean the same, in
+// whichever cache they are found.
+type CacheKey struct {
+	ID string
+
+	digest digest.Digest
+	output Index
+	// deps has an element for each input; none for a root, a content key, and a
+	// key that was found in a cache, whose inputs only the cache knows.
+	deps []keyDep
+	// export is what VertexOptions.ExportCache of the key's vertex says.
+	export *bool
+	// caches are the managers that may know more of the key than deps does. They
+	// are asked when the key is exported.
+	caches []CacheManager
+}
+
+// keyDep is what is known of one input of a key: the alternatives by which a
+// match may be found. All of them mean the same input.
+type keyDep struct {
+	// keys begins with the input's own definition key.
+	keys []*CacheKey
+	// selector goes with keys.
+	selector digest.Digest
+	// content is the content key of the part of the input that is used; nil if it
+	// was not computed.
+	content *CacheKey
+}
+
+// NewCacheKey returns the key of output of an operation that has no inputs and
+// whose CacheMap has the digest dgst. With output -1 it is a content key.
+func NewCacheKey(dgst digest.Digest, output Index) *CacheKey {
+	return &CacheKey{ID: string(rootKeyDigest(dgst, output)), digest: dgst, output: output}
+}
+
+// Digest is the digest of the key's operation, or of the content.
+func (ck *CacheKey) Digest() digest.Digest { return ck.digest }
+
+// Output is the output's index; -1 for a content key.
+func (ck *CacheKey) Output() Index { return ck.output }
+
+// Deps are the alternatives for each input of the key, as far as the key itself
+// knows them.
+func (ck *CacheKey) Deps() [][]CacheKeyWithSelector {
+	if len(ck.deps) == 0 {
+		return nil
+	}
+	out := make([][]CacheKeyWithSelector, len(ck.deps))
+	for i, d := range ck.deps {
+		out[i] = d.exportable()
+	}
+	return out
+}
+
+// exportable lists the alternatives as the seed's interfaces want them.
+func (d keyDep) exportable() []CacheKeyWithSelector {
+	out := make([]CacheKeyWithSelector, 0, len(d.keys)+1)
+	for _, k := range d.keys {
+		out = append(out, CacheKeyWithSelector{Selector: d.selector, CacheKey: newExportableKey(k)})
+	}
+	if d.content != nil {
+		out = append(out, CacheKeyWithSelector{CacheKey: newExportableKey(d.content)})
+	}
+	return out
+}
+
+// randomPrefix marks digests that stand for something that is never the same
+// again. Derived digests keep the mark, as in BuildKit's cache format.
+const randomPrefix = "random:"
+
+// rootKeyDigest names one output of an operation. It is also what a record is
+// called in an exported cache, so it follows BuildKit's format: the SHA-256 of
+// "DIGEST@OUTPUT".
+func rootKeyDigest(dgst digest.Digest, output Index) digest.Digest {
+	var room [128]byte
+	buf := append(room[:0], dgst...)
+	buf = append(buf, '@')
+	buf = strconv.AppendInt(buf, int64(output), 10)
+	sum := sha256.Sum256(buf)
+	if strings.HasPrefix(string(dgst), randomPrefix) {
+		return digest.Digest(randomPrefix + digest.NewDigestFromBytes(digest.SHA256, sum[:]).Encoded())
+	}
+	return digest.NewDigestFromBytes(digest.SHA256, sum[:])
+}
+
+// definitionID names an operation with the first key of each of its inputs,
+// without its output. first(i) gives the ID and selector of input i.
+func definitionID(dgst digest.Digest, n int, first func(int) (string, digest.Digest)) string {
+	// Every part is preceded by its length, so that no two definitions give the
+	// same bytes. Wide operations are hashed as they come.
+	var room [512]byte
+	buf := appendPart(room[:0], string(dgst))
+	var wide hashWriter
+	for i := range n {
+		id, sel := first(i)
+		if len(buf)+len(id)+len(sel)+8 > len(room) {
+			wide.write(buf)
+			buf = buf[:0]
+		}
+		buf = appendPart(buf, id)
+		buf = appendPart(buf, string(sel))
+	}
+	sum := wide.sum(buf)
+	var out [43]byte
+	base64.RawURLEncoding.Encode(out[:], sum[:])
+	return string(out[:])
+}
+
+// outputID names one output of a definition.
+func outputID(definition string, output Index) string {
+	if output == 0 {
+		return definition
+	}
+	return definition + "@" + strconv.Itoa(int(output))
+}
+
+func appendPart(buf []byte, s string) []byte {
+	buf = append(buf, byte(len(s)), byte(len(s)>>8))
+	return append(buf, s...)
+}

@@ -1,0 +1,288 @@
+package solver
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// cacheManager is the CacheManager of this package: a graph of keys in one
+// storage, and the results they lead to in another. It has no state of its own.
+//
+// An ID means the same in every cache, so a key goes into the storage under its
+// own ID. For each input of the key, each alternative has a link to it.
+type cacheManager struct {
+	id      string
+	storage CacheKeyStorage
+	results CacheResultStorage
+	// mem is storage if that is the one of this package, which has quicker ways.
+	mem *memStorage
+	// inMemory is what the storage said of itself.
+	inMemory bool
+	// alone holds the manager itself: the caches of the keys it returns.
+	alone []CacheManager
+}
+
+// CachePruner is implemented by the managers of this package.
+type CachePruner interface {
+	// ReleaseUnreferenced forgets every record whose result is gone. It looks at
+	// each key once, and may run while builds do.
+	ReleaseUnreferenced(context.Context) error
+}
+
+// NewCacheManager returns a manager that keeps keys in storage and results in
+// results. Nil stands for a new one in memory. Managers of one ID are the same
+// cache.
+func NewCacheManager(id string, storage CacheKeyStorage, results CacheResultStorage) CacheManager {
+	if storage == nil {
+		storage = NewInMemoryCacheStorage()
+	}
+	if results == nil {
+		results = NewInMemoryResultStorage()
+	}
+	m := &cacheManager{id: id, storage: storage, results: results}
+	m.mem, _ = storage.(*memStorage)
+	if a, ok := storage.(MemoryAnswerer); ok {
+		m.inMemory = a.AnswersFromMemory()
+	}
+	m.alone = []CacheManager{m}
+	return m
+}
+
+// NewInMemoryCacheManager returns a manager of its own ID that keeps everything
+// in memory: see NewInMemoryResultStorage for what results it is for.
+func NewInMemoryCacheManager() CacheManager {
+	return NewCacheManager("memory-"+rand.Text(), nil, nil)
+}
+
+func (m *cacheManager) ID() string { return m.id }
+
+// AnswersFromMemory implements MemoryAnswerer.
+func (m *cacheManager) AnswersFromMemory() bool { return m.inMemory }
+
+func (m *cacheManager) answersFromMemory() bool { return m.inMemory }
+
+// Query returns the keys sorted by ID.
+func (m *cacheManager) Query(inp []CacheKeyWithSelector, inputIndex Index, dgst digest.Digest, outputIndex Index) ([]*CacheKey, error) {
+	if len(inp) == 0 {
+		return m.root(dgst, outputIndex), nil
+	}
+	var ids []string
+	for _, in := range inp {
+		if in.CacheKey.CacheKey == nil {
+			continue
+		}
+		var err error
+		link := CacheInfoLink{Input: inputIndex, Output: outputIndex, Digest: dgst, Selector: in.Selector}
+		if ids, err = m.targets(in.CacheKey.ID, &link, ids); err != nil {
+			return nil, err
+		}
+	}
+	return m.keys(ids, dgst, outputIndex), nil
+}
+
+// root returns the key of an operation without inputs, if it is known.
+func (m *cacheManager) root(dgst digest.Digest, output Index) []*CacheKey {
+	id := string(rootKeyDigest(dgst, output))
+	if !m.storage.Exists(id) {
+		return nil
+	}
+	return m.keys([]string{id}, dgst, output)
+}
+
+// keys makes the keys of an operation that were found under ids, each once.
+func (m *cacheManager) keys(ids []string, dgst digest.Digest, output Index) []*CacheKey {
+	if len(ids) == 0 {
+		return nil
+	}
+	if len(ids) > 1 {
+		slices.Sort(ids)
+		ids = slices.Compact(ids)
+	}
+	keys := make([]*CacheKey, len(ids))
+	for i, id := range ids {
+		keys[i] = &CacheKey{ID: id, digest: dgst, output: output, caches: m.alone}
+	}
+	return keys
+}
+
+// Records returns the records whose results exist, the newest first. Those whose
+// results are gone are forgotten; if that fails, the error comes along with the
+// records.
+func (m *cacheManager) Records(ck *CacheKey) ([]*CacheRecord, error) {
+	if ck == nil {
+		return nil, nil
+	}
+	var room [4]CacheResult
+	stored, err := m.resultsOf(ck.ID, room[:0])
+	if err != nil {
+		return nil, err
+	}
+	var recs []*CacheRecord
+	for _, res := range stored {
+		if !m.results.Exists(res.ID) {
+			err = errors.Join(err, m.storage.Release(res.ID))
+			continue
+		}
+		recs = append(recs, &CacheRecord{ID: res.ID, CreatedAt: res.CreatedAt, manager: m, key: ck})
+	}
+	return recs, err
+}
+
+// resultsOf appends to buf what is stored under a key, the newest first.
+func (m *cacheManager) resultsOf(id string, buf []CacheResult) ([]CacheResult, error) {
+	var err error
+	if m.mem != nil {
+		buf = m.mem.resultsOf(id, buf)
+	} else {
+		err = m.storage.WalkResults(id, func(res CacheResult) error {
+			buf = append(buf, res)
+			return nil
+		})
+	}
+	if len(buf) > 1 {
+		slices.SortFunc(buf, func(a, b CacheResult) int {
+			return cmp.Or(b.CreatedAt.Compare(a.CreatedAt), strings.Compare(a.ID, b.ID))
+		})
+	}
+	return buf, err
+}
+
+// Load loads the result of a record, which may have been found by any manager of
+// the same storage.
+func (m *cacheManager) Load(ctx context.Context, rec *CacheRecord) (Result, error) {
+	if rec == nil {
+		return nil, ErrNotFound
+	}
+	res, err := m.stored(rec)
+	if err != nil {
+		return nil, err
+	}
+	return m.load(ctx, res)
+}
+
+// stored returns what the storage holds of a record now.
+func (m *cacheManager) stored(rec *CacheRecord) (CacheResult, error) {
+	if rec.key != nil {
+		return m.storage.Load(rec.key.ID, rec.ID)
+	}
+	var id string
+	err := m.storage.WalkIDsByResult(rec.ID, func(found string) error {
+		id = found
+		return nil
+	})
+	if err != nil {
+		return CacheResult{}, err
+	}
+	return m.storage.Load(id, rec.ID)
+}
+
+func (m *cacheManager) load(ctx context.Context, res CacheResult) (Result, error) {
+	r, err := m.results.Load(ctx, res)
+	if err == nil && r == nil {
+		err = fmt.Errorf("cache %s: result %s: %w", m.id, res.ID, ErrNotFound)
+	}
+	return r, err
+}
+
+// Save stores the result before the links, so that a link leads to something
+// from its first moment.
+func (m *cacheManager) Save(key *CacheKey, s Result) (*ExportableCacheKey, error) {
+	if err := checkKey(key); err != nil {
+		return nil, err
+	}
+	if s == nil {
+		return nil, fmt.Errorf("cache key %s: no result to save", key.ID)
+	}
+	res, err := m.results.Save(s)
+	if err != nil {
+		return nil, err
+	}
+	if err := m.storage.AddResult(key.ID, res); err != nil {
+		return nil, err
+	}
+	if err := m.link(key); err != nil {
+		return nil, err
+	}
+	return exportableIn(m, key), nil
+}
+
+// link adds the links from all that is known of a key's inputs to the key.
+func (m *cacheManager) link(key *CacheKey) error {
+	if err := checkKey(key); err != nil {
+		return err
+	}
+	for i := range key.deps {
+		dep := &key.deps[i]
+		for j := range dep.alternatives() {
+			from, selector := dep.alternative(j)
+			link := CacheInfoLink{Input: Index(i), Output: key.output, Digest: key.digest, Selector: selector}
+			// Of a storage elsewhere, reading is cheaper than writing what is there.
+			if m.mem == nil && m.storage.HasLink(from.ID, link, key.ID) {
+				continue
+			}
+			if err := m.storage.AddLink(from.ID, link, key.ID); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// forget removes the record's result from the storage, under every key.
+func (m *cacheManager) forget(rec *CacheRecord) error {
+	if rec == nil {
+		return nil
+	}
+	return m.storage.Release(rec.ID)
+}
+
+// ReleaseUnreferenced implements CachePruner.
+func (m *cacheManager) ReleaseUnreferenced(ctx context.Context) error {
+	gone := map[string]bool{}
+	err := m.storage.Walk(func(id string) error {
+		if err := ctx.Err(); err != nil {
+			return context.Cause(ctx)
+		}
+		return m.storage.WalkResults(id, func(res CacheResult) error {
+			if _, asked := gone[res.ID]; !asked {
+				gone[res.ID] = !m.results.Exists(res.ID)
+			}
+			return nil
+		})
+	})
+	if err != nil {
+		return err
+	}
+	// Only now: what is released while a walk is under way may or may not be seen
+	// by it.
+	for id, is := range gone {
+		if !is {
+			continue
+		}
+		if err := ctx.Err(); err != nil {
+			return context.Cause(ctx)
+		}
+		if err := m.storage.Release(id); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkKey refuses a key that nothing can be stored under.
+func checkKey(key *CacheKey) error {
+	if key == nil {
+		return errors.New("no cache key")
+	}
+	if key.ID == "" {
+		return fmt.Errorf("cache key of %s: empty id", key.digest)
+	}
+	return nil
+}

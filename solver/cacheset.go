@@ -1,0 +1,59 @@
+package solver
+
+import "github.com/tenonbuild/tenon/solver/internal/edge"
+
+// maxManagers is how many caches one vertex can be looked up in: the bits of
+// edge.Managers. Further ones are not asked.
+const maxManagers = 64
+
+// cacheSet is the caches of a vertex: the default one, and the sources of the
+// requests for it. It is immutable, and shared by all vertices that have the same.
+type cacheSet struct {
+	list []CacheManager
+	// own has, where a manager is of this package, the manager itself: it is asked
+	// more sparingly than the interface allows.
+	own []*cacheManager
+	// inline has the managers that answer from memory.
+	inline edge.Managers
+	// wider are the sets with one manager more, by its ID. Guarded by Solver.mu.
+	wider map[string]*cacheSet
+}
+
+func newCacheSet(managers ...CacheManager) *cacheSet {
+	set := &cacheSet{list: managers}
+	for i, m := range managers {
+		own, _ := m.(*cacheManager)
+		set.own = append(set.own, own)
+		if own != nil && own.answersFromMemory() {
+			set.inline |= 1 << i
+		}
+	}
+	return set
+}
+
+func (c *cacheSet) mask() edge.Managers {
+	return edge.Managers(1)<<len(c.list) - 1
+}
+
+// with returns the set that has m too. Solver.mu is held.
+func (c *cacheSet) with(m CacheManager) *cacheSet {
+	id := m.ID()
+	for _, o := range c.list {
+		if o.ID() == id {
+			return c
+		}
+	}
+	if len(c.list) == maxManagers {
+		return c
+	}
+	if set := c.wider[id]; set != nil {
+		return set
+	}
+	list := append(append(make([]CacheManager, 0, len(c.list)+1), c.list...), m)
+	set := newCacheSet(list...)
+	if c.wider == nil {
+		c.wider = map[string]*cacheSet{}
+	}
+	c.wider[id] = set
+	return set
+}

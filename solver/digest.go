@@ -1,0 +1,95 @@
+package solver
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/tenonbuild/tenon/solver/internal/edge"
+)
+
+// digestCall computes the content key of one input of a vertex.
+type digestCall struct {
+	task
+	s     *Solver
+	input int32
+	fn    ResultBasedCacheFunc
+	on    Result // a hold for the call
+
+	dgst digest.Digest
+	err  error
+}
+
+// digest computes the content key of an edge's input, whose result is there.
+func (s *Solver) digest(e *edgeState, i int32) {
+	v := e.v
+	if v.contents == nil {
+		v.contents = make([]contentKey, len(v.inputs))
+	}
+	ck := &v.contents[i]
+	if ck.key != nil || ck.failed {
+		s.tell(step{e: e, kind: edge.Digested, input: i, flag: ck.key != nil})
+		return
+	}
+	ck.waiting = append(ck.waiting, e)
+	if ck.call != nil {
+		return
+	}
+	kind := TraceContentMaySelect
+	if e.m.ContentMatters() {
+		kind = TraceContentMayRuleOut
+	}
+	e.trace.add(traceEvent{kind: kind, input: i})
+	c := &digestCall{s: s, input: i, fn: v.op.maps[0].deps[i].content, on: v.inputs[i].result.shared.Clone()}
+	c.init(c, v, lightLane, 1)
+	ck.call = c
+	s.enqueue(&c.task)
+}
+
+func (s *Solver) leaveDigests(e *edgeState) {
+	for i := range e.v.contents {
+		ck := &e.v.contents[i]
+		var left bool
+		if ck.waiting, left = without(ck.waiting, e); left && len(ck.waiting) == 0 {
+			if s.drop(&ck.call.task) {
+				s.trash = append(s.trash, ck.call.on)
+			}
+			ck.call = nil
+		}
+	}
+}
+
+func (c *digestCall) do(ctx context.Context) {
+	c.dgst, c.err = contentDigest(ctx, c.fn, c.on)
+}
+
+func contentDigest(ctx context.Context, fn ResultBasedCacheFunc, on Result) (dgst digest.Digest, err error) {
+	defer recovered("ComputeDigestFunc", &err)
+	if dgst, err = fn(ctx, on); err == nil {
+		err = checkDigest(dgst)
+	}
+	return dgst, err
+}
+
+func (c *digestCall) done() {
+	s, v := c.s, c.v
+	s.trash = append(s.trash, c.on)
+	if c.dropped {
+		return
+	}
+	ck := &v.contents[c.input]
+	waiting := ck.waiting
+	ck.call, ck.waiting = nil, nil
+	if c.err != nil {
+		// Without its content key the input can still be used.
+		ck.failed = true
+		s.report(v, fmt.Errorf("content key of input %d: %w", c.input, c.err))
+	} else {
+		ck.key = NewCacheKey(c.dgst, contentOutput)
+	}
+	for _, e := range waiting {
+		e.trace.add(traceEvent{kind: TraceContent, input: c.input, flag: ck.key != nil})
+		s.tell(step{e: e, kind: edge.Digested, input: c.input, flag: ck.key != nil})
+	}
+}

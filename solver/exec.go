@@ -1,0 +1,352 @@
+package solver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/tenonbuild/tenon/solver/client"
+	"github.com/tenonbuild/tenon/solver/internal/edge"
+)
+
+// execution is one run of an op, and its outputs. It belongs to no vertex: every
+// vertex that waits for it or uses its outputs holds it, and the one whose op it
+// runs may leave like any other. Guarded by Solver.mu.
+type execution struct {
+	runner   *vertex // whose op it is; may be released already
+	ignoring bool
+	names    []string  // under which it stands in Solver.execs
+	call     *execCall // nil once it is done
+	holders  []*vertex
+	waiting  []*edgeState
+	// subs are the vertices the op has built.
+	subs []*vertex
+
+	outputs []*SharedResult // nil elements where the op returned nothing
+	err     error
+	// saved are the keys of what has been saved, by output.
+	saved map[Index][]ExportableCacheKey
+	// exporters export what the op has built.
+	exporters []CacheExporter
+}
+
+// execCall runs an op and saves the output that was asked for.
+type execCall struct {
+	task
+	s      *Solver
+	x      *execution
+	op     Op
+	inputs []Result // holds for the call
+	// first is the output that was asked for, and how it is to be saved.
+	first    Index
+	keys     []*CacheKey
+	cache    CacheManager
+	contents []missingContent
+
+	outputs  []Result
+	saved    []ExportableCacheKey
+	err      error
+	cacheErr error
+}
+
+// missingContent is a content key that no match depended on. It is computed after
+// the op has run, so that the next build can match by it.
+type missingContent struct {
+	input int
+	fn    ResultBasedCacheFunc
+	key   *CacheKey
+	err   error
+}
+
+// held is an edge's hold on its result.
+type held struct {
+	shared *SharedResult
+	hold   releaser
+	keys   []ExportableCacheKey
+	load   *loading // where it was loaded; nil if it was executed
+}
+
+// run executes an edge's op, or waits for whoever is executing an equal one.
+func (s *Solver) run(e *edgeState) {
+	if s.join(e) {
+		return
+	}
+	if !e.v.ignore && s.released != e.asked {
+		// Something equal may have ended, and been saved, since the caches were asked.
+		e.forgetAnswers()
+		e.asked = s.released
+		e.trace.add(traceEvent{kind: TraceRecheck})
+		s.tell(step{e: e, kind: edge.Recheck})
+		return
+	}
+	s.execute(e)
+}
+
+// forgetAnswers has the caches be asked anew.
+func (e *edgeState) forgetAnswers() {
+	for i := range e.ins {
+		in := &e.ins[i]
+		in.probed, in.matched, in.content = 0, 0, false
+	}
+	e.found, e.tried, e.candidates, e.answers = nil, 0, nil, nil
+}
+
+// execute starts an execution.
+func (s *Solver) execute(e *edgeState) {
+	v := e.v
+	x := &execution{runner: v, ignoring: v.ignore}
+	c := &execCall{s: s, x: x, op: v.op.op, first: e.index, cache: v.caches.list[0]}
+	if len(v.inputs) > 0 {
+		c.inputs = make([]Result, len(v.inputs))
+		for i, in := range v.inputs {
+			c.inputs[i] = in.result.shared.Clone()
+		}
+		c.contents = v.missingContents()
+	}
+	c.keys = e.keysToSave()
+	c.init(c, v, opLane, int(v.weight))
+	x.call = c
+	s.register(x, e)
+	s.attach(e, x)
+	s.enqueue(&c.task)
+}
+
+// keysToSave are the edge's definition keys with all that is known of its inputs.
+func (e *edgeState) keysToSave() []*CacheKey {
+	if len(e.v.inputs) == 0 {
+		return e.keys[:len(e.keys):len(e.keys)]
+	}
+	if !e.alternatives() {
+		return e.keys[:1:1]
+	}
+	k := *e.keys[0]
+	k.deps = e.v.keyDeps()
+	return []*CacheKey{&k}
+}
+
+func (v *vertex) missingContents() []missingContent {
+	m := &v.op.maps[0]
+	if m.contents == nil {
+		return nil
+	}
+	var out []missingContent
+	for i, d := range m.deps {
+		known := v.contents != nil && (v.contents[i].key != nil || v.contents[i].failed)
+		if d.content != nil && !known {
+			out = append(out, missingContent{input: i, fn: d.content})
+		}
+	}
+	return out
+}
+
+func (c *execCall) do(ctx context.Context) {
+	c.s.begin(c.v)
+	c.outputs, c.err = callExec(ctx, c.op, c.inputs)
+	if c.err != nil || ctx.Err() != nil {
+		return
+	}
+	for i := range c.contents {
+		m := &c.contents[i]
+		dgst, err := contentDigest(ctx, m.fn, c.inputs[m.input])
+		if err != nil {
+			m.err = err
+			continue
+		}
+		m.key = NewCacheKey(dgst, contentOutput)
+		k := *c.keys[0]
+		k.deps = append([]keyDep(nil), k.deps...)
+		k.deps[m.input].content = m.key
+		c.keys = []*CacheKey{&k}
+	}
+	if int(c.first) < len(c.outputs) && !isNil(c.outputs[c.first]) {
+		c.saved, c.cacheErr = save(c.cache, c.keys, c.outputs[c.first])
+	}
+}
+
+func callExec(ctx context.Context, op Op, inputs []Result) (outputs []Result, err error) {
+	defer recovered("Exec", &err)
+	return op.Exec(ctx, inputs)
+}
+
+// save stores a result under each of its keys. Where that fails, the key stands
+// for itself.
+func save(m CacheManager, keys []*CacheKey, r Result) ([]ExportableCacheKey, error) {
+	out := make([]ExportableCacheKey, 0, len(keys))
+	var errs []error
+	for _, k := range keys {
+		ek, err := saveOne(m, k, r)
+		if err != nil || ek == nil || ek.CacheKey == nil {
+			if err != nil {
+				errs = append(errs, fmt.Errorf("cache %s: save: %w", m.ID(), err))
+			}
+			out = append(out, newExportableKey(k))
+			continue
+		}
+		out = append(out, *ek)
+	}
+	return out, errors.Join(errs...)
+}
+
+func saveOne(m CacheManager, k *CacheKey, r Result) (ek *ExportableCacheKey, err error) {
+	defer recovered("Save", &err)
+	return m.Save(k, r)
+}
+
+// done takes the outputs in, or releases them if everybody has left.
+func (c *execCall) done() {
+	s, x, v := c.s, c.x, c.v
+	s.calls[1]++
+	for _, in := range c.inputs {
+		s.trash = append(s.trash, in)
+	}
+	if c.dropped {
+		for _, out := range c.outputs {
+			if !isNil(out) {
+				s.trash = append(s.trash, out)
+			}
+		}
+		return
+	}
+	x.call = nil
+	if c.cacheErr != nil {
+		s.report(v, c.cacheErr)
+	}
+	c.takeContents()
+	x.outputs = make([]*SharedResult, len(c.outputs))
+	for i, out := range c.outputs {
+		if !isNil(out) {
+			x.outputs[i] = NewSharedResult(out)
+		}
+	}
+	outcome := client.Executed
+	if c.err != nil {
+		x.err = v.wrap(c.err)
+		outcome = client.Failed
+	} else if c.saved != nil {
+		x.saved = map[Index][]ExportableCacheKey{c.first: c.saved}
+	}
+	s.note(v, outcome, c.owner, x.err)
+	waiting := x.waiting
+	x.waiting = nil
+	for _, e := range waiting {
+		s.collect(e)
+	}
+}
+
+// takeContents notes the content keys that were computed for saving.
+func (c *execCall) takeContents() {
+	v := c.v
+	for _, m := range c.contents {
+		if v.contents == nil {
+			v.contents = make([]contentKey, len(v.inputs))
+		}
+		if ck := &v.contents[m.input]; ck.key == nil && m.key != nil {
+			ck.key = m.key
+		}
+		if m.err != nil {
+			c.s.report(v, fmt.Errorf("content key of input %d: %w", m.input, m.err))
+		}
+	}
+}
+
+// begin notes that something runs for a vertex.
+func (s *Solver) begin(v *vertex) {
+	if v.progress.started.CompareAndSwap(0, time.Now().UnixNano()) && v.progress.watched.Load() {
+		s.tellStarted(v)
+	}
+}
+
+// collect gives an edge its output of an execution that is done.
+func (s *Solver) collect(e *edgeState) {
+	x := e.exec
+	e.exec = nil
+	if x.err != nil {
+		s.fail(e, x.err)
+		return
+	}
+	if int(e.index) >= len(x.outputs) {
+		s.fail(e, e.v.wrap(fmt.Errorf("the op returned %d outputs, and output %d is wanted", len(x.outputs), e.index)))
+		return
+	}
+	shared := x.outputs[e.index]
+	if shared == nil {
+		s.fail(e, e.v.wrap(fmt.Errorf("the op returned nothing for output %d", e.index)))
+		return
+	}
+	if x.runner == e.v {
+		e.trace.add(traceEvent{kind: TraceExecuted})
+	} else {
+		e.trace.add(traceEvent{kind: TraceShared, with: x.runner})
+		s.note(e.v, client.Shared, nil, nil)
+	}
+	if keys := x.saved[e.index]; keys != nil && e.definition == x.runner.first.definition {
+		s.take(e, x, keys)
+		return
+	}
+	s.saveFor(e, x, shared)
+}
+
+// take ends an edge with its output of an execution.
+func (s *Solver) take(e *edgeState, x *execution, keys []ExportableCacheKey) {
+	if len(x.exporters) > 0 {
+		keys = append([]ExportableCacheKey(nil), keys...)
+		for i := range keys {
+			keys[i] = withSubExporters(keys[i], x.exporters)
+		}
+	}
+	shared := x.outputs[e.index]
+	s.succeed(e, edge.Ran, &held{shared: shared, hold: shared.Clone(), keys: keys})
+}
+
+// saveCall saves an output for an edge that did not start its execution.
+type saveCall struct {
+	task
+	s     *Solver
+	e     *edgeState
+	x     *execution
+	keys  []*CacheKey
+	cache CacheManager
+	on    Result // a hold for the call
+
+	saved []ExportableCacheKey
+	err   error
+}
+
+// saveFor saves an output under the keys of an edge that waited for it.
+func (s *Solver) saveFor(e *edgeState, x *execution, shared *SharedResult) {
+	c := &saveCall{s: s, e: e, x: x, keys: e.keysToSave(), cache: e.v.caches.list[0], on: shared.Clone()}
+	if keys := x.saved[e.index]; keys != nil {
+		// What was saved stays one record: the keys of this edge's inputs lead to it.
+		k := *c.keys[0]
+		k.ID = keys[0].ID
+		c.keys = []*CacheKey{&k}
+		e.learn(&k)
+	}
+	c.init(c, e.v, lightLane, 1)
+	e.save = c
+	s.enqueue(&c.task)
+}
+
+func (c *saveCall) do(context.Context) {
+	c.saved, c.err = save(c.cache, c.keys, c.on)
+}
+
+func (c *saveCall) done() {
+	s, e := c.s, c.e
+	s.trash = append(s.trash, c.on)
+	if c.dropped {
+		return
+	}
+	e.save = nil
+	if c.err != nil {
+		s.report(e.v, c.err)
+	}
+	if c.x.saved == nil {
+		c.x.saved = map[Index][]ExportableCacheKey{}
+	}
+	if c.x.saved[e.index] == nil {
+		c.x.saved[e.index] = c.saved
+	}
+	s.take(e, c.x, c.saved)
+}

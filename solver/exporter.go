@@ -1,0 +1,119 @@
+package solver
+
+import (
+	"context"
+	"errors"
+)
+
+// keyExporter exports the chain behind a key. It is the key itself under another
+// name, because every edge has one and few are ever used.
+type keyExporter CacheKey
+
+// newExportableKey connects a key with its exporter.
+func newExportableKey(k *CacheKey) ExportableCacheKey {
+	return ExportableCacheKey{CacheKey: k, Exporter: (*keyExporter)(k)}
+}
+
+// newExportGroup connects the keys of one result with their exporters. Exports to
+// one target share what they have done anyway: see exportSession.
+func newExportGroup(keys []*CacheKey) []ExportableCacheKey {
+	out := make([]ExportableCacheKey, len(keys))
+	for i, k := range keys {
+		out[i] = newExportableKey(k)
+	}
+	return out
+}
+
+// exportableIn connects a key with an exporter that asks m even if the key does
+// not name it.
+func exportableIn(m *cacheManager, key *CacheKey) *ExportableCacheKey {
+	k := newExportableKey(key)
+	for _, c := range key.caches {
+		if c == CacheManager(m) {
+			return &k
+		}
+	}
+	k.Exporter = &storedExporter{key: key, manager: m}
+	return &k
+}
+
+// ExportTo implements CacheExporter.
+func (e *keyExporter) ExportTo(ctx context.Context, t CacheExporterTarget, opt CacheExportOpt) ([]CacheExporterRecord, error) {
+	return exportKey(ctx, (*CacheKey)(e), nil, t, opt)
+}
+
+// storedExporter exports a key that was saved in a manager.
+type storedExporter struct {
+	key     *CacheKey
+	manager *cacheManager
+}
+
+// ExportTo implements CacheExporter.
+func (e *storedExporter) ExportTo(ctx context.Context, t CacheExporterTarget, opt CacheExportOpt) ([]CacheExporterRecord, error) {
+	return exportKey(ctx, e.key, e.manager, t, opt)
+}
+
+// mergedExporter runs several exporters, one after the other.
+type mergedExporter []CacheExporter
+
+// withSubExporters returns the key with an exporter that also exports what the
+// key's op has built.
+func withSubExporters(k ExportableCacheKey, subs []CacheExporter) ExportableCacheKey {
+	if len(subs) == 0 {
+		return k
+	}
+	all := make(mergedExporter, 0, len(subs)+1)
+	all = append(append(all, k.Exporter), subs...)
+	k.Exporter = all
+	return k
+}
+
+// ExportTo implements CacheExporter. It returns the records of all.
+func (e mergedExporter) ExportTo(ctx context.Context, t CacheExporterTarget, opt CacheExportOpt) ([]CacheExporterRecord, error) {
+	var out []CacheExporterRecord
+	for _, one := range e {
+		if one == nil {
+			continue
+		}
+		recs, err := one.ExportTo(ctx, t, opt)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, recs...)
+	}
+	return out, nil
+}
+
+// exportKey exports a key's chain to a target. Nothing is added to the target
+// before all that can fail has been done.
+func exportKey(ctx context.Context, key *CacheKey, m *cacheManager, t CacheExporterTarget, opt CacheExportOpt) ([]CacheExporterRecord, error) {
+	if err := checkKey(key); err != nil {
+		return nil, err
+	}
+	if t == nil {
+		return nil, errors.New("export: no target")
+	}
+	s := exportSessions.of(t)
+	if err := s.begin(ctx); err != nil {
+		return nil, err
+	}
+	defer s.end()
+	w := &exportWalk{ctx: ctx, session: s, opt: opt}
+	if opt.Convert == nil {
+		w.opt.Mode = CacheExportModeRemoteOnly
+	}
+	if m != nil {
+		w.ask(m)
+	}
+	top := w.keys(key)
+	if err := w.links(); err != nil {
+		return nil, err
+	}
+	if err := w.results(top); err != nil {
+		return nil, err
+	}
+	if err := w.emit(); err != nil {
+		return nil, err
+	}
+	return []CacheExporterRecord{top.rec}, nil
+}

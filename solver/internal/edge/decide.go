@@ -1,0 +1,220 @@
+package edge
+
+// decide goes on as far as the demand asks and the knowledge allows.
+func (m *Machine) decide() {
+	for m.advance() {
+	}
+}
+
+// advance takes one step and reports whether there may be another.
+func (m *Machine) advance() bool {
+	if m.stage >= done {
+		return false
+	}
+	if m.mapped && !m.formed && int(m.withKeys) == len(m.in) {
+		m.formed = true
+		m.emit(Effect{Kind: FormKey})
+	}
+	if m.stage < missed && m.mapped && m.alive() == 0 && !m.more {
+		m.miss()
+	}
+	if m.formed {
+		m.raise(m.level(), false)
+	}
+	if m.want <= m.known || m.waiting {
+		m.rest()
+		return false
+	}
+	if !m.mapped {
+		m.callMap()
+		m.askKeys()
+		return false
+	}
+	if m.reprobe {
+		m.probeAgain()
+	}
+	switch m.stage {
+	case gather:
+		return m.gather()
+	case nextMap:
+		if m.more {
+			m.callMap()
+			return false
+		}
+		m.stage++
+		return true
+	case unmatchedKeys, unmatchedContent, matchedKeys, matchedContent:
+		return m.search()
+	case found:
+		if m.join() {
+			return false
+		}
+		m.leave(loading)
+		m.emit(Effect{Kind: Load})
+	case missed:
+		if m.formed && m.join() {
+			return false
+		}
+		m.leave(inputs)
+		m.emit(Effect{Kind: AskAll, Level: Result})
+		return true
+	case inputs:
+		return m.awaitResults()
+	}
+	return false
+}
+
+// level is what the edge knows, by its stage.
+func (m *Machine) level() Level {
+	switch {
+	case m.stage >= missed:
+		return AllKeys
+	case len(m.in) == 0:
+		return m.rootLevel()
+	case m.stage > gather:
+		return Keys
+	}
+	return Nothing
+}
+
+// rest stops what a satisfied demand no longer needs.
+func (m *Machine) rest() {
+	if m.want <= m.known && m.stage < loading && (m.pending > 0 || m.probing > 0) {
+		m.abandon()
+	}
+}
+
+// miss ends the search. What it still asked for is of no use to it any more.
+func (m *Machine) miss() {
+	m.stage = missed
+	if m.pending > 0 || m.probing > 0 {
+		m.abandon()
+	}
+}
+
+func (m *Machine) callMap() {
+	if !m.mapping {
+		m.mapping = true
+		m.emit(Effect{Kind: CallMap})
+	}
+}
+
+func (m *Machine) askKeys() {
+	if !m.asked && len(m.in) > 0 {
+		m.asked = true
+		m.emit(Effect{Kind: AskAll, Level: Keys})
+	}
+}
+
+func (m *Machine) probeAgain() {
+	m.reprobe = false
+	for i := range m.in {
+		if m.in[i].unprobed {
+			m.probe(int32(i))
+		}
+	}
+}
+
+// gather waits for the definition keys of all inputs and the caches' answers to
+// them. Without inputs, the key itself is looked up, once the result is wanted.
+func (m *Machine) gather() bool {
+	m.askKeys()
+	if !m.formed || m.probing > 0 {
+		return false
+	}
+	if m.match() {
+		return false
+	}
+	m.stage++
+	return true
+}
+
+// match asks for the keys that all inputs share, if there can be new ones.
+func (m *Machine) match() bool {
+	root := len(m.in) == 0
+	if !m.fresh || m.managers == 0 || root && m.want < Result || !root && m.full() == 0 {
+		return false
+	}
+	m.fresh, m.waiting = false, true
+	m.emit(Effect{Kind: Match})
+	return true
+}
+
+// search is one of the stages that ask inputs for more keys.
+func (m *Machine) search() bool {
+	if m.pending > 0 || m.probing > 0 {
+		return false
+	}
+	if m.match() {
+		return false
+	}
+	if m.enlist() {
+		return false
+	}
+	if m.stage++; m.stage == missed {
+		m.miss()
+	}
+	return true
+}
+
+// enlist asks the inputs that this stage is about, and reports whether there
+// were any.
+func (m *Machine) enlist() bool {
+	alive := m.alive()
+	unmatched := m.stage == unmatchedKeys || m.stage == unmatchedContent
+	if m.stage == unmatchedKeys || m.stage == matchedKeys {
+		for i := range m.in {
+			in := &m.in[i]
+			if in.known < AllKeys && (in.matched&alive == 0) == unmatched {
+				in.awaited = true
+				m.pending++
+				m.emit(Effect{Kind: Ask, Input: int32(i), Level: AllKeys})
+			}
+		}
+		return m.pending > 0
+	}
+	// Content keys of results that are there come before those for which an input
+	// must be solved first: they may rule it out.
+	for _, solved := range []bool{true, false} {
+		for i := range m.in {
+			in := &m.in[i]
+			if in.content != possible || (in.known == Result) != solved || (in.matched&alive == 0) != unmatched {
+				continue
+			}
+			in.content = wanted
+			m.pending++
+			if solved {
+				m.emit(Effect{Kind: Digest, Input: int32(i)})
+			} else {
+				m.emit(Effect{Kind: Ask, Input: int32(i), Level: Result})
+			}
+		}
+		if m.pending > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// join asks once whether an equal edge is being solved.
+func (m *Machine) join() bool {
+	if m.joined {
+		return false
+	}
+	m.joined, m.waiting = true, true
+	m.emit(Effect{Kind: Join})
+	return true
+}
+
+// awaitResults runs the edge once all of its inputs have results.
+func (m *Machine) awaitResults() bool {
+	if m.formed && m.join() {
+		return false
+	}
+	if !m.formed || int(m.withResult) < len(m.in) {
+		return false
+	}
+	m.stage = running
+	m.emit(Effect{Kind: Run})
+	return false
+}

@@ -1,0 +1,67 @@
+// Package edge decides how one edge of a build graph is solved. It is a pure
+// machine: an event goes in, effects come out, and nothing else happens. It
+// starts no goroutine, takes no lock, reads no clock, and knows no other edge.
+//
+// # What an edge climbs
+//
+// Knowledge only grows, along one ladder:
+//
+//	Nothing → Keys → AllKeys → Result
+//
+// At Keys the edge has its definition key, computed from its operation's digest
+// and the definition keys of its inputs, and the keys that caches hold for it.
+// At AllKeys it has every key that can be found without its own result: where
+// that could matter, keys found by what the inputs are (content keys). At Result
+// it is done. Demands come down the graph (Want), knowledge comes up (News): an
+// edge is stepped when something it can use has changed, and only then. So the
+// number of steps an edge costs depends on its own inputs, not on the graph.
+//
+// # How a match is searched
+//
+// A cache answers one input at a time: does any key of this input lead to a key
+// of this operation? A bit a cache (a mask) says which caches answered yes. A
+// cache in which some input can bring no more keys and has no match is dead: it
+// cannot hold a match. When all caches are dead the search ends at once, however
+// many inputs are still silent. A cache in which every input is matched may hold
+// a match, and Match is asked for, which finds the keys that all inputs share.
+//
+// The search goes from cheap to dear, and each stage waits for all of its
+// answers, so that the order of arrival never decides which match wins:
+//
+//	gather           definition keys of all inputs
+//	nextMap          further cache maps, of an operation without inputs
+//	unmatchedKeys    more keys from inputs that have no match
+//	unmatchedContent content keys of inputs that still have none: each of them
+//	                 can rule every match out
+//	matchedKeys      more keys from the inputs that are matched
+//	matchedContent   and their content keys
+//
+// It ends in found or missed. A found edge that is wanted as a result loads; if
+// no record can be loaded, the search goes on where it was. A missed edge asks
+// its inputs for their results and runs. Before either, Join asks whether an
+// equal edge is being solved already: if so, the edge waits for that one's
+// execution like any other requester, and nobody's state moves.
+//
+// # Who holds what
+//
+// The machine holds counters and one small Input for each input. Keys, results,
+// digests and records belong to the driver, which performs effects and answers
+// each with an event: at once, where it can answer from memory, or later.
+//
+//	effect      answered by
+//	CallMap     Mapped, or Failed
+//	Ask         News, once the input knows that much (or more keys than before)
+//	Probe       Probed
+//	Match       Matched
+//	Digest      Digested
+//	Join        Joined, and if joined then Ran or Failed
+//	Load        Loaded
+//	Run         Ran, Failed, or Recheck if the caches may know more by now
+//	FormKey, Publish, Drop, Abandon    nothing
+//
+// A demand that goes away is a lower Want. The machine then answers with
+// Abandon: the driver cancels what it does for the edge and takes back what the
+// edge asked of its inputs. No answer to an abandoned effect may reach the
+// machine any more. What is known stays known, so that whoever asks next goes on
+// from there; that the work was cancelled is not remembered.
+package edge

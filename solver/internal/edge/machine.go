@@ -1,0 +1,418 @@
+package edge
+
+import "math/bits"
+
+// stage is where an edge stands. The search goes through the stages in order;
+// see the package comment.
+type stage uint8
+
+const (
+	gather stage = iota
+	nextMap
+	unmatchedKeys
+	unmatchedContent
+	matchedKeys
+	matchedContent
+	missed  // no match is possible
+	found   // keys were found that all inputs share
+	loading // Load is under way
+	inputs  // waiting for the results of all inputs
+	running // Run is under way, or an equal edge's
+	done
+	failed
+)
+
+var stageNames = [...]string{"gather", "nextMap", "unmatchedKeys", "unmatchedContent", "matchedKeys", "matchedContent", "missed", "found", "loading", "inputs", "running", "done", "failed"}
+
+// content is what is known of an input's content key.
+type content uint8
+
+const (
+	noContent content = iota // there is none
+	possible                 // it could be computed
+	wanted                   // the input's result, or the digest of it, is awaited
+	settled                  // it was computed, or could not be
+)
+
+// input is what an edge knows of one of its inputs.
+type input struct {
+	// matched has the managers in which a key of the input leads to the operation.
+	matched Managers
+	// known never falls.
+	known   Level
+	content content
+	// awaited: AllKeys was asked for in this stage and has not been answered. It
+	// counts in Machine.pending.
+	awaited bool
+	// probing: a Probe is unanswered. It counts in Machine.probing.
+	probing bool
+	// unprobed: it has keys to probe once the edge is wanted. Sets Machine.reprobe.
+	unprobed bool
+	// exhausted: no more keys will come. What the input does not match is dead.
+	exhausted bool
+}
+
+// Machine decides for one edge. The zero value is not usable; see Init.
+type Machine struct {
+	in []input
+	// matchedIn counts, for each manager, the inputs that are matched in it.
+	matchedIn []int32
+	managers  Managers
+	// dead has the managers in which an exhausted input has no match.
+	dead Managers
+
+	stage stage
+	// foundAt is the search stage that led to found, where the search goes on if
+	// nothing can be loaded.
+	foundAt stage
+	// base is found or missed: where the edge goes back to when it is abandoned
+	// beyond the search.
+	base stage
+	want Level
+	// known is what was last published. It falls only from AllKeys to Keys, when
+	// managers are added.
+	known Level
+
+	mapped  bool // the operation's digest is known
+	mapping bool // CallMap is unanswered
+	more    bool // there are further cache maps; only without inputs
+	formed  bool // FormKey was emitted: every input has keys
+	asked   bool // all inputs have been asked for keys since the last Abandon
+	joined  bool // Join was emitted since the last Abandon
+	waiting bool // Match or Join is unanswered
+	fresh   bool // there may be a match that the last Match did not see
+	reprobe bool // some input is unprobed
+
+	withKeys   int32 // inputs that know Keys
+	withResult int32 // inputs that know Result
+	pending    int32 // inputs awaited in this stage
+	probing    int32 // inputs with an unanswered Probe
+
+	out []Effect
+}
+
+// Init prepares a machine for an edge with n inputs. Managers are the caches
+// that it may ask; none, for an edge that ignores them.
+func (m *Machine) Init(n int, managers Managers) {
+	*m = Machine{managers: managers}
+	if n > 0 {
+		m.in = make([]input, n)
+		m.matchedIn = make([]int32, bits.Len64(uint64(managers)))
+	}
+}
+
+// Known is what the edge knows and has published.
+func (m *Machine) Known() Level { return m.known }
+
+// Wanted is the demand there is.
+func (m *Machine) Wanted() Level { return m.want }
+
+// Failed reports whether the edge has failed.
+func (m *Machine) Failed() bool { return m.stage == failed }
+
+// Searching reports whether the caches' answers can still change how the edge
+// goes on.
+func (m *Machine) Searching() bool { return m.stage < loading || m.stage == inputs }
+
+// Stage names where the edge stands, for people.
+func (m *Machine) Stage() string { return stageNames[m.stage] }
+
+// ContentMatters reports whether the content keys being computed are needed to
+// rule a match out (true), or to tell matches apart.
+func (m *Machine) ContentMatters() bool { return m.stage == unmatchedContent }
+
+// Step takes an event in and appends what is to be done to out.
+func (m *Machine) Step(ev Event, out []Effect) []Effect {
+	m.out = out
+	if m.stage != failed {
+		m.take(ev)
+		m.decide()
+	}
+	out, m.out = m.out, nil
+	return out
+}
+
+// take notes an event.
+func (m *Machine) take(ev Event) {
+	switch ev.Kind {
+	case Want:
+		m.setWant(ev.Level)
+	case Mapped:
+		m.takeMap(ev)
+	case News:
+		m.news(ev.Input, ev.Level, ev.Flag)
+	case Probed:
+		m.probed(ev.Input, ev.Mask)
+	case Digested:
+		m.digested(ev.Input, ev.Flag)
+	case Matched:
+		m.waiting = false
+		if ev.Flag {
+			m.foundAt, m.stage = m.stage, found
+			m.pending = 0
+			m.raise(AllKeys, true)
+		}
+	case Joined:
+		m.waiting = false
+		if ev.Flag {
+			if m.stage == inputs {
+				m.emit(Effect{Kind: Drop})
+			}
+			m.leave(running)
+		}
+	case Loaded:
+		if ev.Flag {
+			m.finish()
+		} else {
+			m.stage = m.foundAt
+		}
+	case Ran:
+		m.finish()
+	case Failed:
+		m.stage = failed
+		m.emit(Effect{Kind: Abandon})
+	case Added:
+		m.add(ev.Mask)
+	case Recheck:
+		m.recheck()
+	}
+}
+
+func (m *Machine) emit(e Effect) { m.out = append(m.out, e) }
+
+// raise publishes that level is known; with again, also when it was already,
+// because there are new keys. A demand for AllKeys is answered by either: who
+// wants still more asks again.
+func (m *Machine) raise(level Level, again bool) {
+	if level <= m.known && !again {
+		return
+	}
+	m.known = max(m.known, level)
+	if m.known < AllKeys && m.want == AllKeys {
+		m.want = Keys
+	}
+	m.emit(Effect{Kind: Publish, Level: m.known})
+}
+
+func (m *Machine) finish() {
+	m.stage = done
+	if len(m.in) > 0 {
+		m.emit(Effect{Kind: Drop})
+	}
+	m.raise(Result, false)
+}
+
+// alive are the managers that can still hold a match.
+func (m *Machine) alive() Managers { return m.managers &^ m.dead }
+
+// full are the managers in which every input is matched.
+func (m *Machine) full() Managers {
+	var full Managers
+	for i, n := range m.matchedIn {
+		if int(n) == len(m.in) {
+			full |= 1 << i
+		}
+	}
+	return full & m.managers
+}
+
+// setWant takes a new demand. A lower one abandons what it no longer covers.
+func (m *Machine) setWant(w Level) {
+	lower := w < m.want
+	m.want = w
+	if !lower || m.stage == done {
+		return
+	}
+	if m.stage >= loading || w <= m.known || w == Nothing {
+		m.abandon()
+	}
+}
+
+// abandon forgets what is under way, not what is known.
+func (m *Machine) abandon() {
+	m.emit(Effect{Kind: Abandon})
+	if m.waiting {
+		m.fresh = true
+	}
+	m.mapping, m.waiting, m.asked, m.joined = false, false, false, false
+	m.pending, m.probing = 0, 0
+	for i := range m.in {
+		in := &m.in[i]
+		in.awaited = false
+		if in.content == wanted {
+			in.content = possible
+		}
+		if in.probing {
+			in.probing, in.unprobed, m.reprobe = false, true, true
+		}
+	}
+	if m.stage == loading || m.stage == inputs || m.stage == running {
+		m.stage = m.base
+	}
+}
+
+// leave goes beyond the search, to which an Abandon comes back.
+func (m *Machine) leave(to stage) {
+	if m.stage == found || m.stage == missed {
+		m.base = m.stage
+	}
+	m.stage = to
+}
+
+// takeMap notes a cache map: the first one tells the operation's digest, the
+// further ones bring a key each.
+func (m *Machine) takeMap(ev Event) {
+	m.mapping = false
+	m.more = ev.More
+	m.fresh = true
+	if m.mapped {
+		m.stage = gather
+		m.emit(Effect{Kind: FormKey})
+		m.raise(m.rootLevel(), true)
+		return
+	}
+	m.mapped = true
+	for i := range m.in {
+		if ev.Contents != nil && ev.Contents[i] {
+			m.in[i].content = possible
+		}
+		if m.in[i].known >= Keys {
+			m.probe(int32(i))
+		}
+	}
+}
+
+// rootLevel is what an edge without inputs knows once it has a key.
+func (m *Machine) rootLevel() Level {
+	if m.more {
+		return Keys
+	}
+	return AllKeys
+}
+
+func (m *Machine) news(i int32, level Level, unprobed bool) {
+	in := &m.in[i]
+	if in.known < Keys && level >= Keys {
+		m.withKeys++
+	}
+	if in.known < Result && level == Result {
+		m.withResult++
+	}
+	in.known = max(in.known, level)
+	if in.awaited && (unprobed || level >= AllKeys) {
+		in.awaited = false
+		m.pending--
+	}
+	if !m.mapped {
+		return
+	}
+	if level == Result && in.content == wanted {
+		m.emit(Effect{Kind: Digest, Input: i})
+	}
+	if unprobed {
+		m.probe(i)
+	}
+	m.exhaust(in)
+}
+
+// probe asks the caches about an input, while their answer can matter.
+func (m *Machine) probe(i int32) {
+	in := &m.in[i]
+	if m.alive() == 0 || !m.Searching() {
+		return
+	}
+	if m.want <= m.known {
+		in.unprobed, m.reprobe = true, true
+		return
+	}
+	in.unprobed = false
+	if !in.probing {
+		in.probing = true
+		m.probing++
+	}
+	m.emit(Effect{Kind: Probe, Input: i})
+}
+
+func (m *Machine) probed(i int32, mask Managers) {
+	in := &m.in[i]
+	if in.probing {
+		in.probing = false
+		m.probing--
+	}
+	if mask != 0 {
+		m.fresh = true
+	}
+	for added := mask &^ in.matched; added != 0; added &= added - 1 {
+		m.matchedIn[bits.TrailingZeros64(uint64(added))]++
+	}
+	in.matched |= mask
+	m.exhaust(in)
+}
+
+func (m *Machine) digested(i int32, ok bool) {
+	in := &m.in[i]
+	if in.content == wanted {
+		m.pending--
+	}
+	in.content = settled
+	if ok {
+		m.probe(i)
+	}
+	m.exhaust(in)
+}
+
+// exhaust notes that an input can bring no more keys.
+func (m *Machine) exhaust(in *input) {
+	if in.exhausted || in.known < AllKeys || in.probing || in.unprobed || in.content == possible || in.content == wanted {
+		return
+	}
+	in.exhausted = true
+	m.dead |= m.managers &^ in.matched
+}
+
+// add takes further managers in, which have been asked nothing yet.
+func (m *Machine) add(mask Managers) {
+	if m.managers |= mask; len(m.in) > 0 {
+		for len(m.matchedIn) < bits.Len64(uint64(m.managers)) {
+			m.matchedIn = append(m.matchedIn, 0)
+		}
+	}
+	if !m.Searching() {
+		return
+	}
+	// That all keys were known was said of the managers there were, here and at
+	// the inputs.
+	m.known = min(m.known, Keys)
+	for i := range m.in {
+		if in := &m.in[i]; in.known == AllKeys {
+			in.known = Keys
+		}
+	}
+	m.restart()
+}
+
+// recheck begins the search anew, with all that is known of the inputs.
+func (m *Machine) recheck() {
+	for i := range m.in {
+		m.in[i].matched = 0
+	}
+	clear(m.matchedIn)
+	m.dead = 0
+	m.restart()
+}
+
+// restart goes back to the first stage of the search and probes every input.
+func (m *Machine) restart() {
+	m.stage, m.foundAt, m.fresh, m.joined, m.waiting = gather, gather, true, false, false
+	m.pending = 0
+	for i := range m.in {
+		in := &m.in[i]
+		in.exhausted, in.awaited = false, false
+		if in.content == wanted {
+			in.content = possible
+		}
+		if m.mapped && in.known >= Keys {
+			m.probe(int32(i))
+		}
+	}
+}

@@ -1,0 +1,222 @@
+package solver
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/tenonbuild/tenon/solver/internal/edge"
+)
+
+// load makes the vertices of a plan active, held by jobs, and returns the top
+// one. Sources are asked by all of them beside their own.
+func (s *Solver) load(p *plan, jobs []*Job, sources *cacheSet) (*vertex, error) {
+	if len(jobs) == 0 {
+		return nil, errDiscarded
+	}
+	loaded := make([]*vertex, len(p.items))
+	for i := range p.items {
+		v, err := s.loadVertex(&p.items[i], loaded)
+		if err != nil {
+			return nil, err
+		}
+		loaded[i] = v
+		s.addSources(v, p.items[i].opts.CacheSources, sources)
+		for _, j := range jobs {
+			j.hold(v)
+		}
+	}
+	return loaded[len(loaded)-1], nil
+}
+
+// loadVertex finds the active vertex that serves a request, or makes it.
+func (s *Solver) loadVertex(it *planItem, loaded []*vertex) (*vertex, error) {
+	known := s.vertices[it.digest]
+	v := known.ignoring
+	if v == nil && !it.opts.IgnoreCache {
+		v = known.normal
+	}
+	if v != nil {
+		return v, sameInputs(v, it, loaded)
+	}
+	v = &vertex{
+		vtx: it.vtx, digest: it.digest, name: it.name,
+		ignore: it.opts.IgnoreCache, exportable: it.opts.ExportCache, weight: int32(max(1, it.opts.Weight)),
+		caches: s.defaults,
+	}
+	if len(it.inputs) > 0 {
+		v.inputs = make([]*edgeState, len(it.inputs))
+		for i, in := range it.inputs {
+			v.inputs[i] = s.output(loaded[in.item], in.index)
+		}
+	}
+	v.op = &v.ownOp
+	if v.ignore {
+		if known.normal != nil {
+			v.op = known.normal.op
+		}
+		known.ignoring = v
+	} else {
+		known.normal = v
+	}
+	v.op.vertices = append(v.op.vertices, v)
+	s.vertices[it.digest] = known
+	return v, nil
+}
+
+// sameInputs checks that a vertex that was loaded before has the same inputs.
+func sameInputs(v *vertex, it *planItem, loaded []*vertex) error {
+	same := len(v.inputs) == len(it.inputs)
+	for i := 0; same && i < len(v.inputs); i++ {
+		in, o := v.inputs[i], loaded[it.inputs[i].item]
+		same = in.index == it.inputs[i].index && (in.v == o || in.v.digest == o.digest)
+	}
+	if same {
+		return nil
+	}
+	return v.wrap(fmt.Errorf("the vertex was loaded before with other inputs: a vertex of one digest must not change"))
+}
+
+// addSources has a vertex ask further caches.
+func (s *Solver) addSources(v *vertex, own []CacheManager, inherited *cacheSet) {
+	if len(own) == 0 && (inherited == nil || inherited == s.defaults) {
+		return
+	}
+	set := v.caches
+	for _, m := range own {
+		if !isNil(m) {
+			set = set.with(m)
+		}
+	}
+	if inherited != nil {
+		for _, m := range inherited.list {
+			set = set.with(m)
+		}
+	}
+	added := set.mask() &^ v.caches.mask()
+	if added == 0 {
+		return
+	}
+	v.caches = set
+	for e := range v.edges {
+		for i := range e.ins {
+			e.ins[i].probed, e.ins[i].content = 0, false
+		}
+		if !v.ignore {
+			s.tell(step{e: e, kind: edge.Added, mask: added})
+		}
+	}
+}
+
+// adopt makes a vertex that was built by an op part of what holds the op's vertex.
+func (s *Solver) adopt(v, sub *vertex) {
+	for _, o := range v.subs {
+		if o == sub {
+			return
+		}
+	}
+	v.subs = append(v.subs, sub)
+	for slot := range v.jobs.all {
+		s.slots[slot].hold(sub)
+	}
+}
+
+// hold makes a job hold a vertex and all it stands on.
+func (j *Job) hold(v *vertex) {
+	j.take(v)
+	if j.holdsBelow(v) {
+		return
+	}
+	for stack := []*vertex{v}; len(stack) > 0; {
+		v := stack[len(stack)-1]
+		stack = stack[:len(stack)-1]
+		v.below(func(o *vertex) {
+			if !o.jobs.has(j.slot) {
+				j.take(o)
+				stack = append(stack, o)
+			}
+		})
+	}
+}
+
+// below visits what a vertex stands on: its inputs, and what its op has built.
+func (v *vertex) below(fn func(*vertex)) {
+	for _, in := range v.inputs {
+		fn(in.v)
+	}
+	for _, sub := range v.subs {
+		fn(sub)
+	}
+}
+
+// holdsBelow reports whether the job holds what a vertex stands on directly. It
+// then holds all of it, since it takes nothing without what is below.
+func (j *Job) holdsBelow(v *vertex) bool {
+	all := true
+	v.below(func(o *vertex) { all = all && o.jobs.has(j.slot) })
+	return all
+}
+
+// take makes a job hold a vertex alone.
+func (j *Job) take(v *vertex) {
+	if v.jobs.has(j.slot) {
+		return
+	}
+	v.jobs.add(j.slot)
+	j.vertices = append(j.vertices, v)
+	j.s.showVertex(j, v)
+	j.joinCalls(v)
+}
+
+// joinCalls has the calls under way for a vertex count for the job too, so that
+// they get its share of the slots.
+func (j *Job) joinCalls(v *vertex) {
+	if c := v.op.call; c != nil {
+		j.s.queue.pushAlso(&c.task, &j.lines[c.lane])
+	}
+	if x := v.exec; x != nil && x.call != nil {
+		j.s.queue.pushAlso(&x.call.task, &j.lines[x.call.lane])
+	}
+}
+
+// release lets go of a vertex that no job holds.
+func (s *Solver) release(v *vertex) {
+	v.released = true
+	known := s.vertices[v.digest]
+	if v.ignore {
+		known.ignoring = nil
+	} else {
+		known.normal = nil
+	}
+	if known == (variants{}) {
+		delete(s.vertices, v.digest)
+	} else {
+		s.vertices[v.digest] = known
+	}
+	for e := range v.edges {
+		s.edges--
+		if !e.settled() {
+			s.abandon(e)
+			e.err = errDiscarded
+			for _, r := range e.requests {
+				r.end(nil, errDiscarded)
+			}
+			e.requests = nil
+		} else if r := e.result; r != nil {
+			s.trash = append(s.trash, r.hold)
+			if r.load != nil {
+				s.unload(r.load)
+			}
+		}
+	}
+	s.letGo(v)
+	st := v.op
+	for i, o := range st.vertices {
+		if o == v {
+			st.vertices = append(st.vertices[:i:i], st.vertices[i+1:]...)
+			break
+		}
+	}
+}
+
+// errDiscarded is what waits in a job that is discarded ends with.
+var errDiscarded = errors.New("the job was discarded")

@@ -1,0 +1,302 @@
+package solver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sort"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/tenonbuild/tenon/solver/internal/edge"
+)
+
+// lookupCall asks caches that do not answer from memory. It does one of three
+// things: probe inputs, find the keys that all inputs share, or list records.
+type lookupCall struct {
+	task
+	s *Solver
+	e *edgeState
+
+	set    *cacheSet
+	skip   edge.Managers // were asked in line
+	op     *cacheMap
+	output Index
+
+	probes []probeItem
+	match  []keyDep // nil: not that
+	root   bool     // match a key that has no inputs
+	among  edge.Managers
+	keys   []foundKey // list their records
+
+	found      []foundKey
+	candidates []candidate
+	errs       []error
+}
+
+// probeItem is one input to probe, and what was found of it.
+type probeItem struct {
+	input   int32
+	dep     keyDep // only what was not probed yet
+	matched edge.Managers
+	// answers are what managers that are not our own found, by manager.
+	answers map[int][]*CacheKey
+}
+
+// candidate is a record an edge's result may be loaded from.
+type candidate struct {
+	key     *CacheKey
+	record  *CacheRecord
+	manager int
+}
+
+// probe asks the caches whether any new key of an input leads to the operation.
+func (s *Solver) probe(e *edgeState, i int32) {
+	v, in := e.v, &e.ins[i]
+	op, child := &v.op.maps[0], v.inputs[i]
+	item := probeItem{input: i}
+	item.dep.selector = op.deps[i].selector
+	item.dep.keys = child.keys[in.probed:len(child.keys):len(child.keys)]
+	in.probed = int32(len(child.keys))
+	if !in.content && v.contents != nil && v.contents[i].key != nil {
+		item.dep.content, in.content = v.contents[i].key, true
+	}
+	e.asked = s.released
+	set := v.caches
+	if n := len(item.dep.keys); n > 0 || item.dep.content != nil {
+		for m := range set.own {
+			if set.inline&(1<<m) != 0 && set.own[m].leads(item.dep, op.digest, i, e.index) {
+				in.matched |= 1 << m
+			}
+		}
+		e.trace.add(traceEvent{kind: TraceProbe, input: i, asked: set.inline, answered: in.matched, n: int32(n), content: item.dep.content != nil})
+		if set.inline != set.mask() {
+			e.toLookUp = append(e.toLookUp, item)
+			s.lookUp(e)
+			return
+		}
+	}
+	if e.lookup == nil {
+		s.tell(step{e: e, kind: edge.Probed, input: i, mask: in.matched})
+	}
+}
+
+// leads reports whether any alternative of an input leads to the operation.
+func (m *cacheManager) leads(d keyDep, op digest.Digest, input int32, output Index) bool {
+	link := CacheInfoLink{Input: Index(input), Output: output, Digest: op, Selector: d.selector}
+	for _, k := range d.keys {
+		if m.probe(k, link) {
+			return true
+		}
+	}
+	if d.content == nil {
+		return false
+	}
+	link.Selector = ""
+	return m.probe(d.content, link)
+}
+
+// lookUp starts asking for what has been collected, if nothing is under way.
+func (s *Solver) lookUp(e *edgeState) {
+	if e.lookup != nil || len(e.toLookUp) == 0 {
+		return
+	}
+	c := s.newLookup(e)
+	c.probes, e.toLookUp = e.toLookUp, nil
+	s.enqueue(&c.task)
+}
+
+func (s *Solver) newLookup(e *edgeState) *lookupCall {
+	c := &lookupCall{s: s, e: e, set: e.v.caches, skip: e.v.caches.inline, op: &e.v.op.maps[0], output: e.index}
+	c.init(c, e.v, lightLane, 1)
+	e.lookup = c
+	return c
+}
+
+func (s *Solver) leaveLookup(e *edgeState) {
+	e.candidates = nil
+	c := e.lookup
+	if c == nil {
+		return
+	}
+	s.drop(&c.task)
+	e.lookup = nil
+	// What was not answered will have to be asked again.
+	for _, items := range [][]probeItem{c.probes, e.toLookUp} {
+		for _, item := range items {
+			in := &e.ins[item.input]
+			in.probed -= int32(len(item.dep.keys))
+			in.content = in.content && item.dep.content == nil
+		}
+	}
+	e.toLookUp = nil
+}
+
+func (c *lookupCall) do(ctx context.Context) {
+	for i := range c.probes {
+		c.probe(&c.probes[i])
+	}
+	if c.match != nil || c.root {
+		for m := range c.set.list {
+			if c.among&(1<<m) != 0 && c.skip&(1<<m) == 0 {
+				c.collect(m)
+			}
+		}
+	}
+	c.listRecords()
+}
+
+// probe asks every manager that was not asked in line.
+func (c *lookupCall) probe(item *probeItem) {
+	for m, manager := range c.set.list {
+		if c.skip&(1<<m) != 0 {
+			continue
+		}
+		if own := c.set.own[m]; own != nil {
+			if own.leads(item.dep, c.op.digest, item.input, c.output) {
+				item.matched |= 1 << m
+			}
+			continue
+		}
+		keys, err := query(manager, item.dep.exportable(), Index(item.input), c.op.digest, c.output)
+		if err != nil {
+			c.errs = append(c.errs, err)
+		} else if len(keys) > 0 {
+			item.matched |= 1 << m
+			if item.answers == nil {
+				item.answers = map[int][]*CacheKey{}
+			}
+			item.answers[m] = keys
+		}
+	}
+}
+
+func query(m CacheManager, inp []CacheKeyWithSelector, input Index, op digest.Digest, output Index) (keys []*CacheKey, err error) {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("cache %s: query: %w", m.ID(), err)
+		}
+	}()
+	defer recovered("Query", &err)
+	keys, err = m.Query(inp, input, op, output)
+	valid := keys[:0:0]
+	for _, k := range keys {
+		if k != nil && k.ID != "" {
+			valid = append(valid, k)
+		}
+	}
+	return valid, err
+}
+
+// collect asks one manager for the keys that all inputs share.
+func (c *lookupCall) collect(m int) {
+	keys, err := matchIn(c.set, m, c.op.digest, c.output, c.match)
+	if err != nil {
+		c.errs = append(c.errs, err)
+	}
+	for _, k := range keys {
+		c.found = append(c.found, foundKey{theirs: k, manager: m})
+	}
+}
+
+// matchIn asks one manager for the keys that all inputs share, or for a key
+// without inputs. Of a foreign manager only the latter: its answers about inputs
+// are known already.
+func matchIn(set *cacheSet, m int, op digest.Digest, output Index, deps []keyDep) (keys []*CacheKey, err error) {
+	if len(deps) == 0 {
+		return query(set.list[m], nil, 0, op, output)
+	}
+	own := set.own[m]
+	if own == nil {
+		return nil, nil
+	}
+	defer recovered("looking keys up", &err)
+	return own.match(deps, op, output), nil
+}
+
+// listRecords lists the records of the keys, best first: the newest, then those
+// of the default cache, then by ID.
+func (c *lookupCall) listRecords() {
+	for _, f := range c.keys {
+		recs, err := records(c.set.list[f.manager], f.theirs)
+		if err != nil {
+			c.errs = append(c.errs, err)
+		}
+		for _, r := range recs {
+			if r != nil {
+				c.candidates = append(c.candidates, candidate{key: f.key, record: r, manager: f.manager})
+			}
+		}
+	}
+	sort.SliceStable(c.candidates, func(i, j int) bool {
+		a, b := &c.candidates[i], &c.candidates[j]
+		if !a.record.CreatedAt.Equal(b.record.CreatedAt) {
+			return a.record.CreatedAt.After(b.record.CreatedAt)
+		}
+		if a.manager != b.manager {
+			return a.manager < b.manager
+		}
+		return a.record.ID < b.record.ID
+	})
+}
+
+func records(m CacheManager, k *CacheKey) (recs []*CacheRecord, err error) {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("cache %s: records of %s: %w", m.ID(), k.ID, err)
+		}
+	}()
+	defer recovered("Records", &err)
+	return m.Records(k)
+}
+
+func (c *lookupCall) done() {
+	if c.dropped {
+		return
+	}
+	s, e := c.s, c.e
+	e.lookup = nil
+	if err := errors.Join(c.errs...); err != nil {
+		s.report(e.v, err)
+	}
+	switch {
+	case c.probes != nil:
+		s.takeProbes(e, c)
+	case c.keys != nil:
+		e.tried = len(e.found)
+		e.candidates = c.candidates
+		s.loadNext(e)
+	default:
+		s.takeFound(e, c.found)
+	}
+	s.lookUp(e)
+}
+
+func (s *Solver) takeProbes(e *edgeState, c *lookupCall) {
+	for _, item := range c.probes {
+		in := &e.ins[item.input]
+		in.matched |= item.matched
+		e.trace.add(traceEvent{kind: TraceProbe, input: item.input, asked: c.set.mask() &^ c.skip, answered: item.matched, n: int32(len(item.dep.keys)), content: item.dep.content != nil})
+		for m, keys := range item.answers {
+			if e.answers == nil {
+				e.answers = map[int]map[int32][]*CacheKey{}
+			}
+			if e.answers[m] == nil {
+				e.answers[m] = map[int32][]*CacheKey{}
+			}
+			e.answers[m][item.input] = append(e.answers[m][item.input], keys...)
+		}
+		if !pendingProbe(e.toLookUp, item.input) {
+			s.tell(step{e: e, kind: edge.Probed, input: item.input, mask: in.matched})
+		}
+	}
+}
+
+func pendingProbe(items []probeItem, input int32) bool {
+	for _, item := range items {
+		if item.input == input {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,237 @@
+package solver
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/tenonbuild/tenon/solver/internal/edge"
+)
+
+// mapCall resolves a vertex's op, if need be, and calls CacheMap for one index.
+type mapCall struct {
+	task
+	s     *Solver
+	st    *opState
+	index int
+
+	op   Op
+	m    cacheMap
+	last bool
+	err  error
+}
+
+// callMap gets an edge the next of its op's cache maps.
+func (s *Solver) callMap(e *edgeState) {
+	st := e.v.op
+	switch {
+	case st.err != nil:
+		s.fail(e, st.err)
+	case int(e.maps) < len(st.maps):
+		s.tell(step{e: e, kind: edge.Mapped})
+	default:
+		st.waiting = append(st.waiting, e)
+		if st.call == nil {
+			st.call = &mapCall{s: s, st: st, index: len(st.maps), op: st.op}
+			st.call.init(st.call, e.v, lightLane, 1)
+			s.enqueue(&st.call.task)
+		} else {
+			s.alsoFor(&st.call.task, e.v)
+		}
+	}
+}
+
+// alsoFor has a call under way be made for a further vertex as well.
+func (s *Solver) alsoFor(t *task, v *vertex) {
+	if t.v == v {
+		return
+	}
+	for _, o := range t.sharers {
+		if o == v {
+			return
+		}
+	}
+	t.sharers = append(t.sharers, v)
+	for slot := range v.jobs.all {
+		s.queue.pushAlso(t, &s.slots[slot].lines[t.lane])
+	}
+}
+
+// leaveMap stops waiting for a cache map.
+func (s *Solver) leaveMap(e *edgeState) {
+	st := e.v.op
+	var left bool
+	if st.waiting, left = without(st.waiting, e); left && len(st.waiting) == 0 {
+		s.drop(&st.call.task)
+		st.call = nil
+	}
+}
+
+// without removes e from a list, which it may reorder.
+func without(list []*edgeState, e *edgeState) ([]*edgeState, bool) {
+	for i, o := range list {
+		if o == e {
+			last := len(list) - 1
+			list[i], list[last] = list[last], nil
+			return list[:last], true
+		}
+	}
+	return list, false
+}
+
+func (c *mapCall) do(ctx context.Context) {
+	v := c.v
+	if c.op == nil {
+		if c.op, c.err = c.s.resolveOp(v); c.err != nil {
+			return
+		}
+	}
+	var cm *CacheMap
+	if cm, c.last, c.err = callCacheMap(ctx, c.op, c.index); c.err == nil {
+		c.m, c.err = checkCacheMap(v, cm, c.index, c.last)
+	}
+}
+
+func (s *Solver) resolveOp(v *vertex) (op Op, err error) {
+	defer recovered("resolving the op", &err)
+	op, err = s.resolve(v.vtx, &builder{s: s, v: v})
+	if err == nil && isNil(op) {
+		err = fmt.Errorf("ResolveOpFunc returned no op for it")
+	}
+	return op, err
+}
+
+func callCacheMap(ctx context.Context, op Op, index int) (cm *CacheMap, last bool, err error) {
+	defer recovered("CacheMap", &err)
+	return op.CacheMap(ctx, index)
+}
+
+// checkCacheMap checks what an op answered, and copies it.
+func checkCacheMap(v *vertex, cm *CacheMap, index int, last bool) (cacheMap, error) {
+	if cm == nil {
+		return cacheMap{}, fmt.Errorf("CacheMap(%d) returned no cache map", index)
+	}
+	if err := checkDigest(cm.Digest); err != nil {
+		return cacheMap{}, fmt.Errorf("CacheMap(%d): digest: %w", index, err)
+	}
+	n := len(v.inputs)
+	if len(cm.Deps) != n {
+		return cacheMap{}, fmt.Errorf("CacheMap(%d) has %d deps for %d inputs", index, len(cm.Deps), n)
+	}
+	m := cacheMap{digest: cm.Digest}
+	if n == 0 {
+		return m, nil
+	}
+	if !last {
+		return cacheMap{}, fmt.Errorf("CacheMap(%d) promises more cache maps: only an operation without inputs may have several", index)
+	}
+	m.deps = make([]mapDep, n)
+	for i, d := range cm.Deps {
+		if d.Selector != "" {
+			if err := checkDigest(d.Selector); err != nil {
+				return cacheMap{}, fmt.Errorf("CacheMap(%d): selector of input %d: %w", index, i, err)
+			}
+		}
+		m.deps[i] = mapDep{selector: d.Selector, content: d.ComputeDigestFunc}
+		if d.ComputeDigestFunc != nil {
+			if m.contents == nil {
+				m.contents = make([]bool, n)
+			}
+			m.contents[i] = true
+		}
+	}
+	return m, nil
+}
+
+// checkDigest accepts ALGORITHM:ENCODED with any algorithm, for some digests
+// stand for what has no content ("random:…").
+func checkDigest(d digest.Digest) error {
+	colon := -1
+	for i := 0; i < len(d); i++ {
+		c := d[i]
+		switch {
+		case c == ':' && colon < 0 && i > 0:
+			colon = i
+		case c >= 'a' && c <= 'z', c >= '0' && c <= '9', c == '.', c == '_', c == '-', c == '+':
+		case colon >= 0 && (c >= 'A' && c <= 'Z' || c == '='):
+		default:
+			return fmt.Errorf("%w: %q", digest.ErrDigestInvalidFormat, string(d))
+		}
+	}
+	if colon < 0 || colon == len(d)-1 {
+		return fmt.Errorf("%w: %q", digest.ErrDigestInvalidFormat, string(d))
+	}
+	return nil
+}
+
+func (c *mapCall) done() {
+	s, st := c.s, c.st
+	if c.dropped {
+		if st.op == nil {
+			st.op = c.op
+		}
+		return
+	}
+	s.calls[0]++
+	st.call = nil
+	waiting := st.waiting
+	st.waiting = nil
+	if c.err != nil {
+		st.err = c.v.wrap(c.err)
+		for _, e := range waiting {
+			s.fail(e, st.err)
+		}
+		return
+	}
+	st.op = c.op
+	st.maps = append(st.maps, c.m)
+	st.done = c.last
+	for _, e := range waiting {
+		s.tell(step{e: e, kind: edge.Mapped})
+	}
+}
+
+// nextMap gives an edge the next cache map.
+func (s *Solver) nextMap(e *edgeState) edge.Event {
+	st := e.v.op
+	m := &st.maps[e.maps]
+	e.maps++
+	return edge.Event{Kind: edge.Mapped, More: !st.done || int(e.maps) < len(st.maps), Contents: m.contents}
+}
+
+// formKey computes the edge's definition key.
+func (s *Solver) formKey(e *edgeState) {
+	m := &e.v.op.maps[e.maps-1]
+	key := &CacheKey{digest: m.digest, output: e.index, export: e.v.exportable, caches: e.v.caches.list}
+	if len(e.v.inputs) == 0 {
+		key.ID = string(rootKeyDigest(m.digest, e.index))
+		if e.definition == "" {
+			e.definition = string(m.digest)
+		}
+	} else {
+		e.definition = e.v.definition(m)
+		key.ID = outputID(e.definition, e.index)
+		key.deps = e.v.keyDeps()
+	}
+	e.keys = append(e.keys, key)
+}
+
+// definition names the vertex by its op and the first key of each input.
+func (v *vertex) definition(m *cacheMap) string {
+	return definitionID(m.digest, len(v.inputs), func(i int) (string, digest.Digest) {
+		return v.inputs[i].keys[0].ID, m.deps[i].selector
+	})
+}
+
+// keyDeps are the alternatives known for each input now.
+func (v *vertex) keyDeps() []keyDep {
+	deps := make([]keyDep, len(v.inputs))
+	for i, in := range v.inputs {
+		deps[i] = keyDep{keys: in.keys[:len(in.keys):len(in.keys)], selector: v.op.maps[0].deps[i].selector}
+		if v.contents != nil {
+			deps[i].content = v.contents[i].key
+		}
+	}
+	return deps
+}

@@ -1,0 +1,195 @@
+package solver
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/tenonbuild/tenon/solver/internal/edge"
+)
+
+// match finds the keys that all inputs of an edge share, in every cache in which
+// each of them leads to the operation.
+func (s *Solver) match(e *edgeState) {
+	set, v := e.v.caches, e.v
+	op := &v.op.maps[e.maps-1]
+	e.asked = s.released
+	among := set.mask()
+	var deps []keyDep
+	if len(v.inputs) > 0 {
+		for i := range e.ins {
+			among &= e.ins[i].matched
+		}
+		deps = e.currentDeps()
+	}
+	var found []foundKey
+	for m := range set.list {
+		if among&(1<<m) == 0 {
+			continue
+		}
+		if set.own[m] == nil && deps != nil {
+			for _, k := range e.shared(m) {
+				found = append(found, foundKey{theirs: k, manager: m})
+			}
+			continue
+		}
+		if set.inline&(1<<m) != 0 {
+			keys, err := matchIn(set, m, op.digest, e.index, deps)
+			if err != nil {
+				s.report(v, err)
+			}
+			for _, k := range keys {
+				found = append(found, foundKey{theirs: k, manager: m})
+			}
+		}
+	}
+	elsewhere := among &^ set.inline
+	for m := range set.own {
+		if set.own[m] == nil && deps != nil {
+			elsewhere &^= 1 << m
+		}
+	}
+	if elsewhere == 0 {
+		s.takeFound(e, found)
+		return
+	}
+	c := s.newLookup(e)
+	c.op, c.match, c.root, c.among, c.found = op, deps, deps == nil, elsewhere, found
+	s.enqueue(&c.task)
+}
+
+// shared are the keys that a foreign manager found from every input.
+func (e *edgeState) shared(m int) []*CacheKey {
+	count := map[string]int{}
+	byID := map[string]*CacheKey{}
+	for _, keys := range e.answers[m] {
+		seen := map[string]bool{}
+		for _, k := range keys {
+			if !seen[k.ID] {
+				seen[k.ID] = true
+				count[k.ID]++
+				byID[k.ID] = k
+			}
+		}
+	}
+	var out []*CacheKey
+	for _, id := range sortedKeys(count) {
+		if count[id] == len(e.ins) {
+			out = append(out, byID[id])
+		}
+	}
+	return out
+}
+
+// takeFound notes keys that caches have for an edge, and answers the machine.
+func (s *Solver) takeFound(e *edgeState, found []foundKey) {
+	alternatives := e.alternatives()
+	for _, f := range found {
+		if e.hasFound(f) {
+			continue
+		}
+		f.key = e.keyFor(f.theirs)
+		if own := e.v.caches.own[f.manager]; own != nil && alternatives {
+			s.link(e, own, f.key)
+		}
+		e.found = append(e.found, f)
+		e.learn(f.key)
+	}
+	e.trace.add(traceEvent{kind: TraceMatch, asked: e.v.caches.mask(), n: int32(len(e.found) - e.tried)})
+	s.tell(step{e: e, kind: edge.Matched, flag: len(e.found) > e.tried})
+}
+
+func (e *edgeState) hasFound(f foundKey) bool {
+	for _, o := range e.found {
+		if o.manager == f.manager && o.theirs.ID == f.theirs.ID {
+			return true
+		}
+	}
+	return false
+}
+
+// learn adds a key to those the edge is known by.
+func (e *edgeState) learn(k *CacheKey) {
+	for _, o := range e.keys {
+		if o.ID == k.ID {
+			return
+		}
+	}
+	e.keys = append(e.keys, k)
+}
+
+// keyFor is a key a cache has for the edge, with all that is known of its inputs.
+func (e *edgeState) keyFor(found *CacheKey) *CacheKey {
+	if len(e.v.inputs) == 0 {
+		for _, k := range e.keys {
+			if k.ID == found.ID {
+				return k
+			}
+		}
+		return found
+	}
+	own := e.keys[0]
+	if found.ID == own.ID && !e.alternatives() {
+		return own
+	}
+	return &CacheKey{ID: found.ID, digest: own.digest, output: own.output, deps: e.currentDeps(), export: own.export, caches: own.caches}
+}
+
+// alternatives reports whether some input is known by more than one key.
+func (e *edgeState) alternatives() bool {
+	for i, in := range e.v.inputs {
+		if len(in.keys) > 1 || e.v.contents != nil && e.v.contents[i].key != nil {
+			return true
+		}
+	}
+	return false
+}
+
+// currentDeps are the alternatives known for each input now.
+func (e *edgeState) currentDeps() []keyDep {
+	if len(e.v.inputs) == 0 {
+		return nil
+	}
+	if len(e.keys) > 0 && !e.alternatives() {
+		return e.keys[0].deps
+	}
+	return e.v.keyDeps()
+}
+
+// link has a cache remember that all keys by which the inputs are known lead to
+// one that it has, so that the next build finds it by the definition alone.
+func (s *Solver) link(e *edgeState, m *cacheManager, k *CacheKey) {
+	c := &linkCall{s: s, m: m, key: k}
+	c.init(c, e.v, lightLane, 1)
+	if m.answersFromMemory() {
+		c.do(nil)
+		c.done()
+		return
+	}
+	s.enqueue(&c.task)
+}
+
+// linkCall links keys in a cache. Nobody waits for it.
+type linkCall struct {
+	task
+	s   *Solver
+	m   *cacheManager
+	key *CacheKey
+	err error
+}
+
+func (c *linkCall) do(context.Context) {
+	defer recovered("linking keys", &c.err)
+	c.err = c.m.link(c.key)
+}
+
+func (c *linkCall) done() {
+	if c.err != nil {
+		c.s.report(c.v, fmt.Errorf("cache %s: linking keys: %w", c.m.ID(), c.err))
+	}
+}
+
+func sortedKeys[V any](m map[string]V) []string {
+	return slices.Sorted(maps.Keys(m))
+}

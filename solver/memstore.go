@@ -1,0 +1,272 @@
+package solver
+
+import (
+	"errors"
+	"hash/maphash"
+	"sync"
+)
+
+// memStorage keeps the graph of cache keys in memory. It is on the path of every
+// edge that is solved, so a node with one link and one result costs three small
+// objects, and a look-up that finds nothing one map access.
+type memStorage struct {
+	// mu guards everything below, down to the fields of nodes and links. It is
+	// never held over a callback.
+	mu    sync.RWMutex
+	nodes map[string]*memNode
+	// results holds, by result ID, the first of the nodes' entries for it.
+	results map[string]*memResult
+	seed    maphash.Seed
+	// credit pays for looking for cycles that nothing keeps: see deadRegion.
+	credit int
+}
+
+// memNode is a key.
+type memNode struct {
+	id string
+	// results are the node's, the newest first.
+	results *memResult
+	// Links of equal info are neighbours in the list of outgoing links, in the
+	// order in which they were added.
+	firstOut, lastOut *memLink
+	firstIn, lastIn   *memLink
+	// hub indexes the outgoing links; nil while there are few.
+	hub *memHub
+	// gone says that the node is no longer in the storage.
+	gone bool
+}
+
+// memResult is a result as one node holds it.
+type memResult struct {
+	CacheResult
+	node       *memNode
+	next, prev *memResult
+	// nextHolder is the entry of another node for the same result.
+	nextHolder *memResult
+}
+
+// memBacklink is a link as WalkBacklinks tells it.
+type memBacklink struct {
+	from string
+	link CacheInfoLink
+}
+
+// errEmptyID refuses what would be a node without a name.
+var errEmptyID = errors.New("cache storage: empty id")
+
+// NewInMemoryCacheStorage returns a storage that keeps everything in memory.
+func NewInMemoryCacheStorage() CacheKeyStorage {
+	return &memStorage{
+		nodes:   map[string]*memNode{},
+		results: map[string]*memResult{},
+		seed:    maphash.MakeSeed(),
+	}
+}
+
+// AnswersFromMemory implements MemoryAnswerer.
+func (s *memStorage) AnswersFromMemory() bool { return true }
+
+func (s *memStorage) Exists(id string) bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.nodes[id] != nil
+}
+
+func (s *memStorage) Walk(fn func(id string) error) error {
+	s.mu.RLock()
+	ids := make([]string, 0, len(s.nodes))
+	for id := range s.nodes {
+		ids = append(ids, id)
+	}
+	s.mu.RUnlock()
+	return eachString(ids, fn)
+}
+
+func (s *memStorage) WalkResults(id string, fn func(CacheResult) error) error {
+	var room [4]CacheResult
+	for _, r := range s.resultsOf(id, room[:0]) {
+		if err := fn(r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *memStorage) Load(id string, resultID string) (CacheResult, error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if n := s.nodes[id]; n != nil {
+		if r := s.find(n, resultID); r != nil {
+			return r.CacheResult, nil
+		}
+	}
+	return CacheResult{}, ErrNotFound
+}
+
+func (s *memStorage) AddResult(id string, res CacheResult) error {
+	if id == "" || res.ID == "" {
+		return errEmptyID
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := s.node(id)
+	if r := s.find(n, res.ID); r != nil {
+		r.CacheResult = res
+		return nil
+	}
+	r := &memResult{CacheResult: res, node: n, next: n.results}
+	if r.next != nil {
+		r.next.prev = r
+	}
+	n.results = r
+	if holder := s.results[res.ID]; holder != nil {
+		holder.nextHolder, r.nextHolder = r, holder.nextHolder
+	} else {
+		s.results[res.ID] = r
+	}
+	return nil
+}
+
+func (s *memStorage) WalkIDsByResult(resultID string, fn func(string) error) error {
+	s.mu.RLock()
+	var room [8]string
+	ids := room[:0]
+	for r := s.results[resultID]; r != nil; r = r.nextHolder {
+		ids = append(ids, r.node.id)
+	}
+	s.mu.RUnlock()
+	return eachString(ids, fn)
+}
+
+func (s *memStorage) AddLink(id string, link CacheInfoLink, target string) error {
+	if id == "" || target == "" {
+		return errEmptyID
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.addLink(s.node(id), &link, s.node(target))
+	return nil
+}
+
+func (s *memStorage) WalkLinks(id string, link CacheInfoLink, fn func(id string) error) error {
+	var room [8]string
+	return eachString(s.targets(id, &link, room[:0]), fn)
+}
+
+func (s *memStorage) HasLink(id string, link CacheInfoLink, target string) bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	from, to := s.nodes[id], s.nodes[target]
+	return from != nil && to != nil && from.link(&link, to) != nil
+}
+
+func (s *memStorage) WalkBacklinks(id string, fn func(id string, link CacheInfoLink) error) error {
+	var room [4]memBacklink
+	for _, b := range s.backlinks(id, room[:0]) {
+		if err := fn(b.from, b.link); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// probe reports whether a node has any link that equals link. This and the
+// following are what the manager calls in place of the walks: they need neither
+// a closure nor an allocation.
+func (s *memStorage) probe(id string, link *CacheInfoLink) bool {
+	s.mu.RLock()
+	n := s.nodes[id]
+	found := n != nil && n.first(link) != nil
+	s.mu.RUnlock()
+	return found
+}
+
+// targetCount is the number of links of a node that equal link.
+func (s *memStorage) targetCount(id string, link *CacheInfoLink) int {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if n := s.nodes[id]; n != nil {
+		return n.count(link)
+	}
+	return 0
+}
+
+// targets appends to buf the targets of the links of a node that equal link.
+func (s *memStorage) targets(id string, link *CacheInfoLink, buf []string) []string {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	n := s.nodes[id]
+	if n == nil {
+		return buf
+	}
+	for l := n.first(link); l != nil && l.info == *link; l = l.nextOut {
+		buf = append(buf, l.to.id)
+	}
+	return buf
+}
+
+// backlinks appends to buf the links that lead to a node.
+func (s *memStorage) backlinks(id string, buf []memBacklink) []memBacklink {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	n := s.nodes[id]
+	if n == nil {
+		return buf
+	}
+	for l := n.firstIn; l != nil; l = l.nextIn {
+		buf = append(buf, memBacklink{from: l.from.id, link: l.info})
+	}
+	return buf
+}
+
+// resultsOf appends to buf the results of a node.
+func (s *memStorage) resultsOf(id string, buf []CacheResult) []CacheResult {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	n := s.nodes[id]
+	if n == nil {
+		return buf
+	}
+	for r := n.results; r != nil; r = r.next {
+		buf = append(buf, r.CacheResult)
+	}
+	return buf
+}
+
+// node returns the node of an ID, and makes it if there is none.
+func (s *memStorage) node(id string) *memNode {
+	n := s.nodes[id]
+	if n == nil {
+		n = &memNode{id: id}
+		s.nodes[id] = n
+	}
+	return n
+}
+
+// find returns a node's entry for a result. A node with many results and a
+// result at many nodes are both quick: the shorter list decides.
+func (s *memStorage) find(n *memNode, resultID string) *memResult {
+	if n.results == nil {
+		return nil
+	}
+	ofNode, holder := n.results, s.results[resultID]
+	for ofNode != nil && holder != nil {
+		if ofNode.ID == resultID {
+			return ofNode
+		}
+		if holder.node == n {
+			return holder
+		}
+		ofNode, holder = ofNode.next, holder.nextHolder
+	}
+	return nil
+}
+
+func eachString(list []string, fn func(string) error) error {
+	for _, s := range list {
+		if err := fn(s); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,183 @@
+package solver
+
+import (
+	"github.com/opencontainers/go-digest"
+
+	"github.com/tenonbuild/tenon/solver/internal/edge"
+)
+
+// DecisionKind is the closed set of what can have been decided about an edge.
+type DecisionKind uint8
+
+// The kinds, and the fields of Decision that each uses beside Kind.
+const (
+	_                      DecisionKind = iota
+	TraceProbe                          // Input, Asked, Answered, Keys, Content: caches were asked whether keys of the input lead to the op
+	TraceMatch                          // Asked, Keys: caches were asked for the keys all inputs share; so many were found and not yet tried
+	TraceContentMayRuleOut              // Input: its content key is computed: nothing else of it matches
+	TraceContentMaySelect               // Input: its content key is computed: every input matches, and they share no key
+	TraceContent                        // Input, OK: the content key was computed, or could not be
+	TraceLoaded                         // Asked: the result was loaded from there
+	TraceLoadFailed                     // Asked: a record could not be loaded from there, and was forgotten
+	TraceNoRecord                       // no record of the keys found can be loaded
+	TraceExecuted                       // the op was run
+	TraceShared                         // With, or Asked: another vertex's execution or load gave the result
+	TraceRecheck                        // an equal edge may have been saved since: the caches are asked again
+	TraceInputFailed                    // Input: it failed
+)
+
+var decisionNames = [...]string{"", "probe", "match", "content key, may rule out", "content key, may select", "content key", "loaded", "load failed", "no record", "executed", "shared", "recheck", "input failed"}
+
+func (k DecisionKind) String() string {
+	if int(k) < len(decisionNames) {
+		return decisionNames[k]
+	}
+	return "unknown"
+}
+
+// Decision is one thing that was decided about an edge. Which fields it uses is
+// said at its kind.
+type Decision struct {
+	Kind     DecisionKind
+	Input    Index
+	Asked    []string // IDs of cache managers
+	Answered []string // IDs of those that had a match
+	Keys     int
+	Content  bool
+	OK       bool
+	With     digest.Digest // of a vertex
+}
+
+// EdgeTrace is what was known of an edge, and what was decided, in order. It is
+// what tells why an op ran.
+type EdgeTrace struct {
+	Vertex digest.Digest
+	Name   string
+	Output Index
+	// IgnoreCache: the caches were not asked.
+	IgnoreCache bool
+	// Op are the digests of the op's cache maps; empty if none was asked for.
+	Op []digest.Digest
+	// Keys are the keys the edge is known by: by its definition first.
+	Keys      []*CacheKey
+	Inputs    []InputTrace
+	Decisions []Decision
+	Err       error
+}
+
+// InputTrace is one input of an edge, as its op sees it.
+type InputTrace struct {
+	Vertex   digest.Digest
+	Output   Index
+	Selector digest.Digest
+	// Keys are those the input is known by: by its definition first.
+	Keys []*CacheKey
+	// Content is its content key; nil if it was not computed. HasContent says that
+	// it could have been.
+	Content    *CacheKey
+	HasContent bool
+}
+
+// traceEvent is a Decision as it is kept.
+type traceEvent struct {
+	kind     DecisionKind
+	flag     bool
+	content  bool
+	input    int32
+	n        int32
+	asked    edge.Managers
+	answered edge.Managers
+	with     *vertex
+}
+
+// edgeTrace keeps the decisions about an edge. Most edges have few.
+type edgeTrace struct {
+	first [2]traceEvent
+	n     int32
+	more  []traceEvent
+}
+
+func (t *edgeTrace) add(ev traceEvent) {
+	if int(t.n) < len(t.first) {
+		t.first[t.n] = ev
+	} else {
+		t.more = append(t.more, ev)
+	}
+	t.n++
+}
+
+func (t *edgeTrace) all(yield func(traceEvent) bool) {
+	for _, ev := range t.first[:min(int(t.n), len(t.first))] {
+		if !yield(ev) {
+			return
+		}
+	}
+	for _, ev := range t.more {
+		if !yield(ev) {
+			return
+		}
+	}
+}
+
+// Trace returns what was decided about the edges of the job's vertices, inputs
+// before what uses them. It may be called at any time, also after Discard.
+func (j *Job) Trace() []EdgeTrace {
+	j.s.mu.Lock()
+	vertices := j.vertices
+	j.s.unlock(true)
+	var out []EdgeTrace
+	for len(vertices) > 0 {
+		// Not all at once, so that a large job does not hold the graph for long.
+		n := min(len(vertices), watchChunk)
+		j.s.mu.Lock()
+		for _, v := range vertices[:n] {
+			for e := range v.edges {
+				out = append(out, e.decisions())
+			}
+		}
+		j.s.unlock(true)
+		vertices = vertices[n:]
+	}
+	return out
+}
+
+func (e *edgeState) decisions() EdgeTrace {
+	v := e.v
+	t := EdgeTrace{Vertex: v.digest, Name: v.name, Output: e.index, IgnoreCache: v.ignore, Keys: e.keys[:len(e.keys):len(e.keys)], Err: e.err}
+	for _, m := range v.op.maps {
+		t.Op = append(t.Op, m.digest)
+	}
+	for i, in := range v.inputs {
+		it := InputTrace{Vertex: in.v.digest, Output: in.index, Keys: in.keys[:len(in.keys):len(in.keys)]}
+		if len(v.op.maps) > 0 {
+			d := v.op.maps[0].deps[i]
+			it.Selector, it.HasContent = d.selector, d.content != nil
+		}
+		if v.contents != nil {
+			it.Content = v.contents[i].key
+		}
+		t.Inputs = append(t.Inputs, it)
+	}
+	for ev := range e.trace.all {
+		d := Decision{
+			Kind: ev.kind, Input: Index(ev.input), Keys: int(ev.n), Content: ev.content, OK: ev.flag,
+			Asked: v.caches.names(ev.asked), Answered: v.caches.names(ev.answered),
+		}
+		if ev.with != nil {
+			d.With = ev.with.digest
+		}
+		t.Decisions = append(t.Decisions, d)
+	}
+	return t
+}
+
+// names are the IDs of some of a set's managers.
+func (c *cacheSet) names(mask edge.Managers) []string {
+	var out []string
+	for i, m := range c.list {
+		if mask&(1<<i) != 0 {
+			out = append(out, m.ID())
+		}
+	}
+	return out
+}

@@ -1,0 +1,228 @@
+package solver
+
+import (
+	"sync/atomic"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/tenonbuild/tenon/solver/client"
+	"github.com/tenonbuild/tenon/solver/internal/edge"
+)
+
+// variants are the active vertices of one digest: what a request that may use
+// caches is solved by, and what one that ignores them is. They share the op and
+// its cache maps, nothing else.
+type variants struct {
+	normal, ignoring *vertex
+}
+
+// vertex is a vertex that some job holds. Unless a field says otherwise, it is
+// guarded by Solver.mu.
+type vertex struct {
+	vtx    Vertex
+	digest digest.Digest
+	name   string
+	inputs []*edgeState
+	ignore bool
+	// exportable and weight are the options of who loaded it first.
+	exportable *bool
+	weight     int32
+	// caches begins with the default cache; the sources of all requests follow.
+	// It grows, and is shared between vertices that have the same.
+	caches *cacheSet
+
+	op *opState // own, or the other variant's
+	// contents holds the content keys of the inputs; nil until one is asked for.
+	contents []contentKey
+	// exec is the execution that this vertex has started or waits for, also once
+	// it is done; nil if none. The vertex counts in its holders.
+	exec *execution
+	// subs are the vertices that the op built. Whoever holds this vertex holds them.
+	subs []*vertex
+
+	// jobs are the slots of the jobs that hold the vertex. Without any it is
+	// released.
+	jobs     bitset
+	released bool
+
+	first edgeState // of whichever output was wanted first
+	more  []*edgeState
+
+	progress progress
+	ownOp    opState
+}
+
+// opState is an op and its cache maps, shared between the variants of a vertex.
+// Guarded by Solver.mu.
+type opState struct {
+	op   Op
+	err  error // op could not be resolved, or CacheMap failed
+	maps []cacheMap
+	done bool     // there are no more cache maps
+	call *mapCall // the CacheMap call under way; nil if none
+	// waiting are the edges that wait for call.
+	waiting []*edgeState
+	// subs are what the op built while it was asked for its cache map.
+	vertices []*vertex
+}
+
+// cacheMap is a CacheMap the solver has checked.
+type cacheMap struct {
+	digest digest.Digest
+	deps   []mapDep
+	// contents says which inputs can have a content key; nil if none.
+	contents []bool
+}
+
+type mapDep struct {
+	selector digest.Digest
+	content  ResultBasedCacheFunc
+}
+
+// contentKey is the content key of one input of a vertex. Guarded by Solver.mu.
+type contentKey struct {
+	key     *CacheKey
+	failed  bool
+	call    *digestCall // under way; nil if not
+	waiting []*edgeState
+}
+
+// edgeState is what the driver knows of one output of a vertex. Guarded by
+// Solver.mu.
+type edgeState struct {
+	m     edge.Machine
+	v     *vertex
+	index Index
+	// epoch counts the machine's Abandons: an answer of an earlier one is void.
+	epoch uint32
+	// maps is how many of the op's cache maps the machine has been given.
+	maps int32
+
+	// keys begins with the edge's definition key. Without inputs there is one for
+	// each cache map; with inputs, keys that caches have for the edge follow. It
+	// grows, and what is in it stays as it is.
+	keys []*CacheKey
+	// definition names the vertex with its inputs, whichever the output.
+	definition string
+
+	// waiters are the parents that wait for the edge to know more, requests the
+	// callers of Build. demand counts both by level.
+	waiters  []waiter
+	requests []*request
+	demand   [edge.Result + 1]int32
+
+	// ins has an element for each input, until the edge is done.
+	ins  []inputState
+	asks int32 // how many inputs have this edge as a waiter
+
+	// found are keys that caches have for the edge; those before tried have no
+	// record that can be loaded. candidates are records still to be tried.
+	found      []foundKey
+	tried      int
+	candidates []candidate
+	// asked is Solver.released as it was when the caches were asked.
+	asked  uint64
+	lookup *lookupCall
+	// toLookUp are inputs for the next look-up, while one is under way.
+	toLookUp []probeItem
+	// answers are what managers found that are not our own, by manager and input.
+	answers map[int]map[int32][]*CacheKey
+	load    *loading
+	exec    *execution // whose end is waited for
+	save    *saveCall
+
+	// result is this edge's hold; nil until the edge is done.
+	result *held
+	err    error // why it failed; final
+
+	trace edgeTrace
+}
+
+// waiter is a parent that has asked an edge for something.
+type waiter struct {
+	parent *edgeState
+	input  int32
+	level  edge.Level
+}
+
+// inputState is what an edge has done about one of its inputs.
+type inputState struct {
+	slot    int32 // where it stands in the input's waiters; -1 if it does not
+	probed  int32 // how many of the input's keys the caches were asked about
+	matched edge.Managers
+	content bool // the content key was asked about too
+}
+
+// foundKey is a key that a cache has for an edge.
+type foundKey struct {
+	key     *CacheKey // as this build knows it
+	theirs  *CacheKey // as the cache returned it
+	manager int       // in the vertex's caches
+}
+
+// progress is what a vertex has to show. It is written by Solver.mu's holder
+// unless a field says otherwise.
+type progress struct {
+	// started is when the op or a load began, in Unix nanoseconds; 0 before.
+	started   atomic.Int64
+	completed int64
+	outcome   client.Outcome // as its owner sees it; empty while it has none
+	owner     *Job           // whom it was run or loaded for
+	err       error
+	wanted    bool // a result of it was wanted
+	reported  bool // a failure of a cache was
+	// watched says that watchers is not empty.
+	watched atomic.Bool
+	journal *journal // what the op reported; guarded by Solver.watching
+}
+
+// output returns the state of one of the vertex's outputs.
+func (s *Solver) output(v *vertex, index Index) *edgeState {
+	if v.first.v == nil {
+		s.initEdge(&v.first, v, index)
+		return &v.first
+	}
+	if v.first.index == index {
+		return &v.first
+	}
+	for _, e := range v.more {
+		if e.index == index {
+			return e
+		}
+	}
+	e := &edgeState{}
+	s.initEdge(e, v, index)
+	v.more = append(v.more, e)
+	return e
+}
+
+func (s *Solver) initEdge(e *edgeState, v *vertex, index Index) {
+	e.v, e.index = v, index
+	managers := edge.Managers(0)
+	if !v.ignore {
+		managers = v.caches.mask()
+	}
+	e.m.Init(len(v.inputs), managers)
+	if n := len(v.inputs); n > 0 {
+		e.ins = make([]inputState, n)
+		for i := range e.ins {
+			e.ins[i].slot = -1
+		}
+	}
+	s.edges++
+}
+
+// edges visits the outputs of the vertex that somebody asked for.
+func (v *vertex) edges(yield func(*edgeState) bool) {
+	if v.first.v == nil || !yield(&v.first) {
+		return
+	}
+	for _, e := range v.more {
+		if !yield(e) {
+			return
+		}
+	}
+}
+
+// settled reports whether the edge has ended, one way or the other.
+func (e *edgeState) settled() bool { return e.result != nil || e.err != nil }
