@@ -83,7 +83,7 @@ func (b *builder) request(p *plan, t *task, index Index) (*request, error) {
 	}
 	x := executionOf(t)
 	if s.reaches([]*vertex{root}, func(v *vertex) bool { return waitsForOp(v, owners, x) }) {
-		return nil, b.v.wrap(fmt.Errorf("the graph contains itself: the op builds %s, which needs the result of the op", p.items[len(p.items)-1].label()))
+		return nil, b.v.wrap(fmt.Errorf("the graph contains itself: the op builds %s, which needs the result of the op", p.top().label()))
 	}
 	for _, v := range owners {
 		s.adopt(v, root)

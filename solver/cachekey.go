@@ -3,6 +3,7 @@ package solver
 import (
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/hex"
 	"strconv"
 	"strings"
 
@@ -92,30 +93,49 @@ func rootKeyDigest(dgst digest.Digest, output Index) digest.Digest {
 	buf = append(buf, '@')
 	buf = strconv.AppendInt(buf, int64(output), 10)
 	sum := sha256.Sum256(buf)
+	prefix := sha256Prefix
 	if strings.HasPrefix(string(dgst), randomPrefix) {
-		return digest.Digest(randomPrefix + digest.NewDigestFromBytes(digest.SHA256, sum[:]).Encoded())
+		prefix = randomPrefix
 	}
-	return digest.NewDigestFromBytes(digest.SHA256, sum[:])
+	var out [len(sha256Prefix) + 2*sha256.Size]byte
+	n := copy(out[:], prefix)
+	n += hex.Encode(out[n:], sum[:])
+	return digest.Digest(out[:n])
 }
+
+const sha256Prefix = "sha256:"
+
+// narrow is how many inputs an operation can have to be hashed in one call.
+const narrow = 4
 
 // definitionID names an operation with the first key of each of its inputs,
 // without its output. first(i) gives the ID and selector of input i.
 func definitionID(dgst digest.Digest, n int, first func(int) (string, digest.Digest)) string {
 	// Every part is preceded by its length, so that no two definitions give the
 	// same bytes. Wide operations are hashed as they come.
-	var room [512]byte
-	buf := appendPart(room[:0], string(dgst))
-	var wide hashWriter
-	for i := range n {
-		id, sel := first(i)
-		if len(buf)+len(id)+len(sel)+8 > len(room) {
-			wide.write(buf)
-			buf = buf[:0]
+	var sum [sha256.Size]byte
+	if n <= narrow {
+		var room [512]byte
+		buf := appendPart(room[:0], string(dgst))
+		for i := range n {
+			id, sel := first(i)
+			buf = appendPart(appendPart(buf, id), string(sel))
 		}
-		buf = appendPart(buf, id)
-		buf = appendPart(buf, string(sel))
+		sum = sha256.Sum256(buf)
+	} else {
+		h := sha256.New()
+		buf := appendPart(make([]byte, 0, 4096), string(dgst))
+		for i := range n {
+			id, sel := first(i)
+			buf = appendPart(appendPart(buf, id), string(sel))
+			if len(buf) > cap(buf)/2 {
+				h.Write(buf)
+				buf = buf[:0]
+			}
+		}
+		h.Write(buf)
+		h.Sum(sum[:0])
 	}
-	sum := wide.sum(buf)
 	var out [43]byte
 	base64.RawURLEncoding.Encode(out[:], sum[:])
 	return string(out[:])

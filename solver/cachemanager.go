@@ -141,10 +141,12 @@ func (m *cacheManager) resultsOf(id string, buf []CacheResult) ([]CacheResult, e
 	if m.mem != nil {
 		buf = m.mem.resultsOf(id, buf)
 	} else {
+		var found []CacheResult // not buf: that would move the caller's to the heap
 		err = m.storage.WalkResults(id, func(res CacheResult) error {
-			buf = append(buf, res)
+			found = append(found, res)
 			return nil
 		})
+		buf = append(buf, found...)
 	}
 	if len(buf) > 1 {
 		slices.SortFunc(buf, func(a, b CacheResult) int {

@@ -70,22 +70,49 @@ func (m *cacheManager) findMatches(deps []keyDep, dgst digest.Digest, output Ind
 		return nil, err
 	}
 	var room [8]string
-	ids := room[:0]
-	link.Input = Index(best)
-	for j := range deps[best].alternatives() {
-		from, selector := deps[best].alternative(j)
-		link.Selector = selector
-		if ids, err = m.targets(from.ID, &link, ids); err != nil {
+	ids, err := m.targetsOf(&deps[best], Index(best), link, room[:0])
+	if err != nil {
+		return nil, err
+	}
+	for i := range deps {
+		if i == best || len(ids) == 0 {
+			continue
+		}
+		if ids, err = m.reached(&deps[i], Index(i), link, ids); err != nil {
 			return nil, err
 		}
 	}
-	matched := ids[:0]
-	for _, id := range ids {
-		if m.reachedFromAll(deps, best, link, id) {
-			matched = append(matched, id)
+	return m.keys(ids, dgst, output), nil
+}
+
+// targetsOf appends to buf the targets of all alternatives of an input.
+func (m *cacheManager) targetsOf(dep *keyDep, input Index, link CacheInfoLink, buf []string) ([]string, error) {
+	link.Input = input
+	var err error
+	for j := range dep.alternatives() {
+		from, selector := dep.alternative(j)
+		link.Selector = selector
+		if buf, err = m.targets(from.ID, &link, buf); err != nil {
+			return nil, err
 		}
 	}
-	return m.keys(matched, dgst, output), nil
+	return buf, nil
+}
+
+// targetSum counts them.
+func (m *cacheManager) targetSum(dep *keyDep, input Index, link CacheInfoLink) (int, error) {
+	link.Input = input
+	sum := 0
+	for j := range dep.alternatives() {
+		from, selector := dep.alternative(j)
+		link.Selector = selector
+		n, err := m.targetCount(from.ID, &link)
+		if err != nil {
+			return 0, err
+		}
+		sum += n
+	}
+	return sum, nil
 }
 
 // narrowest returns the input with the fewest targets; -1 if one has none.
@@ -95,19 +122,9 @@ func (m *cacheManager) narrowest(deps []keyDep, link CacheInfoLink) (int, error)
 	}
 	best, fewest := -1, 0
 	for i := range deps {
-		n := 0
-		link.Input = Index(i)
-		for j := range deps[i].alternatives() {
-			from, selector := deps[i].alternative(j)
-			link.Selector = selector
-			c, err := m.targetCount(from.ID, &link)
-			if err != nil {
-				return -1, err
-			}
-			n += c
-		}
-		if n == 0 {
-			return -1, nil
+		n, err := m.targetSum(&deps[i], Index(i), link)
+		if n == 0 || err != nil {
+			return -1, err
 		}
 		if best < 0 || n < fewest {
 			best, fewest = i, n
@@ -116,29 +133,51 @@ func (m *cacheManager) narrowest(deps []keyDep, link CacheInfoLink) (int, error)
 	return best, nil
 }
 
-// reachedFromAll reports whether target is reached from every input but the one
-// that it was found from.
-func (m *cacheManager) reachedFromAll(deps []keyDep, foundFrom int, link CacheInfoLink, target string) bool {
-	for i := range deps {
-		if i == foundFrom {
-			continue
+// reached filters ids in place: those stay to which an input leads.
+func (m *cacheManager) reached(dep *keyDep, input Index, link CacheInfoLink, ids []string) ([]string, error) {
+	link.Input = input
+	alternatives := dep.alternatives()
+	if steps := len(ids) * alternatives; len(ids) > 1 && steps > someTargets {
+		// Where many meet many, listing all of them may be less than asking for each.
+		n, err := m.targetSum(dep, input, link)
+		if err != nil {
+			return nil, err
 		}
-		link.Input = Index(i)
-		reached := false
-		for j := 0; j < deps[i].alternatives() && !reached; j++ {
-			from, selector := deps[i].alternative(j)
-			link.Selector = selector
-			reached = m.hasLink(from.ID, &link, target)
-		}
-		if !reached {
-			return false
+		if n+alternatives < steps {
+			return m.among(dep, input, link, ids)
 		}
 	}
-	return true
+	stay := ids[:0]
+	for _, id := range ids {
+		for j := range alternatives {
+			from, selector := dep.alternative(j)
+			link.Selector = selector
+			if m.storage.HasLink(from.ID, link, id) {
+				stay = append(stay, id)
+				break
+			}
+		}
+	}
+	return stay, nil
 }
 
-func (m *cacheManager) hasLink(id string, link *CacheInfoLink, target string) bool {
-	return m.storage.HasLink(id, *link, target)
+// among is reached by way of listing all targets of the input.
+func (m *cacheManager) among(dep *keyDep, input Index, link CacheInfoLink, ids []string) ([]string, error) {
+	targets, err := m.targetsOf(dep, input, link, nil)
+	if err != nil {
+		return nil, err
+	}
+	set := make(map[string]struct{}, len(targets))
+	for _, id := range targets {
+		set[id] = struct{}{}
+	}
+	stay := ids[:0]
+	for _, id := range ids {
+		if _, ok := set[id]; ok {
+			stay = append(stay, id)
+		}
+	}
+	return stay, nil
 }
 
 // targets appends to buf the targets of the links of a key that equal link.
@@ -146,11 +185,12 @@ func (m *cacheManager) targets(id string, link *CacheInfoLink, buf []string) ([]
 	if m.mem != nil {
 		return m.mem.targets(id, link, buf), nil
 	}
+	var found []string // not buf: that would move the caller's to the heap
 	err := m.storage.WalkLinks(id, *link, func(target string) error {
-		buf = append(buf, target)
+		found = append(found, target)
 		return nil
 	})
-	return buf, err
+	return append(buf, found...), err
 }
 
 // targetCount counts the links of a key that equal link, up to someTargets where

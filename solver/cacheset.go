@@ -2,9 +2,9 @@ package solver
 
 import "github.com/tenonbuild/tenon/solver/internal/edge"
 
-// maxManagers is how many caches one vertex can be looked up in: the bits of
-// edge.Managers. Further ones are not asked.
-const maxManagers = 64
+// maxManagers is how many caches one vertex can be looked up in: the bits that a
+// trace keeps of them. Further ones are not asked.
+const maxManagers = 32
 
 // cacheSet is the caches of a vertex: the default one, and the sources of the
 // requests for it. It is immutable, and shared by all vertices that have the same.

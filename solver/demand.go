@@ -104,10 +104,11 @@ func (s *Solver) publish(e *edgeState, level edge.Level) {
 	}
 }
 
-// succeed gives an edge its result. How says by which event.
-func (s *Solver) succeed(e *edgeState, how edge.EventKind, r *held) {
+// succeed gives an edge its result, and the keys it was saved under. How says by
+// which event.
+func (s *Solver) succeed(e *edgeState, how edge.EventKind, r *SharedResult, saved []ExportableCacheKey) {
 	s.step(e, edge.Event{Kind: how, Flag: true})
-	e.result = r
+	e.result, e.saved = r, saved
 	s.settle(e)
 }
 
@@ -137,8 +138,8 @@ func (s *Solver) end(e *edgeState, err error) {
 // only an edge under way needs.
 func (s *Solver) settle(e *edgeState) {
 	s.dropAsks(e)
-	waiters, requests := e.waiters, e.requests
-	e.waiters, e.requests = nil, nil
+	waiters := e.waiters
+	e.waiters = nil
 	e.demand = [edge.Result + 1]int32{}
 	for _, w := range waiters {
 		w.parent.ins[w.input].slot = -1
@@ -147,10 +148,13 @@ func (s *Solver) settle(e *edgeState) {
 			s.tell(step{e: w.parent, kind: edge.News, input: w.input})
 		}
 	}
-	for _, r := range requests {
-		r.complete(e)
+	if r := e.rare; r != nil {
+		for _, q := range r.requests {
+			q.complete(e)
+		}
+		r.requests, r.found, r.answers = nil, nil, nil
 	}
-	e.ins, e.found = nil, nil
+	e.ins = nil
 }
 
 // abandon cancels what is under way for an edge.

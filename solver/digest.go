@@ -41,7 +41,7 @@ func (s *Solver) digest(e *edgeState, i int32) {
 		kind = TraceContentMayRuleOut
 	}
 	e.trace.add(traceEvent{kind: kind, input: i})
-	c := &digestCall{s: s, input: i, fn: v.op.maps[0].deps[i].content, on: v.inputs[i].result.shared.Clone()}
+	c := &digestCall{s: s, input: i, fn: v.op.maps[0].Deps[i].ComputeDigestFunc, on: v.inputs[i].result.Clone()}
 	c.init(c, v, lightLane, 1)
 	ck.call = c
 	s.enqueue(&c.task)

@@ -25,10 +25,38 @@ type execution struct {
 
 	outputs []*SharedResult // nil elements where the op returned nothing
 	err     error
-	// saved are the keys of what has been saved, by output.
-	saved map[Index][]ExportableCacheKey
+	// saved are the keys of the output that was asked for first, savedToo those of
+	// further ones.
+	first    Index
+	saved    []ExportableCacheKey
+	savedToo map[Index][]ExportableCacheKey
 	// exporters export what the op has built.
 	exporters []CacheExporter
+
+	// Room for what most executions have one of.
+	namesRoom   [1]string
+	holdersRoom [1]*vertex
+	waitingRoom [1]*edgeState
+	outputsRoom [1]*SharedResult
+}
+
+// savedUnder are the keys an output was saved under; nil if it was not.
+func (x *execution) savedUnder(output Index) []ExportableCacheKey {
+	if output == x.first {
+		return x.saved
+	}
+	return x.savedToo[output]
+}
+
+func (x *execution) setSaved(output Index, keys []ExportableCacheKey) {
+	switch {
+	case output == x.first:
+		x.saved = keys
+	case x.savedToo == nil:
+		x.savedToo = map[Index][]ExportableCacheKey{output: keys}
+	default:
+		x.savedToo[output] = keys
+	}
 }
 
 // execCall runs an op and saves the output that was asked for.
@@ -59,14 +87,6 @@ type missingContent struct {
 	err   error
 }
 
-// held is an edge's hold on its result.
-type held struct {
-	shared *SharedResult
-	hold   releaser
-	keys   []ExportableCacheKey
-	load   *loading // where it was loaded; nil if it was executed
-}
-
 // run executes an edge's op, or waits for whoever is executing an equal one.
 func (s *Solver) run(e *edgeState) {
 	if s.join(e) {
@@ -89,18 +109,21 @@ func (e *edgeState) forgetAnswers() {
 		in := &e.ins[i]
 		in.probed, in.matched, in.content = 0, 0, false
 	}
-	e.found, e.tried, e.candidates, e.answers = nil, 0, nil, nil
+	if r := e.rare; r != nil {
+		r.found, r.tried, r.candidates, r.answers = nil, 0, nil, nil
+	}
 }
 
 // execute starts an execution.
 func (s *Solver) execute(e *edgeState) {
 	v := e.v
-	x := &execution{runner: v, ignoring: v.ignore}
+	x := &execution{runner: v, ignoring: v.ignore, first: e.index}
+	x.names, x.holders, x.waiting = x.namesRoom[:0], x.holdersRoom[:0], x.waitingRoom[:0]
 	c := &execCall{s: s, x: x, op: v.op.op, first: e.index, cache: v.caches.list[0]}
 	if len(v.inputs) > 0 {
 		c.inputs = make([]Result, len(v.inputs))
 		for i, in := range v.inputs {
-			c.inputs[i] = in.result.shared.Clone()
+			c.inputs[i] = in.result.Clone()
 		}
 		c.contents = v.missingContents()
 	}
@@ -131,10 +154,10 @@ func (v *vertex) missingContents() []missingContent {
 		return nil
 	}
 	var out []missingContent
-	for i, d := range m.deps {
+	for i, d := range m.Deps {
 		known := v.contents != nil && (v.contents[i].key != nil || v.contents[i].failed)
-		if d.content != nil && !known {
-			out = append(out, missingContent{input: i, fn: d.content})
+		if d.ComputeDigestFunc != nil && !known {
+			out = append(out, missingContent{input: i, fn: d.ComputeDigestFunc})
 		}
 	}
 	return out
@@ -213,18 +236,20 @@ func (c *execCall) done() {
 		s.report(v, c.cacheErr)
 	}
 	c.takeContents()
-	x.outputs = make([]*SharedResult, len(c.outputs))
-	for i, out := range c.outputs {
+	x.outputs = x.outputsRoom[:0]
+	for _, out := range c.outputs {
+		var shared *SharedResult
 		if !isNil(out) {
-			x.outputs[i] = NewSharedResult(out)
+			shared = NewSharedResult(out)
 		}
+		x.outputs = append(x.outputs, shared)
 	}
 	outcome := client.Executed
 	if c.err != nil {
 		x.err = v.wrap(c.err)
 		outcome = client.Failed
-	} else if c.saved != nil {
-		x.saved = map[Index][]ExportableCacheKey{c.first: c.saved}
+	} else {
+		x.saved = c.saved
 	}
 	s.note(v, outcome, c.owner, x.err)
 	waiting := x.waiting
@@ -277,10 +302,11 @@ func (s *Solver) collect(e *edgeState) {
 	if x.runner == e.v {
 		e.trace.add(traceEvent{kind: TraceExecuted})
 	} else {
-		e.trace.add(traceEvent{kind: TraceShared, with: x.runner})
+		e.trace.add(traceEvent{kind: TraceShared})
+		e.more().with = x.runner
 		s.note(e.v, client.Shared, nil, nil)
 	}
-	if keys := x.saved[e.index]; keys != nil && e.definition == x.runner.first.definition {
+	if keys := x.savedUnder(e.index); keys != nil && (e.v == x.runner || e.definition() == x.runner.first.definition()) {
 		s.take(e, x, keys)
 		return
 	}
@@ -295,8 +321,7 @@ func (s *Solver) take(e *edgeState, x *execution, keys []ExportableCacheKey) {
 			keys[i] = withSubExporters(keys[i], x.exporters)
 		}
 	}
-	shared := x.outputs[e.index]
-	s.succeed(e, edge.Ran, &held{shared: shared, hold: shared.Clone(), keys: keys})
+	s.succeed(e, edge.Ran, x.outputs[e.index], keys)
 }
 
 // saveCall saves an output for an edge that did not start its execution.
@@ -316,7 +341,7 @@ type saveCall struct {
 // saveFor saves an output under the keys of an edge that waited for it.
 func (s *Solver) saveFor(e *edgeState, x *execution, shared *SharedResult) {
 	c := &saveCall{s: s, e: e, x: x, keys: e.keysToSave(), cache: e.v.caches.list[0], on: shared.Clone()}
-	if keys := x.saved[e.index]; keys != nil {
+	if keys := x.savedUnder(e.index); keys != nil {
 		// What was saved stays one record: the keys of this edge's inputs lead to it.
 		k := *c.keys[0]
 		k.ID = keys[0].ID
@@ -324,7 +349,7 @@ func (s *Solver) saveFor(e *edgeState, x *execution, shared *SharedResult) {
 		e.learn(&k)
 	}
 	c.init(c, e.v, lightLane, 1)
-	e.save = c
+	e.more().save = c
 	s.enqueue(&c.task)
 }
 
@@ -338,15 +363,12 @@ func (c *saveCall) done() {
 	if c.dropped {
 		return
 	}
-	e.save = nil
+	e.rare.save = nil
 	if c.err != nil {
 		s.report(e.v, c.err)
 	}
-	if c.x.saved == nil {
-		c.x.saved = map[Index][]ExportableCacheKey{}
-	}
-	if c.x.saved[e.index] == nil {
-		c.x.saved[e.index] = c.saved
+	if c.x.savedUnder(e.index) == nil {
+		c.x.setSaved(e.index, c.saved)
 	}
 	s.take(e, c.x, c.saved)
 }

@@ -157,7 +157,7 @@ func (s *Solver) request(v *vertex, index Index) *request {
 		r.complete(e)
 		return r
 	}
-	e.requests = append(e.requests, r)
+	e.more().requests = append(e.rare.requests, r)
 	s.addDemand(e, edge.Result, 1)
 	return r
 }
@@ -180,9 +180,10 @@ func (s *Solver) withdraw(r *request, err error) {
 		return
 	}
 	e := r.e
-	for i, o := range e.requests {
+	requests := e.rare.requests
+	for i, o := range requests {
 		if o == r {
-			e.requests = append(e.requests[:i:i], e.requests[i+1:]...)
+			e.rare.requests = append(requests[:i:i], requests[i+1:]...)
 			break
 		}
 	}
@@ -195,7 +196,7 @@ func (r *request) complete(e *edgeState) {
 		r.end(nil, e.err)
 		return
 	}
-	r.end(NewCachedResult(e.result.shared.Clone(), e.result.keys), nil)
+	r.end(NewCachedResult(e.result.Clone(), e.saved), nil)
 }
 
 func (r *request) end(result CachedResult, err error) {

@@ -13,43 +13,46 @@ func (s *Solver) load(p *plan, jobs []*Job, sources *cacheSet) (*vertex, error) 
 	if len(jobs) == 0 {
 		return nil, errDiscarded
 	}
-	loaded := make([]*vertex, len(p.items))
-	for i := range p.items {
-		v, err := s.loadVertex(&p.items[i], loaded)
+	loaded := make([]*vertex, p.items.n)
+	for _, i := range p.order {
+		it := p.items.at(int(i))
+		v, err := s.loadVertex(it, p.inputsOf(it), loaded)
 		if err != nil {
 			return nil, err
 		}
 		loaded[i] = v
-		s.addSources(v, p.items[i].opts.CacheSources, sources)
+		s.addSources(v, it.opts, sources)
 		for _, j := range jobs {
 			j.hold(v)
 		}
 	}
-	return loaded[len(loaded)-1], nil
+	return loaded[0], nil
 }
 
 // loadVertex finds the active vertex that serves a request, or makes it.
-func (s *Solver) loadVertex(it *planItem, loaded []*vertex) (*vertex, error) {
+func (s *Solver) loadVertex(it *planItem, inputs []planEdge, loaded []*vertex) (*vertex, error) {
+	opts := it.options()
 	known := s.vertices[it.digest]
 	v := known.ignoring
-	if v == nil && !it.opts.IgnoreCache {
+	if v == nil && !opts.IgnoreCache {
 		v = known.normal
 	}
 	if v != nil {
-		return v, sameInputs(v, it, loaded)
+		return v, sameInputs(v, inputs, loaded)
 	}
 	v = &vertex{
 		vtx: it.vtx, digest: it.digest, name: it.name,
-		ignore: it.opts.IgnoreCache, exportable: it.opts.ExportCache, weight: int32(max(1, it.opts.Weight)),
+		ignore: opts.IgnoreCache, exportable: opts.ExportCache, weight: int32(max(1, opts.Weight)),
 		caches: s.defaults,
 	}
-	if len(it.inputs) > 0 {
-		v.inputs = make([]*edgeState, len(it.inputs))
-		for i, in := range it.inputs {
+	if len(inputs) > 0 {
+		v.inputs = make([]*edgeState, len(inputs))
+		for i, in := range inputs {
 			v.inputs[i] = s.output(loaded[in.item], in.index)
 		}
 	}
 	v.op = &v.ownOp
+	v.op.init()
 	if v.ignore {
 		if known.normal != nil {
 			v.op = known.normal.op
@@ -64,11 +67,11 @@ func (s *Solver) loadVertex(it *planItem, loaded []*vertex) (*vertex, error) {
 }
 
 // sameInputs checks that a vertex that was loaded before has the same inputs.
-func sameInputs(v *vertex, it *planItem, loaded []*vertex) error {
-	same := len(v.inputs) == len(it.inputs)
+func sameInputs(v *vertex, inputs []planEdge, loaded []*vertex) error {
+	same := len(v.inputs) == len(inputs)
 	for i := 0; same && i < len(v.inputs); i++ {
-		in, o := v.inputs[i], loaded[it.inputs[i].item]
-		same = in.index == it.inputs[i].index && (in.v == o || in.v.digest == o.digest)
+		in, o := v.inputs[i], loaded[inputs[i].item]
+		same = in.index == inputs[i].index && (in.v == o || in.v.digest == o.digest)
 	}
 	if same {
 		return nil
@@ -77,7 +80,11 @@ func sameInputs(v *vertex, it *planItem, loaded []*vertex) error {
 }
 
 // addSources has a vertex ask further caches.
-func (s *Solver) addSources(v *vertex, own []CacheManager, inherited *cacheSet) {
+func (s *Solver) addSources(v *vertex, opts *VertexOptions, inherited *cacheSet) {
+	var own []CacheManager
+	if opts != nil {
+		own = opts.CacheSources
+	}
 	if len(own) == 0 && (inherited == nil || inherited == s.defaults) {
 		return
 	}
@@ -197,15 +204,11 @@ func (s *Solver) release(v *vertex) {
 		if !e.settled() {
 			s.abandon(e)
 			e.err = errDiscarded
-			for _, r := range e.requests {
+			for _, r := range e.has().requests {
 				r.end(nil, errDiscarded)
 			}
-			e.requests = nil
-		} else if r := e.result; r != nil {
-			s.trash = append(s.trash, r.hold)
-			if r.load != nil {
-				s.unload(r.load)
-			}
+		} else if ld := e.has().loaded; ld != nil {
+			s.unload(ld)
 		}
 	}
 	s.letGo(v)

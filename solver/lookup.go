@@ -55,7 +55,7 @@ func (s *Solver) probe(e *edgeState, i int32) {
 	v, in := e.v, &e.ins[i]
 	op, child := &v.op.maps[0], v.inputs[i]
 	item := probeItem{input: i}
-	item.dep.selector = op.deps[i].selector
+	item.dep.selector = op.Deps[i].Selector
 	item.dep.keys = child.keys[in.probed:len(child.keys):len(child.keys)]
 	in.probed = int32(len(child.keys))
 	if !in.content && v.contents != nil && v.contents[i].key != nil {
@@ -65,18 +65,18 @@ func (s *Solver) probe(e *edgeState, i int32) {
 	set := v.caches
 	if n := len(item.dep.keys); n > 0 || item.dep.content != nil {
 		for m := range set.own {
-			if set.inline&(1<<m) != 0 && set.own[m].leads(item.dep, op.digest, i, e.index) {
+			if set.inline&(1<<m) != 0 && set.own[m].leads(item.dep, op.Digest, i, e.index) {
 				in.matched |= 1 << m
 			}
 		}
-		e.trace.add(traceEvent{kind: TraceProbe, input: i, asked: set.inline, answered: in.matched, n: int32(n), content: item.dep.content != nil})
+		e.trace.add(traceEvent{kind: TraceProbe, input: i, asked: uint32(set.inline), answered: uint32(in.matched), n: int32(n), content: item.dep.content != nil})
 		if set.inline != set.mask() {
-			e.toLookUp = append(e.toLookUp, item)
+			e.more().toLookUp = append(e.rare.toLookUp, item)
 			s.lookUp(e)
 			return
 		}
 	}
-	if e.lookup == nil {
+	if e.has().lookup == nil {
 		s.tell(step{e: e, kind: edge.Probed, input: i, mask: in.matched})
 	}
 }
@@ -98,38 +98,42 @@ func (m *cacheManager) leads(d keyDep, op digest.Digest, input int32, output Ind
 
 // lookUp starts asking for what has been collected, if nothing is under way.
 func (s *Solver) lookUp(e *edgeState) {
-	if e.lookup != nil || len(e.toLookUp) == 0 {
+	if r := e.has(); r.lookup != nil || len(r.toLookUp) == 0 {
 		return
 	}
 	c := s.newLookup(e)
-	c.probes, e.toLookUp = e.toLookUp, nil
+	c.probes, e.rare.toLookUp = e.rare.toLookUp, nil
 	s.enqueue(&c.task)
 }
 
 func (s *Solver) newLookup(e *edgeState) *lookupCall {
 	c := &lookupCall{s: s, e: e, set: e.v.caches, skip: e.v.caches.inline, op: &e.v.op.maps[0], output: e.index}
 	c.init(c, e.v, lightLane, 1)
-	e.lookup = c
+	e.more().lookup = c
 	return c
 }
 
 func (s *Solver) leaveLookup(e *edgeState) {
-	e.candidates = nil
-	c := e.lookup
+	r := e.rare
+	if r == nil {
+		return
+	}
+	r.candidates = nil
+	c := r.lookup
 	if c == nil {
 		return
 	}
 	s.drop(&c.task)
-	e.lookup = nil
+	r.lookup = nil
 	// What was not answered will have to be asked again.
-	for _, items := range [][]probeItem{c.probes, e.toLookUp} {
+	for _, items := range [][]probeItem{c.probes, r.toLookUp} {
 		for _, item := range items {
 			in := &e.ins[item.input]
 			in.probed -= int32(len(item.dep.keys))
 			in.content = in.content && item.dep.content == nil
 		}
 	}
-	e.toLookUp = nil
+	r.toLookUp = nil
 }
 
 func (c *lookupCall) do(ctx context.Context) {
@@ -153,12 +157,12 @@ func (c *lookupCall) probe(item *probeItem) {
 			continue
 		}
 		if own := c.set.own[m]; own != nil {
-			if own.leads(item.dep, c.op.digest, item.input, c.output) {
+			if own.leads(item.dep, c.op.Digest, item.input, c.output) {
 				item.matched |= 1 << m
 			}
 			continue
 		}
-		keys, err := query(manager, item.dep.exportable(), Index(item.input), c.op.digest, c.output)
+		keys, err := query(manager, item.dep.exportable(), Index(item.input), c.op.Digest, c.output)
 		if err != nil {
 			c.errs = append(c.errs, err)
 		} else if len(keys) > 0 {
@@ -190,7 +194,7 @@ func query(m CacheManager, inp []CacheKeyWithSelector, input Index, op digest.Di
 
 // collect asks one manager for the keys that all inputs share.
 func (c *lookupCall) collect(m int) {
-	keys, err := matchIn(c.set, m, c.op.digest, c.output, c.match)
+	keys, err := matchIn(c.set, m, c.op.Digest, c.output, c.match)
 	if err != nil {
 		c.errs = append(c.errs, err)
 	}
@@ -255,7 +259,8 @@ func (c *lookupCall) done() {
 		return
 	}
 	s, e := c.s, c.e
-	e.lookup = nil
+	r := e.rare
+	r.lookup = nil
 	if err := errors.Join(c.errs...); err != nil {
 		s.report(e.v, err)
 	}
@@ -263,8 +268,8 @@ func (c *lookupCall) done() {
 	case c.probes != nil:
 		s.takeProbes(e, c)
 	case c.keys != nil:
-		e.tried = len(e.found)
-		e.candidates = c.candidates
+		r.tried = len(r.found)
+		r.candidates = c.candidates
 		s.loadNext(e)
 	default:
 		s.takeFound(e, c.found)
@@ -276,17 +281,18 @@ func (s *Solver) takeProbes(e *edgeState, c *lookupCall) {
 	for _, item := range c.probes {
 		in := &e.ins[item.input]
 		in.matched |= item.matched
-		e.trace.add(traceEvent{kind: TraceProbe, input: item.input, asked: c.set.mask() &^ c.skip, answered: item.matched, n: int32(len(item.dep.keys)), content: item.dep.content != nil})
+		e.trace.add(traceEvent{kind: TraceProbe, input: item.input, asked: uint32(c.set.mask() &^ c.skip), answered: uint32(item.matched), n: int32(len(item.dep.keys)), content: item.dep.content != nil})
 		for m, keys := range item.answers {
-			if e.answers == nil {
-				e.answers = map[int]map[int32][]*CacheKey{}
+			r := e.more()
+			if r.answers == nil {
+				r.answers = map[int]map[int32][]*CacheKey{}
 			}
-			if e.answers[m] == nil {
-				e.answers[m] = map[int32][]*CacheKey{}
+			if r.answers[m] == nil {
+				r.answers[m] = map[int32][]*CacheKey{}
 			}
-			e.answers[m][item.input] = append(e.answers[m][item.input], keys...)
+			r.answers[m][item.input] = append(r.answers[m][item.input], keys...)
 		}
-		if !pendingProbe(e.toLookUp, item.input) {
+		if !pendingProbe(e.has().toLookUp, item.input) {
 			s.tell(step{e: e, kind: edge.Probed, input: item.input, mask: in.matched})
 		}
 	}

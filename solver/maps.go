@@ -107,7 +107,7 @@ func callCacheMap(ctx context.Context, op Op, index int) (cm *CacheMap, last boo
 	return op.CacheMap(ctx, index)
 }
 
-// checkCacheMap checks what an op answered, and copies it.
+// checkCacheMap checks what an op answered.
 func checkCacheMap(v *vertex, cm *CacheMap, index int, last bool) (cacheMap, error) {
 	if cm == nil {
 		return cacheMap{}, fmt.Errorf("CacheMap(%d) returned no cache map", index)
@@ -119,21 +119,19 @@ func checkCacheMap(v *vertex, cm *CacheMap, index int, last bool) (cacheMap, err
 	if len(cm.Deps) != n {
 		return cacheMap{}, fmt.Errorf("CacheMap(%d) has %d deps for %d inputs", index, len(cm.Deps), n)
 	}
-	m := cacheMap{digest: cm.Digest}
+	m := cacheMap{CacheMap: cm}
 	if n == 0 {
 		return m, nil
 	}
 	if !last {
 		return cacheMap{}, fmt.Errorf("CacheMap(%d) promises more cache maps: only an operation without inputs may have several", index)
 	}
-	m.deps = make([]mapDep, n)
 	for i, d := range cm.Deps {
 		if d.Selector != "" {
 			if err := checkDigest(d.Selector); err != nil {
 				return cacheMap{}, fmt.Errorf("CacheMap(%d): selector of input %d: %w", index, i, err)
 			}
 		}
-		m.deps[i] = mapDep{selector: d.Selector, content: d.ComputeDigestFunc}
 		if d.ComputeDigestFunc != nil {
 			if m.contents == nil {
 				m.contents = make([]bool, n)
@@ -203,15 +201,11 @@ func (s *Solver) nextMap(e *edgeState) edge.Event {
 // formKey computes the edge's definition key.
 func (s *Solver) formKey(e *edgeState) {
 	m := &e.v.op.maps[e.maps-1]
-	key := &CacheKey{digest: m.digest, output: e.index, export: e.v.exportable, caches: e.v.caches.list}
+	key := &CacheKey{digest: m.Digest, output: e.index, export: e.v.exportable, caches: e.v.caches.list}
 	if len(e.v.inputs) == 0 {
-		key.ID = string(rootKeyDigest(m.digest, e.index))
-		if e.definition == "" {
-			e.definition = string(m.digest)
-		}
+		key.ID = string(rootKeyDigest(m.Digest, e.index))
 	} else {
-		e.definition = e.v.definition(m)
-		key.ID = outputID(e.definition, e.index)
+		key.ID = outputID(e.v.definition(m), e.index)
 		key.deps = e.v.keyDeps()
 	}
 	e.keys = append(e.keys, key)
@@ -219,16 +213,26 @@ func (s *Solver) formKey(e *edgeState) {
 
 // definition names the vertex by its op and the first key of each input.
 func (v *vertex) definition(m *cacheMap) string {
-	return definitionID(m.digest, len(v.inputs), func(i int) (string, digest.Digest) {
-		return v.inputs[i].keys[0].ID, m.deps[i].selector
+	return definitionID(m.Digest, len(v.inputs), func(i int) (string, digest.Digest) {
+		return v.inputs[i].keys[0].ID, m.Deps[i].Selector
 	})
+}
+
+// definition names the edge's vertex by its op and the first key of each input.
+func (e *edgeState) definition() string {
+	if m := &e.v.op.maps[0]; len(e.v.inputs) == 0 {
+		return string(m.Digest)
+	} else if e.index != 0 {
+		return e.v.definition(m)
+	}
+	return e.keys[0].ID
 }
 
 // keyDeps are the alternatives known for each input now.
 func (v *vertex) keyDeps() []keyDep {
 	deps := make([]keyDep, len(v.inputs))
 	for i, in := range v.inputs {
-		deps[i] = keyDep{keys: in.keys[:len(in.keys):len(in.keys)], selector: v.op.maps[0].deps[i].selector}
+		deps[i] = keyDep{keys: in.keys[:len(in.keys):len(in.keys)], selector: v.op.maps[0].Deps[i].Selector}
 		if v.contents != nil {
 			deps[i].content = v.contents[i].key
 		}

@@ -35,7 +35,7 @@ func (s *Solver) match(e *edgeState) {
 			continue
 		}
 		if set.inline&(1<<m) != 0 {
-			keys, err := matchIn(set, m, op.digest, e.index, deps)
+			keys, err := matchIn(set, m, op.Digest, e.index, deps)
 			if err != nil {
 				s.report(v, err)
 			}
@@ -63,7 +63,7 @@ func (s *Solver) match(e *edgeState) {
 func (e *edgeState) shared(m int) []*CacheKey {
 	count := map[string]int{}
 	byID := map[string]*CacheKey{}
-	for _, keys := range e.answers[m] {
+	for _, keys := range e.has().answers[m] {
 		seen := map[string]bool{}
 		for _, k := range keys {
 			if !seen[k.ID] {
@@ -85,6 +85,7 @@ func (e *edgeState) shared(m int) []*CacheKey {
 // takeFound notes keys that caches have for an edge, and answers the machine.
 func (s *Solver) takeFound(e *edgeState, found []foundKey) {
 	alternatives := e.alternatives()
+	r := e.more()
 	for _, f := range found {
 		if e.hasFound(f) {
 			continue
@@ -93,15 +94,15 @@ func (s *Solver) takeFound(e *edgeState, found []foundKey) {
 		if own := e.v.caches.own[f.manager]; own != nil && alternatives {
 			s.link(e, own, f.key)
 		}
-		e.found = append(e.found, f)
+		r.found = append(r.found, f)
 		e.learn(f.key)
 	}
-	e.trace.add(traceEvent{kind: TraceMatch, asked: e.v.caches.mask(), n: int32(len(e.found) - e.tried)})
-	s.tell(step{e: e, kind: edge.Matched, flag: len(e.found) > e.tried})
+	e.trace.add(traceEvent{kind: TraceMatch, asked: uint32(e.v.caches.mask()), n: int32(len(r.found) - r.tried)})
+	s.tell(step{e: e, kind: edge.Matched, flag: len(r.found) > r.tried})
 }
 
 func (e *edgeState) hasFound(f foundKey) bool {
-	for _, o := range e.found {
+	for _, o := range e.has().found {
 		if o.manager == f.manager && o.theirs.ID == f.theirs.ID {
 			return true
 		}

@@ -8,11 +8,14 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// plan is a graph as it was read from the caller's vertices: each vertex once,
-// inputs before what uses them. Reading calls the caller's code, so it is done
-// without any lock.
+// plan is a graph as it was read from the caller's vertices, each of them once.
+// Reading calls the caller's code, so it is done without any lock.
 type plan struct {
-	items []planItem
+	items pile[planItem]
+	// order has the items' numbers, inputs before what uses them.
+	order []int32
+	// links are the items' inputs, one after the other.
+	links []planEdge
 	index map[digest.Digest]int32
 }
 
@@ -20,8 +23,11 @@ type planItem struct {
 	vtx    Vertex
 	digest digest.Digest
 	name   string
-	inputs []planEdge
-	opts   VertexOptions
+	// opts is nil where all options have their zero value.
+	opts   *VertexOptions
+	inputs []Edge
+	links  int32 // where the inputs begin in plan.links
+	open   bool  // its inputs are being read
 }
 
 type planEdge struct {
@@ -29,15 +35,18 @@ type planEdge struct {
 	index Index
 }
 
-// unread marks vertices whose inputs are being read, in plan.index.
-const unread = -1
-
-// planFrame is a vertex whose inputs are being read.
+// planFrame is an item whose inputs are being read.
 type planFrame struct {
-	item   planItem
-	inputs []Edge
-	next   int
+	item, next int32
 }
+
+// inputsOf are the inputs of an item.
+func (p *plan) inputsOf(it *planItem) []planEdge {
+	return p.links[it.links : int(it.links)+len(it.inputs)]
+}
+
+// top is the item the plan was made for.
+func (p *plan) top() *planItem { return p.items.at(0) }
 
 // newPlan reads the graph below an edge. It needs no stack for its depth.
 func newPlan(e Edge) (p *plan, err error) {
@@ -46,40 +55,37 @@ func newPlan(e Edge) (p *plan, err error) {
 	if err := checkEdge(e); err != nil {
 		return nil, err
 	}
-	top, err := readVertex(e.Vertex)
-	if err != nil {
+	if err := p.read(e.Vertex, e.Vertex.Digest()); err != nil {
 		return nil, err
 	}
-	p.index[top.item.digest] = unread
-	stack := []planFrame{top}
+	stack := []planFrame{{}}
 	for len(stack) > 0 {
 		f := &stack[len(stack)-1]
-		if f.next == len(f.inputs) {
-			p.index[f.item.digest] = int32(len(p.items))
-			p.items = append(p.items, f.item)
+		it := p.items.at(int(f.item))
+		if int(f.next) == len(it.inputs) {
+			it.open = false
+			p.order = append(p.order, f.item)
 			stack = stack[:len(stack)-1]
 			continue
 		}
-		in := f.inputs[f.next]
+		in := it.inputs[f.next]
 		if err := checkEdge(in); err != nil {
-			return nil, fmt.Errorf("input %d of %s: %w", f.next, f.item.label(), err)
+			return nil, fmt.Errorf("input %d of %s: %w", f.next, it.label(), err)
 		}
 		dgst := in.Vertex.Digest()
-		i, ok := p.index[dgst]
-		switch {
-		case !ok:
-			below, err := readVertex(in.Vertex)
-			if err != nil {
-				return nil, fmt.Errorf("input %d of %s: %w", f.next, f.item.label(), err)
+		i, known := p.index[dgst]
+		if !known {
+			i = int32(p.items.n)
+			if err := p.read(in.Vertex, dgst); err != nil {
+				return nil, fmt.Errorf("input %d of %s: %w", f.next, it.label(), err)
 			}
-			p.index[dgst] = unread
-			stack = append(stack, below)
-		case i == unread:
-			return nil, cycleError(stack, dgst)
-		default:
-			f.item.inputs[f.next] = planEdge{item: i, index: in.Index}
-			f.next++
+			stack = append(stack, planFrame{item: i})
+			f = &stack[len(stack)-2]
+		} else if p.items.at(int(i)).open {
+			return nil, p.cycleError(stack, i)
 		}
+		p.links[it.links+f.next] = planEdge{item: i, index: in.Index}
+		f.next++
 	}
 	return p, nil
 }
@@ -94,15 +100,28 @@ func checkEdge(e Edge) error {
 	return nil
 }
 
-func readVertex(v Vertex) (planFrame, error) {
-	f := planFrame{item: planItem{vtx: v, digest: v.Digest(), name: v.Name(), opts: v.Options()}, inputs: v.Inputs()}
-	if err := checkDigest(f.item.digest); err != nil {
-		return planFrame{}, fmt.Errorf("vertex %q: digest: %w", f.item.name, err)
+// read adds a vertex, whose inputs are to be read next.
+func (p *plan) read(v Vertex, dgst digest.Digest) error {
+	it := p.items.grow()
+	*it = planItem{vtx: v, digest: dgst, name: v.Name(), inputs: v.Inputs(), links: int32(len(p.links)), open: true}
+	if err := checkDigest(dgst); err != nil {
+		return fmt.Errorf("vertex %q: digest: %w", it.name, err)
 	}
-	if len(f.inputs) > 0 {
-		f.item.inputs = make([]planEdge, len(f.inputs))
+	if opts := v.Options(); opts.IgnoreCache || opts.CacheSources != nil || opts.ExportCache != nil || opts.Weight != 0 {
+		it.opts = &opts
 	}
-	return f, nil
+	for range it.inputs {
+		p.links = append(p.links, planEdge{})
+	}
+	p.index[dgst] = int32(p.items.n - 1)
+	return nil
+}
+
+func (it *planItem) options() VertexOptions {
+	if it.opts == nil {
+		return VertexOptions{}
+	}
+	return *it.opts
 }
 
 func (it *planItem) label() string {
@@ -112,12 +131,12 @@ func (it *planItem) label() string {
 	return string(it.digest)
 }
 
-// cycleError names the cycle that closes at dgst.
-func cycleError(stack []planFrame, dgst digest.Digest) error {
+// cycleError names the cycle that closes at an item.
+func (p *plan) cycleError(stack []planFrame, closes int32) error {
 	var labels []string
 	for i := len(stack) - 1; i >= 0; i-- {
-		labels = append(labels, stack[i].item.label())
-		if stack[i].item.digest == dgst {
+		labels = append(labels, p.items.at(int(stack[i].item)).label())
+		if stack[i].item == closes {
 			break
 		}
 	}

@@ -43,18 +43,19 @@ type loadCall struct {
 // loadRecord begins to load the best record of the keys found for an edge.
 func (s *Solver) loadRecord(e *edgeState) {
 	c := s.newLookup(e)
-	c.keys = append([]foundKey(nil), e.found[e.tried:]...)
+	c.keys = append([]foundKey(nil), e.rare.found[e.rare.tried:]...)
 	s.enqueue(&c.task)
 }
 
 // loadNext loads an edge's next candidate; without one the search goes on.
 func (s *Solver) loadNext(e *edgeState) {
-	if len(e.candidates) == 0 {
+	r := e.rare
+	if len(r.candidates) == 0 {
 		e.trace.add(traceEvent{kind: TraceNoRecord})
 		s.tell(step{e: e, kind: edge.Loaded})
 		return
 	}
-	from := e.candidates[0]
+	from := r.candidates[0]
 	manager := e.v.caches.list[from.manager]
 	name := loadName{manager.ID(), from.record.ID}
 	ld := s.loads[name]
@@ -69,7 +70,7 @@ func (s *Solver) loadNext(e *edgeState) {
 		s.loads[name] = ld
 		s.enqueue(&c.task)
 	}
-	e.load = ld
+	r.load = ld
 	if ld.call == nil {
 		s.loaded(e, ld, nil)
 		return
@@ -79,13 +80,13 @@ func (s *Solver) loadNext(e *edgeState) {
 }
 
 func (s *Solver) leaveLoad(e *edgeState) {
-	ld := e.load
+	ld := e.has().load
 	if ld == nil {
 		return
 	}
-	e.load = nil
+	e.rare.load = nil
 	// Asked again, the edge lists the records anew.
-	e.tried = 0
+	e.rare.tried = 0
 	ld.waiting, _ = without(ld.waiting, e)
 	if ld.call != nil && len(ld.waiting) == 0 {
 		s.drop(&ld.call.task)
@@ -142,9 +143,10 @@ func (c *loadCall) done() {
 			s.report(c.v, fmt.Errorf("cache %s: load %s: %w", c.manager.ID(), c.from.record.ID, c.err))
 		}
 		for _, e := range waiting {
-			e.load = nil
-			e.trace.add(traceEvent{kind: TraceLoadFailed, asked: 1 << e.candidates[0].manager})
-			e.candidates = e.candidates[1:]
+			r := e.rare
+			r.load = nil
+			e.trace.add(traceEvent{kind: TraceLoadFailed, asked: 1 << r.candidates[0].manager})
+			r.candidates = r.candidates[1:]
 			s.loadNext(e)
 		}
 		return
@@ -157,8 +159,9 @@ func (c *loadCall) done() {
 
 // loaded gives an edge a result that was loaded: by c, or earlier.
 func (s *Solver) loaded(e *edgeState, ld *loading, c *loadCall) {
-	from := e.candidates[0]
-	e.load, e.candidates = nil, nil
+	r := e.rare
+	from := r.candidates[0]
+	r.load, r.loaded, r.candidates = nil, ld, nil
 	ld.holders++
 	keys := []ExportableCacheKey{newExportableKey(from.key)}
 	if c != nil && c.v == e.v {
@@ -171,7 +174,7 @@ func (s *Solver) loaded(e *edgeState, ld *loading, c *loadCall) {
 		s.note(e.v, client.Shared, nil, nil)
 		e.trace.add(traceEvent{kind: TraceShared, asked: 1 << from.manager})
 	}
-	s.succeed(e, edge.Loaded, &held{shared: ld.shared, hold: ld.shared.Clone(), keys: keys, load: ld})
+	s.succeed(e, edge.Loaded, ld.shared, keys)
 }
 
 // unload ends an edge's use of a loaded result.

@@ -58,11 +58,11 @@ func (s *Solver) hold(v *vertex, x *execution) {
 
 // leaveExec stops waiting for an execution, and cancels it if nobody else does.
 func (s *Solver) leaveExec(e *edgeState) {
-	if c := e.save; c != nil {
+	if c := e.has().save; c != nil {
 		if s.drop(&c.task) {
 			s.trash = append(s.trash, c.on)
 		}
-		e.save = nil
+		e.rare.save = nil
 	}
 	x := e.exec
 	if x == nil {
@@ -167,15 +167,15 @@ func (e *edgeState) names(out []string) []string {
 	v := e.v
 	if len(v.inputs) == 0 {
 		for _, m := range v.op.maps[:min(int(e.maps), maxNames)] {
-			out = append(out, string(m.digest))
+			out = append(out, string(m.Digest))
 		}
 		return out
 	}
-	out = append(out, e.definition)
+	out = append(out, e.definition())
 	if !e.alternatives() {
 		return out
 	}
-	deps, op := v.keyDeps(), v.op.maps[0].digest
+	deps, op := v.keyDeps(), v.op.maps[0].Digest
 	// choice counts through the alternatives of all inputs like an odometer, the
 	// content key of each input first.
 	choice := make([]int, len(deps))

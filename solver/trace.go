@@ -1,10 +1,6 @@
 package solver
 
-import (
-	"github.com/opencontainers/go-digest"
-
-	"github.com/tenonbuild/tenon/solver/internal/edge"
-)
+import "github.com/opencontainers/go-digest"
 
 // DecisionKind is the closed set of what can have been decided about an edge.
 type DecisionKind uint8
@@ -80,14 +76,14 @@ type InputTrace struct {
 
 // traceEvent is a Decision as it is kept.
 type traceEvent struct {
-	kind     DecisionKind
-	flag     bool
-	content  bool
-	input    int32
-	n        int32
-	asked    edge.Managers
-	answered edge.Managers
-	with     *vertex
+	kind    DecisionKind
+	flag    bool
+	content bool
+	input   int32
+	n       int32
+	// asked and answered are edge.Managers: maxManagers fit.
+	asked    uint32
+	answered uint32
 }
 
 // edgeTrace keeps the decisions about an edge. Most edges have few.
@@ -145,13 +141,13 @@ func (e *edgeState) decisions() EdgeTrace {
 	v := e.v
 	t := EdgeTrace{Vertex: v.digest, Name: v.name, Output: e.index, IgnoreCache: v.ignore, Keys: e.keys[:len(e.keys):len(e.keys)], Err: e.err}
 	for _, m := range v.op.maps {
-		t.Op = append(t.Op, m.digest)
+		t.Op = append(t.Op, m.Digest)
 	}
 	for i, in := range v.inputs {
 		it := InputTrace{Vertex: in.v.digest, Output: in.index, Keys: in.keys[:len(in.keys):len(in.keys)]}
 		if len(v.op.maps) > 0 {
-			d := v.op.maps[0].deps[i]
-			it.Selector, it.HasContent = d.selector, d.content != nil
+			d := v.op.maps[0].Deps[i]
+			it.Selector, it.HasContent = d.Selector, d.ComputeDigestFunc != nil
 		}
 		if v.contents != nil {
 			it.Content = v.contents[i].key
@@ -163,8 +159,8 @@ func (e *edgeState) decisions() EdgeTrace {
 			Kind: ev.kind, Input: Index(ev.input), Keys: int(ev.n), Content: ev.content, OK: ev.flag,
 			Asked: v.caches.names(ev.asked), Answered: v.caches.names(ev.answered),
 		}
-		if ev.with != nil {
-			d.With = ev.with.digest
+		if with := e.has().with; ev.kind == TraceShared && with != nil {
+			d.With = with.digest
 		}
 		t.Decisions = append(t.Decisions, d)
 	}
@@ -172,7 +168,7 @@ func (e *edgeState) decisions() EdgeTrace {
 }
 
 // names are the IDs of some of a set's managers.
-func (c *cacheSet) names(mask edge.Managers) []string {
+func (c *cacheSet) names(mask uint32) []string {
 	var out []string
 	for i, m := range c.list {
 		if mask&(1<<i) != 0 {

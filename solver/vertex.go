@@ -45,8 +45,8 @@ type vertex struct {
 	jobs     bitset
 	released bool
 
-	first edgeState // of whichever output was wanted first
-	more  []*edgeState
+	first  edgeState // of whichever output was wanted first
+	others []*edgeState
 
 	progress progress
 	ownOp    opState
@@ -62,21 +62,24 @@ type opState struct {
 	call *mapCall // the CacheMap call under way; nil if none
 	// waiting are the edges that wait for call.
 	waiting []*edgeState
-	// subs are what the op built while it was asked for its cache map.
+	// vertices are the variants that use the op.
 	vertices []*vertex
+
+	// Room for what most ops have one of.
+	mapsRoom     [1]cacheMap
+	waitingRoom  [1]*edgeState
+	verticesRoom [1]*vertex
+}
+
+func (st *opState) init() {
+	st.maps, st.waiting, st.vertices = st.mapsRoom[:0], st.waitingRoom[:0], st.verticesRoom[:0]
 }
 
 // cacheMap is a CacheMap the solver has checked.
 type cacheMap struct {
-	digest digest.Digest
-	deps   []mapDep
+	*CacheMap
 	// contents says which inputs can have a content key; nil if none.
 	contents []bool
-}
-
-type mapDep struct {
-	selector digest.Digest
-	content  ResultBasedCacheFunc
 }
 
 // contentKey is the content key of one input of a vertex. Guarded by Solver.mu.
@@ -102,40 +105,67 @@ type edgeState struct {
 	// each cache map; with inputs, keys that caches have for the edge follow. It
 	// grows, and what is in it stays as it is.
 	keys []*CacheKey
-	// definition names the vertex with its inputs, whichever the output.
-	definition string
-
-	// waiters are the parents that wait for the edge to know more, requests the
-	// callers of Build. demand counts both by level.
-	waiters  []waiter
-	requests []*request
-	demand   [edge.Result + 1]int32
+	// waiters are the parents that wait for the edge to know more. demand counts
+	// them, and the callers of Build, by level.
+	waiters []waiter
+	demand  [edge.Result + 1]int32
 
 	// ins has an element for each input, until the edge is done.
 	ins  []inputState
 	asks int32 // how many inputs have this edge as a waiter
 
+	// asked is Solver.released as it was when the caches were asked.
+	asked uint64
+	exec  *execution // whose end is waited for
+	// rare is what few edges have; nil until there is something. See more.
+	rare *rareState
+
+	// result is set when the edge is done. The vertex's execution, or the load,
+	// holds it.
+	result *SharedResult
+	saved  []ExportableCacheKey // the keys it was saved under
+	err    error                // why it failed; final
+
+	trace edgeTrace
+}
+
+// rareState is the part of an edge's state that is not needed to find nothing in
+// caches that answer from memory, and to execute.
+type rareState struct {
+	requests []*request // callers of Build
 	// found are keys that caches have for the edge; those before tried have no
 	// record that can be loaded. candidates are records still to be tried.
 	found      []foundKey
 	tried      int
 	candidates []candidate
-	// asked is Solver.released as it was when the caches were asked.
-	asked  uint64
-	lookup *lookupCall
+	lookup     *lookupCall
 	// toLookUp are inputs for the next look-up, while one is under way.
 	toLookUp []probeItem
 	// answers are what managers found that are not our own, by manager and input.
 	answers map[int]map[int32][]*CacheKey
-	load    *loading
-	exec    *execution // whose end is waited for
+	load    *loading // waited for
+	loaded  *loading // holds result
 	save    *saveCall
+	with    *vertex // whose execution gave the result
+}
 
-	// result is this edge's hold; nil until the edge is done.
-	result *held
-	err    error // why it failed; final
+// noRare is read in place of what is not there. It is never written to.
+var noRare rareState
 
-	trace edgeTrace
+// has reads the rare part of an edge's state.
+func (e *edgeState) has() *rareState {
+	if e.rare == nil {
+		return &noRare
+	}
+	return e.rare
+}
+
+// more returns the rare part of an edge's state to be written to.
+func (e *edgeState) more() *rareState {
+	if e.rare == nil {
+		e.rare = &rareState{}
+	}
+	return e.rare
 }
 
 // waiter is a parent that has asked an edge for something.
@@ -185,14 +215,14 @@ func (s *Solver) output(v *vertex, index Index) *edgeState {
 	if v.first.index == index {
 		return &v.first
 	}
-	for _, e := range v.more {
+	for _, e := range v.others {
 		if e.index == index {
 			return e
 		}
 	}
 	e := &edgeState{}
 	s.initEdge(e, v, index)
-	v.more = append(v.more, e)
+	v.others = append(v.others, e)
 	return e
 }
 
@@ -217,7 +247,7 @@ func (v *vertex) edges(yield func(*edgeState) bool) {
 	if v.first.v == nil || !yield(&v.first) {
 		return
 	}
-	for _, e := range v.more {
+	for _, e := range v.others {
 		if !yield(e) {
 			return
 		}

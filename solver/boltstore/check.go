@@ -71,16 +71,16 @@ func CheckFile(path string) error {
 		return err
 	}
 	// Bolt opens for reading what it cannot write, and locks it.
-	db, err := openBolt(path, true)
+	db, _, err := openBolt(path, true)
 	if err != nil {
 		return err
 	}
 	err = func() error {
-		seed, err := readFormat(path, db)
-		if err != nil {
+		if err := checkFile(path, &f); err != nil || f.count > 0 {
 			return err
 		}
-		if err := checkFile(path, &f); err != nil || f.count > 0 {
+		seed, err := readFormat(path, db)
+		if err != nil {
 			return err
 		}
 		s := &Store{path: path, db: db, hash: hasher{seed: seed, mask: ^uint64(0)}}

@@ -40,8 +40,12 @@ type batch struct {
 
 type pair struct{ key, value []byte }
 
-func newBatch(tx *bolt.Tx, hash hasher) *batch {
+// newBatch returns a batch with room for n nodes.
+func newBatch(tx *bolt.Tx, hash hasher, n int) *batch {
 	b := &batch{disk: disk{tx: tx, hash: hash}, records: make(map[uint64]*record)}
+	for _, i := range []int{nodes, ids, links, holders} {
+		b.puts[i] = make([]pair, 0, n)
+	}
 	for i := range dataBuckets {
 		fill := fillOrdered
 		if i == ids || i == holders {

@@ -4,15 +4,11 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"runtime/debug"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
 )
-
-// errBroken ends the writing to a file for good.
-var errBroken = errors.New("the file is not written any more")
 
 // maxRetry is the longest time between two attempts while the disk fails.
 const maxRetry = 30 * time.Second
@@ -109,11 +105,12 @@ func (s *Store) commit(l *layer) (err error) {
 	}
 	defer func() {
 		if v := recover(); v != nil {
-			s.broken = fmt.Errorf("%w: %w", errBroken, corrupt(s.path, "bolt panicked while it wrote: %v", v))
-			err = s.broken
+			err = corrupt(s.path, "bolt panicked while it wrote: %v", v)
+			s.broken = err
+			s.stuck = guard(s.path, tx.Rollback) != nil
 		}
 	}()
-	b := newBatch(tx, s.hash)
+	b := newBatch(tx, s.hash, len(l.order))
 	stamp := s.stamp(l)
 	format := tx.Bucket(bucketFormat)
 	// The commit of an attempt that failed may have taken place nevertheless.

@@ -54,9 +54,10 @@ const (
 //
 // It fails at once, with an error that matches ErrInUse, if the file is open
 // already; with ErrForeign if it is another program's, with ErrVersion if it is
-// of a newer format, and with ErrCorrupt if it is damaged, all of them a
-// *FileError. It does not change such a file. Damage that only a look at the
-// whole file can show is for CheckFile to find.
+// of a newer format, and with ErrCorrupt if its pages are damaged, all of them a
+// *FileError. It does not change such a file. Open reads the whole file, which
+// also brings it into memory. What the records say of each other is left for
+// Check and CheckFile to prove.
 func Open(path string, opt Options) (*Store, error) {
 	opt = opt.withDefaults()
 	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
@@ -64,30 +65,16 @@ func Open(path string, opt Options) (*Store, error) {
 			return nil, fmt.Errorf("boltstore: %s: %w", path, err)
 		}
 	}
-	meta, err := checkHeader(path)
-	if err != nil {
-		return nil, err
-	}
 	// What is not ours must not be written to, and bolt writes when it opens.
-	ro, err := openBolt(path, true)
-	if err != nil {
+	if err := verify(path); err != nil {
 		return nil, err
 	}
-	_, err = readFormat(path, ro)
-	if err == nil && meta.freelist == noFreelist {
-		// We always write it. Without it bolt walks the file as it opens it, and
-		// a fault there ends the process.
-		err = corrupt(path, "its list of free pages is missing")
-	}
-	if err = errors.Join(err, ro.Close()); err != nil {
-		return nil, err
-	}
-	db, err := openBolt(path, false)
+	db, file, err := openBolt(path, false)
 	if err != nil {
 		return nil, err
 	}
 	s := &Store{
-		path: path, opt: opt, db: db, session: rand.Uint64(),
+		path: path, opt: opt, db: db, file: file, session: rand.Uint64(),
 		kick: make(chan struct{}, 1), stop: make(chan struct{}),
 		active: newLayer(nil, 0), progress: make(chan struct{}),
 	}
@@ -118,10 +105,35 @@ func (s *Store) load() error {
 	})
 }
 
+// verify says whether a file is one that can be opened for writing.
+func verify(path string) error {
+	meta, err := checkHeader(path)
+	if err != nil {
+		return err
+	}
+	db, _, err := openBolt(path, true)
+	if err != nil {
+		return err
+	}
+	var f faults
+	err = checkFile(path, &f)
+	if err == nil {
+		err = f.err(path)
+	}
+	if err == nil {
+		_, err = readFormat(path, db)
+	}
+	if err == nil && meta.freelist == noFreelist {
+		// We always write it. Without it bolt walks the file as it opens it, and
+		// a fault there ends the process.
+		err = corrupt(path, "its list of free pages is missing")
+	}
+	return errors.Join(err, db.Close())
+}
+
 // openBolt opens a bolt file that is there, and turns what bolt makes of a
 // damaged one into errors.
-func openBolt(path string, readOnly bool) (db *bolt.DB, err error) {
-	var file *os.File
+func openBolt(path string, readOnly bool) (db *bolt.DB, file *os.File, err error) {
 	opt := &bolt.Options{
 		Timeout:      lockWait,
 		ReadOnly:     readOnly,
@@ -146,17 +158,17 @@ func openBolt(path string, readOnly bool) (db *bolt.DB, err error) {
 	db, err = bolt.Open(path, 0o600, opt)
 	switch {
 	case err == nil:
-		return db, nil
+		return db, file, nil
 	case errors.Is(err, berrors.ErrTimeout):
-		return nil, &FileError{
+		return nil, nil, &FileError{
 			Path: path, Kind: ErrInUse,
 			Detail: "another process, or another part of this one, holds its lock",
 			Hint:   "stop what uses it, or use another file",
 		}
 	case errors.Is(err, berrors.ErrInvalid), errors.Is(err, berrors.ErrChecksum), errors.Is(err, berrors.ErrVersionMismatch):
-		return nil, corrupt(path, "%v", err)
+		return nil, nil, corrupt(path, "%v", err)
 	}
-	return nil, fmt.Errorf("boltstore: %s: %w", path, err)
+	return nil, nil, fmt.Errorf("boltstore: %s: %w", path, err)
 }
 
 // readFormat says whether the file is one of ours that this version can use,

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -67,6 +68,7 @@ type Store struct {
 	path string
 	opt  Options
 	db   *bolt.DB
+	file *os.File // is db's
 	hash hasher
 	// session tells this opening of the file from others.
 	session uint64
@@ -83,6 +85,8 @@ type Store struct {
 	commitMu sync.Mutex
 	// broken is why the file is not written any more. Guarded by commitMu.
 	broken error
+	// stuck says that bolt's locks are held for ever. Guarded by commitMu.
+	stuck bool
 
 	// readFault is the first fault that a read has met and nobody was told of.
 	readFault atomic.Pointer[error]
@@ -262,9 +266,8 @@ func (s *Store) Close() error {
 	s.runner.Wait()
 	s.commitMu.Lock()
 	defer s.commitMu.Unlock()
-	if errors.Is(s.broken, errBroken) {
-		// The transaction that broke may hold bolt's locks for ever.
-		return err
+	if s.stuck {
+		return errors.Join(err, s.file.Close())
 	}
 	return errors.Join(err, s.db.Close())
 }

@@ -219,7 +219,9 @@ func walks(s solver.CacheKeyStorage) map[string]func(fn func() error) error {
 		"Walk":            func(fn func() error) error { return s.Walk(func(string) error { return fn() }) },
 		"WalkResults":     func(fn func() error) error { return s.WalkResults("a", func(solver.CacheResult) error { return fn() }) },
 		"WalkIDsByResult": func(fn func() error) error { return s.WalkIDsByResult("r0", func(string) error { return fn() }) },
-		"WalkLinks":       func(fn func() error) error { return s.WalkLinks("a", someLink("op"), func(string) error { return fn() }) },
+		"WalkLinks": func(fn func() error) error {
+			return s.WalkLinks("a", someLink("op"), func(string) error { return fn() })
+		},
 		"WalkBacklinks": func(fn func() error) error {
 			return s.WalkBacklinks("z", func(string, solver.CacheInfoLink) error { return fn() })
 		},
