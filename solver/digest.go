@@ -12,7 +12,6 @@ import (
 // digestCall computes the content key of one input of a vertex.
 type digestCall struct {
 	task
-	s     *Solver
 	input int32
 	fn    ResultBasedCacheFunc
 	on    Result // a hold for the call
@@ -41,10 +40,9 @@ func (s *Solver) digest(e *edgeState, i int32) {
 		kind = TraceContentMayRuleOut
 	}
 	e.trace.add(traceEvent{kind: kind, input: i})
-	c := &digestCall{s: s, input: i, fn: v.op.maps[0].Deps[i].ComputeDigestFunc, on: v.inputs[i].result.Clone()}
-	c.init(c, v, lightLane, 1)
+	c := &digestCall{input: i, fn: v.op.maps[0].Deps[i].ComputeDigestFunc, on: v.inputs[i].result.Clone()}
 	ck.call = c
-	s.enqueue(&c.task)
+	s.enqueue(&c.task, c, v, lightLane, 1)
 }
 
 func (s *Solver) leaveDigests(e *edgeState) {
@@ -73,7 +71,7 @@ func contentDigest(ctx context.Context, fn ResultBasedCacheFunc, on Result) (dgs
 }
 
 func (c *digestCall) done() {
-	s, v := c.s, c.v
+	s, v := c.solver, c.v
 	s.trash = append(s.trash, c.on)
 	if c.dropped {
 		return

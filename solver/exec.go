@@ -62,7 +62,6 @@ func (x *execution) setSaved(output Index, keys []ExportableCacheKey) {
 // execCall runs an op and saves the output that was asked for.
 type execCall struct {
 	task
-	s      *Solver
 	x      *execution
 	op     Op
 	inputs []Result // holds for the call
@@ -119,7 +118,7 @@ func (s *Solver) execute(e *edgeState) {
 	v := e.v
 	x := &execution{runner: v, ignoring: v.ignore, first: e.index}
 	x.names, x.holders, x.waiting = x.namesRoom[:0], x.holdersRoom[:0], x.waitingRoom[:0]
-	c := &execCall{s: s, x: x, op: v.op.op, first: e.index, cache: v.caches.list[0]}
+	c := &execCall{x: x, op: v.op.op, first: e.index, cache: v.caches.list[0]}
 	if len(v.inputs) > 0 {
 		c.inputs = make([]Result, len(v.inputs))
 		for i, in := range v.inputs {
@@ -128,11 +127,10 @@ func (s *Solver) execute(e *edgeState) {
 		c.contents = v.missingContents()
 	}
 	c.keys = e.keysToSave()
-	c.init(c, v, opLane, int(v.weight))
 	x.call = c
 	s.register(x, e)
+	s.enqueue(&c.task, c, v, opLane, v.weight)
 	s.attach(e, x)
-	s.enqueue(&c.task)
 }
 
 // keysToSave are the edge's definition keys with all that is known of its inputs.
@@ -149,10 +147,7 @@ func (e *edgeState) keysToSave() []*CacheKey {
 }
 
 func (v *vertex) missingContents() []missingContent {
-	m := &v.op.maps[0]
-	if m.contents == nil {
-		return nil
-	}
+	m := v.op.maps[0]
 	var out []missingContent
 	for i, d := range m.Deps {
 		known := v.contents != nil && (v.contents[i].key != nil || v.contents[i].failed)
@@ -164,7 +159,7 @@ func (v *vertex) missingContents() []missingContent {
 }
 
 func (c *execCall) do(ctx context.Context) {
-	c.s.begin(c.v)
+	c.solver.begin(c.v)
 	c.outputs, c.err = callExec(ctx, c.op, c.inputs)
 	if c.err != nil || ctx.Err() != nil {
 		return
@@ -218,7 +213,7 @@ func saveOne(m CacheManager, k *CacheKey, r Result) (ek *ExportableCacheKey, err
 
 // done takes the outputs in, or releases them if everybody has left.
 func (c *execCall) done() {
-	s, x, v := c.s, c.x, c.v
+	s, x, v := c.solver, c.x, c.v
 	s.calls[1]++
 	for _, in := range c.inputs {
 		s.trash = append(s.trash, in)
@@ -270,7 +265,7 @@ func (c *execCall) takeContents() {
 			ck.key = m.key
 		}
 		if m.err != nil {
-			c.s.report(v, fmt.Errorf("content key of input %d: %w", m.input, m.err))
+			c.solver.report(v, fmt.Errorf("content key of input %d: %w", m.input, m.err))
 		}
 	}
 }
@@ -327,7 +322,6 @@ func (s *Solver) take(e *edgeState, x *execution, keys []ExportableCacheKey) {
 // saveCall saves an output for an edge that did not start its execution.
 type saveCall struct {
 	task
-	s     *Solver
 	e     *edgeState
 	x     *execution
 	keys  []*CacheKey
@@ -340,7 +334,7 @@ type saveCall struct {
 
 // saveFor saves an output under the keys of an edge that waited for it.
 func (s *Solver) saveFor(e *edgeState, x *execution, shared *SharedResult) {
-	c := &saveCall{s: s, e: e, x: x, keys: e.keysToSave(), cache: e.v.caches.list[0], on: shared.Clone()}
+	c := &saveCall{e: e, x: x, keys: e.keysToSave(), cache: e.v.caches.list[0], on: shared.Clone()}
 	if keys := x.savedUnder(e.index); keys != nil {
 		// What was saved stays one record: the keys of this edge's inputs lead to it.
 		k := *c.keys[0]
@@ -348,9 +342,8 @@ func (s *Solver) saveFor(e *edgeState, x *execution, shared *SharedResult) {
 		c.keys = []*CacheKey{&k}
 		e.learn(&k)
 	}
-	c.init(c, e.v, lightLane, 1)
 	e.more().save = c
-	s.enqueue(&c.task)
+	s.enqueue(&c.task, c, e.v, lightLane, 1)
 }
 
 func (c *saveCall) do(context.Context) {
@@ -358,7 +351,7 @@ func (c *saveCall) do(context.Context) {
 }
 
 func (c *saveCall) done() {
-	s, e := c.s, c.e
+	s, e := c.solver, c.e
 	s.trash = append(s.trash, c.on)
 	if c.dropped {
 		return

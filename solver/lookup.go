@@ -15,12 +15,11 @@ import (
 // things: probe inputs, find the keys that all inputs share, or list records.
 type lookupCall struct {
 	task
-	s *Solver
 	e *edgeState
 
 	set    *cacheSet
 	skip   edge.Managers // were asked in line
-	op     *cacheMap
+	op     *CacheMap
 	output Index
 
 	probes []probeItem
@@ -53,7 +52,7 @@ type candidate struct {
 // probe asks the caches whether any new key of an input leads to the operation.
 func (s *Solver) probe(e *edgeState, i int32) {
 	v, in := e.v, &e.ins[i]
-	op, child := &v.op.maps[0], v.inputs[i]
+	op, child := v.op.maps[0], v.inputs[i]
 	item := probeItem{input: i}
 	item.dep.selector = op.Deps[i].Selector
 	item.dep.keys = child.keys[in.probed:len(child.keys):len(child.keys)]
@@ -103,12 +102,11 @@ func (s *Solver) lookUp(e *edgeState) {
 	}
 	c := s.newLookup(e)
 	c.probes, e.rare.toLookUp = e.rare.toLookUp, nil
-	s.enqueue(&c.task)
+	s.enqueue(&c.task, c, e.v, lightLane, 1)
 }
 
 func (s *Solver) newLookup(e *edgeState) *lookupCall {
-	c := &lookupCall{s: s, e: e, set: e.v.caches, skip: e.v.caches.inline, op: &e.v.op.maps[0], output: e.index}
-	c.init(c, e.v, lightLane, 1)
+	c := &lookupCall{e: e, set: e.v.caches, skip: e.v.caches.inline, op: e.v.op.maps[0], output: e.index}
 	e.more().lookup = c
 	return c
 }
@@ -258,7 +256,7 @@ func (c *lookupCall) done() {
 	if c.dropped {
 		return
 	}
-	s, e := c.s, c.e
+	s, e := c.solver, c.e
 	r := e.rare
 	r.lookup = nil
 	if err := errors.Join(c.errs...); err != nil {

@@ -12,12 +12,11 @@ import (
 // mapCall resolves a vertex's op, if need be, and calls CacheMap for one index.
 type mapCall struct {
 	task
-	s     *Solver
 	st    *opState
 	index int
 
 	op   Op
-	m    cacheMap
+	m    *CacheMap
 	last bool
 	err  error
 }
@@ -33,9 +32,8 @@ func (s *Solver) callMap(e *edgeState) {
 	default:
 		st.waiting = append(st.waiting, e)
 		if st.call == nil {
-			st.call = &mapCall{s: s, st: st, index: len(st.maps), op: st.op}
-			st.call.init(st.call, e.v, lightLane, 1)
-			s.enqueue(&st.call.task)
+			st.call = &mapCall{st: st, index: len(st.maps), op: st.op}
+			s.enqueue(&st.call.task, st.call, e.v, lightLane, 1)
 		} else {
 			s.alsoFor(&st.call.task, e.v)
 		}
@@ -83,13 +81,12 @@ func without(list []*edgeState, e *edgeState) ([]*edgeState, bool) {
 func (c *mapCall) do(ctx context.Context) {
 	v := c.v
 	if c.op == nil {
-		if c.op, c.err = c.s.resolveOp(v); c.err != nil {
+		if c.op, c.err = c.solver.resolveOp(v); c.err != nil {
 			return
 		}
 	}
-	var cm *CacheMap
-	if cm, c.last, c.err = callCacheMap(ctx, c.op, c.index); c.err == nil {
-		c.m, c.err = checkCacheMap(v, cm, c.index, c.last)
+	if c.m, c.last, c.err = callCacheMap(ctx, c.op, c.index); c.err == nil {
+		c.err = checkCacheMap(v, c.m, c.index, c.last)
 	}
 }
 
@@ -108,38 +105,42 @@ func callCacheMap(ctx context.Context, op Op, index int) (cm *CacheMap, last boo
 }
 
 // checkCacheMap checks what an op answered.
-func checkCacheMap(v *vertex, cm *CacheMap, index int, last bool) (cacheMap, error) {
+func checkCacheMap(v *vertex, cm *CacheMap, index int, last bool) error {
 	if cm == nil {
-		return cacheMap{}, fmt.Errorf("CacheMap(%d) returned no cache map", index)
+		return fmt.Errorf("CacheMap(%d) returned no cache map", index)
 	}
 	if err := checkDigest(cm.Digest); err != nil {
-		return cacheMap{}, fmt.Errorf("CacheMap(%d): digest: %w", index, err)
+		return fmt.Errorf("CacheMap(%d): digest: %w", index, err)
 	}
 	n := len(v.inputs)
 	if len(cm.Deps) != n {
-		return cacheMap{}, fmt.Errorf("CacheMap(%d) has %d deps for %d inputs", index, len(cm.Deps), n)
+		return fmt.Errorf("CacheMap(%d) has %d deps for %d inputs", index, len(cm.Deps), n)
 	}
-	m := cacheMap{CacheMap: cm}
-	if n == 0 {
-		return m, nil
+	if n > 0 && !last {
+		return fmt.Errorf("CacheMap(%d) promises more cache maps: only an operation without inputs may have several", index)
 	}
-	if !last {
-		return cacheMap{}, fmt.Errorf("CacheMap(%d) promises more cache maps: only an operation without inputs may have several", index)
-	}
-	for i, d := range cm.Deps {
-		if d.Selector != "" {
-			if err := checkDigest(d.Selector); err != nil {
-				return cacheMap{}, fmt.Errorf("CacheMap(%d): selector of input %d: %w", index, i, err)
+	for i := range cm.Deps {
+		if sel := cm.Deps[i].Selector; sel != "" {
+			if err := checkDigest(sel); err != nil {
+				return fmt.Errorf("CacheMap(%d): selector of input %d: %w", index, i, err)
 			}
 		}
-		if d.ComputeDigestFunc != nil {
-			if m.contents == nil {
-				m.contents = make([]bool, n)
+	}
+	return nil
+}
+
+// contents says which inputs can have a content key; nil if none.
+func (cm *CacheMap) contents() []bool {
+	var out []bool
+	for i := range cm.Deps {
+		if cm.Deps[i].ComputeDigestFunc != nil {
+			if out == nil {
+				out = make([]bool, len(cm.Deps))
 			}
-			m.contents[i] = true
+			out[i] = true
 		}
 	}
-	return m, nil
+	return out
 }
 
 // checkDigest accepts ALGORITHM:ENCODED with any algorithm, for some digests
@@ -164,7 +165,7 @@ func checkDigest(d digest.Digest) error {
 }
 
 func (c *mapCall) done() {
-	s, st := c.s, c.st
+	s, st := c.solver, c.st
 	if c.dropped {
 		if st.op == nil {
 			st.op = c.op
@@ -193,14 +194,14 @@ func (c *mapCall) done() {
 // nextMap gives an edge the next cache map.
 func (s *Solver) nextMap(e *edgeState) edge.Event {
 	st := e.v.op
-	m := &st.maps[e.maps]
+	m := st.maps[e.maps]
 	e.maps++
-	return edge.Event{Kind: edge.Mapped, More: !st.done || int(e.maps) < len(st.maps), Contents: m.contents}
+	return edge.Event{Kind: edge.Mapped, More: !st.done || int(e.maps) < len(st.maps), Contents: m.contents()}
 }
 
 // formKey computes the edge's definition key.
 func (s *Solver) formKey(e *edgeState) {
-	m := &e.v.op.maps[e.maps-1]
+	m := e.v.op.maps[e.maps-1]
 	key := &CacheKey{digest: m.Digest, output: e.index, export: e.v.exportable, caches: e.v.caches.list}
 	if len(e.v.inputs) == 0 {
 		key.ID = string(rootKeyDigest(m.Digest, e.index))
@@ -212,7 +213,7 @@ func (s *Solver) formKey(e *edgeState) {
 }
 
 // definition names the vertex by its op and the first key of each input.
-func (v *vertex) definition(m *cacheMap) string {
+func (v *vertex) definition(m *CacheMap) string {
 	return definitionID(m.Digest, len(v.inputs), func(i int) (string, digest.Digest) {
 		return v.inputs[i].keys[0].ID, m.Deps[i].Selector
 	})
@@ -220,7 +221,7 @@ func (v *vertex) definition(m *cacheMap) string {
 
 // definition names the edge's vertex by its op and the first key of each input.
 func (e *edgeState) definition() string {
-	if m := &e.v.op.maps[0]; len(e.v.inputs) == 0 {
+	if m := e.v.op.maps[0]; len(e.v.inputs) == 0 {
 		return string(m.Digest)
 	} else if e.index != 0 {
 		return e.v.definition(m)

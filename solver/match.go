@@ -13,7 +13,7 @@ import (
 // each of them leads to the operation.
 func (s *Solver) match(e *edgeState) {
 	set, v := e.v.caches, e.v
-	op := &v.op.maps[e.maps-1]
+	op := v.op.maps[e.maps-1]
 	e.asked = s.released
 	among := set.mask()
 	var deps []keyDep
@@ -56,7 +56,7 @@ func (s *Solver) match(e *edgeState) {
 	}
 	c := s.newLookup(e)
 	c.op, c.match, c.root, c.among, c.found = op, deps, deps == nil, elsewhere, found
-	s.enqueue(&c.task)
+	s.enqueue(&c.task, c, e.v, lightLane, 1)
 }
 
 // shared are the keys that a foreign manager found from every input.
@@ -161,20 +161,19 @@ func (e *edgeState) currentDeps() []keyDep {
 // link has a cache remember that all keys by which the inputs are known lead to
 // one that it has, so that the next build finds it by the definition alone.
 func (s *Solver) link(e *edgeState, m *cacheManager, k *CacheKey) {
-	c := &linkCall{s: s, m: m, key: k}
-	c.init(c, e.v, lightLane, 1)
+	c := &linkCall{m: m, key: k}
 	if m.answersFromMemory() {
+		c.solver, c.v = s, e.v
 		c.do(nil)
 		c.done()
 		return
 	}
-	s.enqueue(&c.task)
+	s.enqueue(&c.task, c, e.v, lightLane, 1)
 }
 
 // linkCall links keys in a cache. Nobody waits for it.
 type linkCall struct {
 	task
-	s   *Solver
 	m   *cacheManager
 	key *CacheKey
 	err error
@@ -187,7 +186,7 @@ func (c *linkCall) do(context.Context) {
 
 func (c *linkCall) done() {
 	if c.err != nil {
-		c.s.report(c.v, fmt.Errorf("cache %s: linking keys: %w", c.m.ID(), c.err))
+		c.solver.report(c.v, fmt.Errorf("cache %s: linking keys: %w", c.m.ID(), c.err))
 	}
 }
 

@@ -5,7 +5,7 @@ package solver
 // no more than was put in, whatever the graph looks like.
 const (
 	freeSteps     = 16
-	creditPerLink = 4
+	creditPerLink = 16
 )
 
 // Release removes a result, and what then leads nowhere: nodes that have neither
@@ -78,9 +78,6 @@ func (s *memStorage) remove(n *memNode, work []*memNode) []*memNode {
 // none if a result can be reached, a node that never had one stands at an end, or
 // finding out would cost too much.
 func (s *memStorage) deadRegion(n *memNode) []*memNode {
-	if n.firstIn == nil {
-		return nil // is in no cycle, and what it leads to was kept before
-	}
 	for l, i := n.firstOut, 0; l != nil && i < manyLinks; l, i = l.nextOut, i+1 {
 		if l.to.results != nil {
 			return nil

@@ -64,15 +64,12 @@ func (q *queue) init(slots int, work func()) {
 
 // push puts tasks into their jobs' lines. A worker that is about to ask for a
 // task passes starts = false.
-func (q *queue) push(tasks []*task, starts bool) {
+func (q *queue) push(places []place, starts bool) {
 	q.mu.Lock()
-	for _, t := range tasks {
-		if t.queued {
-			for _, l := range t.lines {
-				q.add(l, t)
-			}
+	for _, p := range places {
+		if p.t.queued {
+			q.add(p.l, p.t)
 		}
-		t.lines = nil
 	}
 	if starts {
 		q.start()

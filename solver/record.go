@@ -26,7 +26,6 @@ type loading struct {
 // loadCall loads one record.
 type loadCall struct {
 	task
-	s       *Solver
 	ld      *loading
 	from    candidate
 	manager CacheManager
@@ -44,7 +43,7 @@ type loadCall struct {
 func (s *Solver) loadRecord(e *edgeState) {
 	c := s.newLookup(e)
 	c.keys = append([]foundKey(nil), e.rare.found[e.rare.tried:]...)
-	s.enqueue(&c.task)
+	s.enqueue(&c.task, c, e.v, lightLane, 1)
 }
 
 // loadNext loads an edge's next candidate; without one the search goes on.
@@ -61,14 +60,13 @@ func (s *Solver) loadNext(e *edgeState) {
 	ld := s.loads[name]
 	if ld == nil {
 		ld = &loading{name: name}
-		c := &loadCall{s: s, ld: ld, from: from, manager: manager, key: from.key}
+		c := &loadCall{ld: ld, from: from, manager: manager, key: from.key}
 		if from.manager != 0 {
 			c.into = e.v.caches.list[0]
 		}
-		c.init(c, e.v, lightLane, 1)
 		ld.call = c
 		s.loads[name] = ld
-		s.enqueue(&c.task)
+		s.enqueue(&c.task, c, e.v, lightLane, 1)
 	}
 	r.load = ld
 	if ld.call == nil {
@@ -95,7 +93,7 @@ func (s *Solver) leaveLoad(e *edgeState) {
 }
 
 func (c *loadCall) do(ctx context.Context) {
-	c.s.begin(c.v)
+	c.solver.begin(c.v)
 	c.result, c.err = callLoad(ctx, c.manager, c.from.record)
 	if c.err != nil {
 		if own, ok := c.manager.(*cacheManager); ok && ctx.Err() == nil {
@@ -123,7 +121,7 @@ func forget(m *cacheManager, rec *CacheRecord) (err error) {
 }
 
 func (c *loadCall) done() {
-	s, ld := c.s, c.ld
+	s, ld := c.solver, c.ld
 	s.calls[2]++
 	if c.dropped {
 		if c.err == nil {

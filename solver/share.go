@@ -117,10 +117,9 @@ func (s *Solver) register(x *execution, e *edgeState) {
 	table := s.execs[index(x.ignoring)]
 	var room [maxNames]string
 	for _, name := range e.names(room[:0]) {
-		if table[name] == nil {
-			table[name] = x
-			x.names = append(x.names, name)
-		}
+		// There is none of the name, or one that cannot be shared with.
+		table[name] = x
+		x.names = append(x.names, name)
 	}
 }
 
@@ -150,13 +149,14 @@ func (s *Solver) equalExecution(e *edgeState) *execution {
 	}
 	var room [maxNames]string
 	for _, name := range e.names(room[:0]) {
-		for _, ignoring := range []bool{true, false} {
-			if e.v.ignore && !ignoring {
-				continue
-			}
-			if x := s.execs[index(ignoring)][name]; x != nil && !s.waitsFor(x, e.v) {
-				return x
-			}
+		if x := s.execs[1][name]; x != nil && !s.waitsFor(x, e.v) {
+			return x
+		}
+		if e.v.ignore {
+			continue
+		}
+		if x := s.execs[0][name]; x != nil && !s.waitsFor(x, e.v) {
+			return x
 		}
 	}
 	return nil

@@ -38,7 +38,7 @@ type Solver struct {
 
 	todo    []step        // what is to be done in this turn, last first
 	effects []edge.Effect // room for what one step asks
-	ready   []*task       // to be put into the queue when the turn ends
+	ready   []place       // to be put into the queue when the turn ends
 	trash   []releaser    // to be released when the turn ends
 
 	// execs are the executions that an edge with an equal key may share: under

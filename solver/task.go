@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -19,108 +20,110 @@ type work interface {
 }
 
 // task is one call that waits for a slot, runs, and is taken back into the graph.
+// It is also the context of the call, which is cancelled when the last one who
+// waits has gone, and carries no values but the task itself.
 type task struct {
-	work work
+	work   work
+	solver *Solver
 	// v is the vertex whose op or edge the call is for; sharers are further
 	// vertices that wait for it. Guarded by Solver.mu.
-	solver  *Solver // set when it is enqueued
 	v       *vertex
 	sharers []*vertex
-	lines   []*line  // where push puts it
-	room    [1]*line // for lines, where there is one
-	// dropped: nobody waits for it any more. Guarded by Solver.mu.
-	dropped bool
-	lane    lane
-	weight  int32
-
 	// owner is the job in whose turn the task was taken; set before do.
 	owner *Job
+	next  *task // in Solver.inbox
+	end   atomic.Pointer[taskEnd]
+
+	weight int32
+	lane   lane
+	// dropped: nobody waits for it any more. Guarded by Solver.mu.
+	dropped bool
 
 	// The queue's part, guarded by queue.mu.
 	queued  bool          // it is to be run
 	line    *line         // whose slot it has; nil without one
 	resumed chan struct{} // this is a place in line for an op that goes on
-
-	next *task // in Solver.inbox
-	ctx  taskContext
 }
 
-// taskContext is the context of a task. It is cancelled when the last one who
-// waits has gone. It carries no values but the task itself.
-type taskContext struct {
-	t *task
-
+// taskEnd is the part of a task's context that most calls do not look at.
+type taskEnd struct {
 	// mu guards what follows.
 	mu    sync.Mutex
-	ended chan struct{} // made when somebody asks
+	ended chan struct{}
 	err   error
 	after map[*func()]struct{}
 }
 
 type taskKey struct{}
 
-func (c *taskContext) Deadline() (time.Time, bool) { return time.Time{}, false }
+// Deadline implements context.Context.
+func (t *task) Deadline() (time.Time, bool) { return time.Time{}, false }
 
-func (c *taskContext) Done() <-chan struct{} {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.ended == nil {
-		c.ended = make(chan struct{})
-		if c.err != nil {
-			close(c.ended)
-		}
+// Done implements context.Context.
+func (t *task) Done() <-chan struct{} { return t.ending().ended }
+
+// Err implements context.Context.
+func (t *task) Err() error {
+	end := t.end.Load()
+	if end == nil {
+		return nil
 	}
-	return c.ended
+	end.mu.Lock()
+	defer end.mu.Unlock()
+	return end.err
 }
 
-func (c *taskContext) Err() error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.err
-}
-
-func (c *taskContext) Value(key any) any {
+// Value implements context.Context.
+func (t *task) Value(key any) any {
 	if key == (taskKey{}) {
-		return c.t
+		return t
 	}
 	return nil
 }
 
+func (t *task) ending() *taskEnd {
+	if end := t.end.Load(); end != nil {
+		return end
+	}
+	t.end.CompareAndSwap(nil, &taskEnd{ended: make(chan struct{})})
+	return t.end.Load()
+}
+
 // AfterFunc lets package context derive contexts without a goroutine each.
-func (c *taskContext) AfterFunc(f func()) (stop func() bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.err != nil {
+func (t *task) AfterFunc(f func()) (stop func() bool) {
+	end := t.ending()
+	end.mu.Lock()
+	defer end.mu.Unlock()
+	if end.err != nil {
 		ended, cancel := context.WithCancel(context.Background())
 		cancel()
 		return context.AfterFunc(ended, f)
 	}
-	if c.after == nil {
-		c.after = map[*func()]struct{}{}
+	if end.after == nil {
+		end.after = map[*func()]struct{}{}
 	}
-	c.after[&f] = struct{}{}
+	end.after[&f] = struct{}{}
 	return func() bool {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		_, ok := c.after[&f]
-		delete(c.after, &f)
+		end.mu.Lock()
+		defer end.mu.Unlock()
+		_, ok := end.after[&f]
+		delete(end.after, &f)
 		return ok
 	}
 }
 
-func (c *taskContext) cancel() {
-	c.mu.Lock()
-	if c.err != nil {
-		c.mu.Unlock()
+func (t *task) cancel() {
+	end := t.ending()
+	end.mu.Lock()
+	if end.err != nil {
+		end.mu.Unlock()
 		return
 	}
-	c.err = context.Canceled
-	if c.ended != nil {
-		close(c.ended)
-	}
-	after := c.after
-	c.after = nil
-	c.mu.Unlock()
+	end.err = context.Canceled
+	close(end.ended)
+	after := end.after
+	end.after = nil
+	end.mu.Unlock()
 	for f := range after {
 		(*f)()
 	}
@@ -132,25 +135,23 @@ func taskOf(ctx context.Context) *task {
 	return t
 }
 
-// init prepares a task for a call made for v.
-func (t *task) init(w work, v *vertex, ln lane, weight int) {
-	t.work, t.v, t.lane, t.weight = w, v, ln, int32(max(1, weight))
-	t.ctx.t = t
+// enqueue has a call be made for v once the current turn ends.
+func (s *Solver) enqueue(t *task, w work, v *vertex, ln lane, weight int32) {
+	t.work, t.solver, t.v, t.lane, t.weight, t.queued = w, s, v, ln, weight, true
+	waiting := false
+	for slot := range v.jobs.all {
+		s.ready = append(s.ready, place{t, &s.slots[slot].lines[ln]})
+		waiting = true
+	}
+	if !waiting {
+		s.ready = append(s.ready, place{t, &s.orphans[ln]})
+	}
 }
 
-// enqueue has the task run when the current turn ends.
-func (s *Solver) enqueue(t *task) {
-	t.lines = t.room[:0]
-	t.vertices(func(v *vertex) {
-		for slot := range v.jobs.all {
-			t.lines = append(t.lines, &s.slots[slot].lines[t.lane])
-		}
-	})
-	if len(t.lines) == 0 {
-		t.lines = append(t.lines, &s.orphans[t.lane])
-	}
-	t.queued, t.solver = true, s
-	s.ready = append(s.ready, t)
+// place is where a task is to wait.
+type place struct {
+	t *task
+	l *line
 }
 
 // vertices visits the vertices the task is for.
@@ -168,14 +169,14 @@ func (s *Solver) drop(t *task) bool {
 	if s.queue.forget(t) {
 		return true
 	}
-	t.ctx.cancel()
+	t.cancel()
 	return false
 }
 
 // runWorker takes tasks until there are none.
 func (s *Solver) runWorker() {
 	for t := s.queue.next(nil); t != nil; t = s.queue.next(t) {
-		t.work.do(&t.ctx)
+		t.work.do(t)
 		s.finish(t)
 	}
 }

@@ -56,30 +56,23 @@ type vertex struct {
 // Guarded by Solver.mu.
 type opState struct {
 	op   Op
-	err  error // op could not be resolved, or CacheMap failed
-	maps []cacheMap
-	done bool     // there are no more cache maps
-	call *mapCall // the CacheMap call under way; nil if none
+	err  error       // op could not be resolved, or CacheMap failed
+	maps []*CacheMap // checked
+	done bool        // there are no more cache maps
+	call *mapCall    // the CacheMap call under way; nil if none
 	// waiting are the edges that wait for call.
 	waiting []*edgeState
 	// vertices are the variants that use the op.
 	vertices []*vertex
 
 	// Room for what most ops have one of.
-	mapsRoom     [1]cacheMap
+	mapsRoom     [1]*CacheMap
 	waitingRoom  [1]*edgeState
 	verticesRoom [1]*vertex
 }
 
 func (st *opState) init() {
 	st.maps, st.waiting, st.vertices = st.mapsRoom[:0], st.waitingRoom[:0], st.verticesRoom[:0]
-}
-
-// cacheMap is a CacheMap the solver has checked.
-type cacheMap struct {
-	*CacheMap
-	// contents says which inputs can have a content key; nil if none.
-	contents []bool
 }
 
 // contentKey is the content key of one input of a vertex. Guarded by Solver.mu.

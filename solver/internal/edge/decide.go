@@ -16,7 +16,7 @@ func (m *Machine) advance() bool {
 		m.emit(Effect{Kind: FormKey})
 	}
 	if m.stage < missed && m.mapped && m.alive() == 0 && !m.more {
-		m.miss()
+		m.end(missed)
 	}
 	if m.formed {
 		m.raise(m.level(), false)
@@ -30,7 +30,7 @@ func (m *Machine) advance() bool {
 		m.askKeys()
 		return false
 	}
-	if m.reprobe {
+	if m.reprobe && m.stage < missed {
 		m.probeAgain()
 	}
 	switch m.stage {
@@ -52,11 +52,15 @@ func (m *Machine) advance() bool {
 		m.leave(loading)
 		m.emit(Effect{Kind: Load})
 	case missed:
+		if m.want < Result { // the key is not formed yet
+			m.askKeys()
+			return false
+		}
 		if m.formed && m.join() {
 			return false
 		}
 		m.leave(inputs)
-		m.emit(Effect{Kind: AskAll, Level: Result})
+		m.askResults()
 		return true
 	case inputs:
 		return m.awaitResults()
@@ -84,14 +88,6 @@ func (m *Machine) rest() {
 	}
 }
 
-// miss ends the search. What it still asked for is of no use to it any more.
-func (m *Machine) miss() {
-	m.stage = missed
-	if m.pending > 0 || m.probing > 0 {
-		m.abandon()
-	}
-}
-
 func (m *Machine) callMap() {
 	if !m.mapping {
 		m.mapping = true
@@ -100,9 +96,16 @@ func (m *Machine) callMap() {
 }
 
 func (m *Machine) askKeys() {
-	if !m.asked && len(m.in) > 0 {
-		m.asked = true
+	if m.asked < Keys && len(m.in) > 0 {
+		m.asked = Keys
 		m.emit(Effect{Kind: AskAll, Level: Keys})
+	}
+}
+
+func (m *Machine) askResults() {
+	if m.asked < Result && len(m.in) > 0 {
+		m.asked = Result
+		m.emit(Effect{Kind: AskAll, Level: Result})
 	}
 }
 
@@ -152,7 +155,7 @@ func (m *Machine) search() bool {
 		return false
 	}
 	if m.stage++; m.stage == missed {
-		m.miss()
+		m.end(missed)
 	}
 	return true
 }

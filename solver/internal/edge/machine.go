@@ -46,7 +46,8 @@ type input struct {
 	awaited bool
 	// probing: a Probe is unanswered. It counts in Machine.probing.
 	probing bool
-	// unprobed: it has keys to probe once the edge is wanted. Sets Machine.reprobe.
+	// unprobed: it has keys to probe once the last Probe is answered and the edge
+	// searches.
 	unprobed bool
 	// exhausted: no more keys will come. What the input does not match is dead.
 	exhausted bool
@@ -73,15 +74,19 @@ type Machine struct {
 	// managers are added.
 	known Level
 
+	// asked is what all inputs have been asked for since the last Drop or Abandon:
+	// Nothing, Keys or Result.
+	asked Level
+
 	mapped  bool // the operation's digest is known
 	mapping bool // CallMap is unanswered
 	more    bool // there are further cache maps; only without inputs
 	formed  bool // FormKey was emitted: every input has keys
-	asked   bool // all inputs have been asked for keys since the last Abandon
 	joined  bool // Join was emitted since the last Abandon
 	waiting bool // Match or Join is unanswered
 	fresh   bool // there may be a match that the last Match did not see
-	reprobe bool // some input is unprobed
+	reprobe bool // some input is unprobed and not being probed
+	anew    bool // managers were added: to search anew as soon as nothing is looked up
 
 	withKeys   int32 // inputs that know Keys
 	withResult int32 // inputs that know Result
@@ -126,6 +131,9 @@ func (m *Machine) Step(ev Event, out []Effect) []Effect {
 	m.out = out
 	if m.stage != failed {
 		m.take(ev)
+		if m.anew && m.Searching() && !m.waiting && m.probing == 0 {
+			m.searchAnew()
+		}
 		m.decide()
 	}
 	out, m.out = m.out, nil
@@ -148,16 +156,14 @@ func (m *Machine) take(ev Event) {
 	case Matched:
 		m.waiting = false
 		if ev.Flag {
-			m.foundAt, m.stage = m.stage, found
-			m.pending = 0
+			m.foundAt = m.stage
+			m.end(found)
 			m.raise(AllKeys, true)
 		}
 	case Joined:
 		m.waiting = false
 		if ev.Flag {
-			if m.stage == inputs {
-				m.emit(Effect{Kind: Drop})
-			}
+			m.dropResults()
 			m.leave(running)
 		}
 	case Loaded:
@@ -192,6 +198,14 @@ func (m *Machine) raise(level Level, again bool) {
 		m.want = Keys
 	}
 	m.emit(Effect{Kind: Publish, Level: m.known})
+}
+
+// dropResults takes back that all inputs were asked for their results.
+func (m *Machine) dropResults() {
+	if m.asked == Result {
+		m.asked = Nothing
+		m.emit(Effect{Kind: Drop})
+	}
 }
 
 func (m *Machine) finish() {
@@ -231,10 +245,10 @@ func (m *Machine) setWant(w Level) {
 // abandon forgets what is under way, not what is known.
 func (m *Machine) abandon() {
 	m.emit(Effect{Kind: Abandon})
-	if m.waiting {
+	if m.waiting && m.stage < missed {
 		m.fresh = true
 	}
-	m.mapping, m.waiting, m.asked, m.joined = false, false, false, false
+	m.mapping, m.waiting, m.asked, m.joined = false, false, Nothing, false
 	m.pending, m.probing = 0, 0
 	for i := range m.in {
 		in := &m.in[i]
@@ -248,6 +262,17 @@ func (m *Machine) abandon() {
 	}
 	if m.stage == loading || m.stage == inputs || m.stage == running {
 		m.stage = m.base
+	}
+}
+
+// end ends the search. What it still asks for is of no use any more.
+func (m *Machine) end(to stage) {
+	m.stage = to
+	if m.pending > 0 || m.probing > 0 || m.mapping {
+		m.abandon()
+	}
+	if to == found {
+		m.dropResults()
 	}
 }
 
@@ -315,30 +340,27 @@ func (m *Machine) news(i int32, level Level, unprobed bool) {
 	m.exhaust(in)
 }
 
-// probe asks the caches about an input, while their answer can matter.
+// probe asks the caches about an input, or notes that they are to be asked when
+// their answer can matter again. An input has one Probe at a time.
 func (m *Machine) probe(i int32) {
 	in := &m.in[i]
-	if m.alive() == 0 || !m.Searching() {
+	in.unprobed = true
+	if in.probing {
 		return
 	}
-	if m.want <= m.known {
-		in.unprobed, m.reprobe = true, true
+	if m.stage >= missed || m.alive() == 0 || m.want <= m.known {
+		m.reprobe = true
 		return
 	}
-	in.unprobed = false
-	if !in.probing {
-		in.probing = true
-		m.probing++
-	}
+	in.unprobed, in.probing = false, true
+	m.probing++
 	m.emit(Effect{Kind: Probe, Input: i})
 }
 
 func (m *Machine) probed(i int32, mask Managers) {
 	in := &m.in[i]
-	if in.probing {
-		in.probing = false
-		m.probing--
-	}
+	in.probing = false
+	m.probing--
 	if mask != 0 {
 		m.fresh = true
 	}
@@ -346,6 +368,9 @@ func (m *Machine) probed(i int32, mask Managers) {
 		m.matchedIn[bits.TrailingZeros64(uint64(added))]++
 	}
 	in.matched |= mask
+	if in.unprobed {
+		m.probe(i)
+	}
 	m.exhaust(in)
 }
 
@@ -370,18 +395,20 @@ func (m *Machine) exhaust(in *input) {
 	m.dead |= m.managers &^ in.matched
 }
 
-// add takes further managers in, which have been asked nothing yet.
+// add takes further managers in, which have been asked nothing yet. They are asked
+// once nothing else is looked up: what is loading or running goes on.
 func (m *Machine) add(mask Managers) {
-	if m.managers |= mask; len(m.in) > 0 {
-		for len(m.matchedIn) < bits.Len64(uint64(m.managers)) {
-			m.matchedIn = append(m.matchedIn, 0)
-		}
+	m.managers |= mask
+	for len(m.in) > 0 && len(m.matchedIn) < bits.Len64(uint64(m.managers)) {
+		m.matchedIn = append(m.matchedIn, 0)
 	}
-	if !m.Searching() {
-		return
-	}
-	// That all keys were known was said of the managers there were, here and at
-	// the inputs.
+	m.anew = true
+}
+
+// searchAnew begins the search anew for managers that were added. That all keys
+// were known was said of those there were, here and at the inputs.
+func (m *Machine) searchAnew() {
+	m.anew = false
 	m.known = min(m.known, Keys)
 	for i := range m.in {
 		if in := &m.in[i]; in.known == AllKeys {
@@ -397,20 +424,17 @@ func (m *Machine) recheck() {
 		m.in[i].matched = 0
 	}
 	clear(m.matchedIn)
-	m.dead = 0
 	m.restart()
 }
 
 // restart goes back to the first stage of the search and probes every input.
+// What was asked of inputs stays asked.
 func (m *Machine) restart() {
-	m.stage, m.foundAt, m.fresh, m.joined, m.waiting = gather, gather, true, false, false
-	m.pending = 0
+	m.stage, m.foundAt, m.fresh, m.joined = gather, gather, true, false
+	m.dead = 0
 	for i := range m.in {
 		in := &m.in[i]
-		in.exhausted, in.awaited = false, false
-		if in.content == wanted {
-			in.content = possible
-		}
+		in.exhausted = false
 		if m.mapped && in.known >= Keys {
 			m.probe(int32(i))
 		}

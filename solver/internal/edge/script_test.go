@@ -1,0 +1,141 @@
+package edge
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+var rewrite = flag.Bool("rewrite", false, "write what the machine answers into testdata")
+
+// TestScripts drives one machine by each script in testdata: a line is an event,
+// indented lines are what the machine answers and where it then stands.
+func TestScripts(t *testing.T) {
+	files, _ := filepath.Glob("testdata/*.txt")
+	if len(files) == 0 {
+		t.Fatal("no scripts")
+	}
+	for _, file := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) {
+			want, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := runScript(string(want))
+			if err != nil {
+				t.Errorf("%v, after:\n%s", err, got)
+			} else if *rewrite {
+				err = os.WriteFile(file, []byte(got), 0o666)
+			} else if got != string(want) {
+				t.Errorf("the machine answers otherwise (-rewrite takes it over):\n%s", got)
+			}
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// script is a script being run: a machine, and the checks of its contract.
+type script struct {
+	m *Machine
+	l *ledger
+}
+
+// runScript runs a script and returns it as it should read.
+func runScript(text string) (string, error) {
+	var s script
+	var out strings.Builder
+	for n, line := range strings.Split(strings.TrimSuffix(text, "\n"), "\n") {
+		if strings.HasPrefix(line, "\t") {
+			continue // an answer: it is made anew
+		}
+		out.WriteString(line + "\n")
+		if line == "" || line[0] == '#' {
+			continue
+		}
+		if err := s.line(strings.Fields(line), &out); err != nil {
+			return out.String(), fmt.Errorf("line %d: %q: %w", n+1, line, err)
+		}
+	}
+	return out.String(), nil
+}
+
+func (s *script) line(words []string, out *strings.Builder) error {
+	if words[0] == "edge" {
+		n, managers := 0, 0
+		if _, err := fmt.Sscanf(strings.Join(words, " "), "edge inputs=%d managers=%d", &n, &managers); err != nil {
+			return err
+		}
+		s.m, s.l = new(Machine), newLedger(n)
+		s.m.Init(n, 1<<managers-1)
+		return nil
+	}
+	ev, err := parseEvent(words, s.l.n)
+	if err != nil {
+		return err
+	}
+	effects, err := s.l.step(s.m, ev, nil)
+	for _, e := range effects {
+		fmt.Fprintf(out, "\t%s\n", e)
+	}
+	fmt.Fprintf(out, "\t= %s\n", s.m.describe())
+	return err
+}
+
+func (m *Machine) describe() string {
+	return fmt.Sprintf("%s, knows %s", m.Stage(), m.known)
+}
+
+// parseEvent reads "KIND [INPUT] [LEVEL] [WORD…]".
+func parseEvent(words []string, inputs int) (Event, error) {
+	var ev Event
+	for k, name := range eventNames {
+		if name != "" && name == words[0] {
+			ev.Kind = EventKind(k)
+		}
+	}
+	if ev.Kind == 0 {
+		return ev, fmt.Errorf("no such event")
+	}
+	for _, w := range words[1:] {
+		name, list, _ := strings.Cut(w, "=")
+		switch {
+		case w == "yes" || w == "unprobed":
+			ev.Flag = true
+		case w == "no":
+		case w == "more":
+			ev.More = true
+		case name == "in": // managers
+			for _, s := range strings.Split(list, ",") {
+				b, err := strconv.Atoi(s)
+				if err != nil {
+					return ev, err
+				}
+				ev.Mask |= 1 << b
+			}
+		case name == "contents": // inputs
+			ev.Contents = make([]bool, inputs)
+			for _, s := range strings.Split(list, ",") {
+				i, err := strconv.Atoi(s)
+				if err != nil {
+					return ev, err
+				}
+				ev.Contents[i] = true
+			}
+		default:
+			if i, err := strconv.Atoi(w); err == nil && i < inputs {
+				ev.Input = int32(i)
+			} else if l := strings.Index("nothing keys    allkeys result ", w+" "); l >= 0 && l%8 == 0 {
+				ev.Level = Level(l / 8)
+			} else {
+				return ev, fmt.Errorf("what is %q?", w)
+			}
+		}
+	}
+	return ev, nil
+}
