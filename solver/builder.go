@@ -52,9 +52,9 @@ func (b *builder) Build(ctx context.Context, e Edge) (CachedResult, error) {
 	if t == nil {
 		return s.await(ctx, r)
 	}
-	slot := s.queue.yield(t)
+	s.queue.yield(t)
 	res, err := s.await(ctx, r)
-	s.queue.reclaim(t, slot, ctx.Done())
+	s.queue.reclaim(t, ctx.Done())
 	if err == nil {
 		s.mu.Lock()
 		b.export(t, res)

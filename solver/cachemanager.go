@@ -206,10 +206,12 @@ func (m *cacheManager) Save(key *CacheKey, s Result) (*ExportableCacheKey, error
 	if err != nil {
 		return nil, err
 	}
-	if err := m.storage.AddResult(key.ID, res); err != nil {
-		return nil, err
+	if m.mem != nil {
+		err = m.mem.save(key, res)
+	} else if err = m.storage.AddResult(key.ID, res); err == nil {
+		err = m.link(key)
 	}
-	if err := m.link(key); err != nil {
+	if err != nil {
 		return nil, err
 	}
 	return exportableIn(m, key), nil

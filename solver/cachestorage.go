@@ -12,9 +12,12 @@ import (
 // stored under a key. A node exists while it has a result or a link to or from
 // another node. It knows nothing of the results themselves.
 //
+// The ID of a node is any string but the empty one. A single look-up does not
+// get slower with the number of links or results that a node has.
+//
 // Methods may be called concurrently. Callbacks may call back into the storage;
-// what they change may or may not be seen by the walk under way. A callback's
-// error ends the walk and is returned as it is.
+// what they change may or may not be seen by the walk under way, which visits
+// nothing twice. A callback's error ends the walk and is returned as it is.
 //
 // Package solvertest has the suite that proves an implementation.
 type CacheKeyStorage interface {
@@ -28,10 +31,14 @@ type CacheKeyStorage interface {
 	// Load returns one result of a node; ErrNotFound if there is no such.
 	Load(id string, resultID string) (CacheResult, error)
 	// AddResult stores a result under a node, and makes the node. A result of
-	// the same ID is replaced.
+	// the same ID is replaced. CreatedAt is kept as an instant: its zone may be lost.
 	AddResult(id string, res CacheResult) error
 	// Release removes a result from every node, and every node and link that
-	// then leads to no result. It is not an error if there is no such result.
+	// then leads to no result: a node that has no results left and no outgoing
+	// links goes with the links to it, and so on. Only nodes that lose something
+	// go: one that was never more than the target of a link stays. Nodes that lead
+	// to nothing but each other, in a cycle, may go or stay. It is not an error if
+	// there is no such result. It is linear in what is removed.
 	Release(resultID string) error
 	// WalkIDsByResult visits the nodes that hold a result.
 	WalkIDsByResult(resultID string, fn func(string) error) error

@@ -65,8 +65,8 @@ type execCall struct {
 	x      *execution
 	op     Op
 	inputs []Result // holds for the call
+	room   [1]Result
 	// first is the output that was asked for, and how it is to be saved.
-	first    Index
 	keys     []*CacheKey
 	cache    CacheManager
 	contents []missingContent
@@ -118,9 +118,11 @@ func (s *Solver) execute(e *edgeState) {
 	v := e.v
 	x := &execution{runner: v, ignoring: v.ignore, first: e.index}
 	x.names, x.holders, x.waiting = x.namesRoom[:0], x.holdersRoom[:0], x.waitingRoom[:0]
-	c := &execCall{x: x, op: v.op.op, first: e.index, cache: v.caches.list[0]}
+	c := &execCall{x: x, op: v.op.op, cache: v.caches.list[0]}
 	if len(v.inputs) > 0 {
-		c.inputs = make([]Result, len(v.inputs))
+		if c.inputs = c.room[:]; len(v.inputs) > 1 {
+			c.inputs = make([]Result, len(v.inputs))
+		}
 		for i, in := range v.inputs {
 			c.inputs[i] = in.result.Clone()
 		}
@@ -177,8 +179,8 @@ func (c *execCall) do(ctx context.Context) {
 		k.deps[m.input].content = m.key
 		c.keys = []*CacheKey{&k}
 	}
-	if int(c.first) < len(c.outputs) && !isNil(c.outputs[c.first]) {
-		c.saved, c.cacheErr = save(c.cache, c.keys, c.outputs[c.first])
+	if int(c.x.first) < len(c.outputs) && !isNil(c.outputs[c.x.first]) {
+		c.saved, c.cacheErr = save(c.cache, c.keys, c.outputs[c.x.first])
 	}
 }
 

@@ -86,7 +86,8 @@ func (e mergedExporter) ExportTo(ctx context.Context, t CacheExporterTarget, opt
 
 // exportKey exports a key's chain to a target. Nothing is added to the target
 // before all that can fail has been done.
-func exportKey(ctx context.Context, key *CacheKey, m *cacheManager, t CacheExporterTarget, opt CacheExportOpt) ([]CacheExporterRecord, error) {
+func exportKey(ctx context.Context, key *CacheKey, m *cacheManager, t CacheExporterTarget, opt CacheExportOpt) (recs []CacheExporterRecord, err error) {
+	defer recovered("an export", &err)
 	if err := checkKey(key); err != nil {
 		return nil, err
 	}

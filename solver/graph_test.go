@@ -3,6 +3,7 @@ package solver_test
 import (
 	"context"
 	"fmt"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -117,10 +118,8 @@ func TestLadderLoadsLinearly(t *testing.T) {
 func TestDeepChain(t *testing.T) {
 	w := newWorld(t)
 	s := w.solver()
-	depth := 200_000
-	if testing.Short() {
-		depth = 20_000
-	}
+	const depth = 50_000
+	defer debug.SetMaxStack(debug.SetMaxStack(1 << 20))
 	n := w.node("bottom")
 	for i := range depth {
 		n = w.node(fmt.Sprint("n", i), n)

@@ -217,6 +217,7 @@ func (j *Job) Discard() error {
 	}
 	j.discarded = true
 	for r := range j.requests {
+		j.failed = j.failed || !r.ended
 		s.withdraw(r, errDiscarded)
 	}
 	s.turn() // what was only wanted by the job is abandoned

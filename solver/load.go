@@ -46,13 +46,15 @@ func (s *Solver) loadVertex(it *planItem, inputs []planEdge, loaded []*vertex) (
 		caches: s.defaults,
 	}
 	if len(inputs) > 0 {
-		v.inputs = make([]*edgeState, len(inputs))
+		if v.inputs = v.inputsRoom[:]; len(inputs) > 1 {
+			v.inputs = make([]*edgeState, len(inputs))
+		}
 		for i, in := range inputs {
 			v.inputs[i] = s.output(loaded[in.item], in.index)
 		}
 	}
 	v.op = &v.ownOp
-	v.op.init()
+	v.op.init(s, v)
 	if v.ignore {
 		if known.normal != nil {
 			v.op = known.normal.op

@@ -23,8 +23,8 @@ type lookupCall struct {
 	output Index
 
 	probes []probeItem
-	match  []keyDep // nil: not that
-	root   bool     // match a key that has no inputs
+	match  []keyDep    // nil: not that
+	roots  []*CacheKey // match these keys, which have no inputs; nil: not that
 	among  edge.Managers
 	keys   []foundKey // list their records
 
@@ -64,7 +64,13 @@ func (s *Solver) probe(e *edgeState, i int32) {
 	set := v.caches
 	if n := len(item.dep.keys); n > 0 || item.dep.content != nil {
 		for m := range set.own {
-			if set.inline&(1<<m) != 0 && set.own[m].leads(item.dep, op.Digest, i, e.index) {
+			if set.inline&(1<<m) == 0 {
+				continue
+			}
+			found, err := set.own[m].leads(item.dep, op.Digest, i, e.index)
+			if err != nil {
+				s.report(v, fmt.Errorf("cache %s: look-up: %w", set.list[m].ID(), err))
+			} else if found {
 				in.matched |= 1 << m
 			}
 		}
@@ -81,18 +87,19 @@ func (s *Solver) probe(e *edgeState, i int32) {
 }
 
 // leads reports whether any alternative of an input leads to the operation.
-func (m *cacheManager) leads(d keyDep, op digest.Digest, input int32, output Index) bool {
+func (m *cacheManager) leads(d keyDep, op digest.Digest, input int32, output Index) (found bool, err error) {
+	defer recovered("looking keys up", &err)
 	link := CacheInfoLink{Input: Index(input), Output: output, Digest: op, Selector: d.selector}
 	for _, k := range d.keys {
-		if m.probe(k, link) {
-			return true
+		if found, err := m.hasTargets(k, &link); found || err != nil {
+			return found, err
 		}
 	}
 	if d.content == nil {
-		return false
+		return false, nil
 	}
 	link.Selector = ""
-	return m.probe(d.content, link)
+	return m.hasTargets(d.content, &link)
 }
 
 // lookUp starts asking for what has been collected, if nothing is under way.
@@ -138,7 +145,7 @@ func (c *lookupCall) do(ctx context.Context) {
 	for i := range c.probes {
 		c.probe(&c.probes[i])
 	}
-	if c.match != nil || c.root {
+	if c.match != nil || c.roots != nil {
 		for m := range c.set.list {
 			if c.among&(1<<m) != 0 && c.skip&(1<<m) == 0 {
 				c.collect(m)
@@ -155,7 +162,10 @@ func (c *lookupCall) probe(item *probeItem) {
 			continue
 		}
 		if own := c.set.own[m]; own != nil {
-			if own.leads(item.dep, c.op.Digest, item.input, c.output) {
+			found, err := own.leads(item.dep, c.op.Digest, item.input, c.output)
+			if err != nil {
+				c.errs = append(c.errs, fmt.Errorf("cache %s: look-up: %w", manager.ID(), err))
+			} else if found {
 				item.matched |= 1 << m
 			}
 			continue
@@ -192,7 +202,7 @@ func query(m CacheManager, inp []CacheKeyWithSelector, input Index, op digest.Di
 
 // collect asks one manager for the keys that all inputs share.
 func (c *lookupCall) collect(m int) {
-	keys, err := matchIn(c.set, m, c.op.Digest, c.output, c.match)
+	keys, err := matchIn(c.set, m, c.op.Digest, c.output, c.match, c.roots)
 	if err != nil {
 		c.errs = append(c.errs, err)
 	}
@@ -201,19 +211,31 @@ func (c *lookupCall) collect(m int) {
 	}
 }
 
-// matchIn asks one manager for the keys that all inputs share, or for a key
+// matchIn asks one manager for the keys that all inputs share, or for roots, keys
 // without inputs. Of a foreign manager only the latter: its answers about inputs
 // are known already.
-func matchIn(set *cacheSet, m int, op digest.Digest, output Index, deps []keyDep) (keys []*CacheKey, err error) {
-	if len(deps) == 0 {
-		return query(set.list[m], nil, 0, op, output)
-	}
+func matchIn(set *cacheSet, m int, op digest.Digest, output Index, deps []keyDep, roots []*CacheKey) (keys []*CacheKey, err error) {
 	own := set.own[m]
 	if own == nil {
-		return nil, nil
+		for _, root := range roots {
+			known, err := query(set.list[m], nil, 0, root.digest, output)
+			if err != nil {
+				return keys, err
+			}
+			keys = append(keys, known...)
+		}
+		return keys, nil
 	}
 	defer recovered("looking keys up", &err)
-	return own.match(deps, op, output), nil
+	if roots != nil {
+		for _, root := range roots {
+			if own.storage.Exists(root.ID) {
+				keys = append(keys, root)
+			}
+		}
+		return keys, nil
+	}
+	return own.findMatches(deps, op, output)
 }
 
 // listRecords lists the records of the keys, best first: the newest, then those

@@ -92,7 +92,7 @@ func (c *mapCall) do(ctx context.Context) {
 
 func (s *Solver) resolveOp(v *vertex) (op Op, err error) {
 	defer recovered("resolving the op", &err)
-	op, err = s.resolve(v.vtx, &builder{s: s, v: v})
+	op, err = s.resolve(v.vtx, &v.op.builder)
 	if err == nil && isNil(op) {
 		err = fmt.Errorf("ResolveOpFunc returned no op for it")
 	}
@@ -202,12 +202,27 @@ func (s *Solver) nextMap(e *edgeState) edge.Event {
 // formKey computes the edge's definition key.
 func (s *Solver) formKey(e *edgeState) {
 	m := e.v.op.maps[e.maps-1]
-	key := &CacheKey{digest: m.Digest, output: e.index, export: e.v.exportable, caches: e.v.caches.list}
+	var key *CacheKey
+	if len(e.v.inputs) == 1 {
+		// Most keys have one input: both parts are one object.
+		whole := &struct {
+			CacheKey
+			room [1]keyDep
+		}{}
+		key = &whole.CacheKey
+		key.deps = whole.room[:]
+	} else {
+		key = &CacheKey{}
+		if n := len(e.v.inputs); n > 0 {
+			key.deps = make([]keyDep, n)
+		}
+	}
+	key.digest, key.output, key.export, key.caches = m.Digest, e.index, e.v.exportable, e.v.caches.list
 	if len(e.v.inputs) == 0 {
 		key.ID = string(rootKeyDigest(m.Digest, e.index))
 	} else {
 		key.ID = outputID(e.v.definition(m), e.index)
-		key.deps = e.v.keyDeps()
+		e.v.fillDeps(key.deps)
 	}
 	e.keys = append(e.keys, key)
 }
@@ -232,11 +247,15 @@ func (e *edgeState) definition() string {
 // keyDeps are the alternatives known for each input now.
 func (v *vertex) keyDeps() []keyDep {
 	deps := make([]keyDep, len(v.inputs))
+	v.fillDeps(deps)
+	return deps
+}
+
+func (v *vertex) fillDeps(deps []keyDep) {
 	for i, in := range v.inputs {
 		deps[i] = keyDep{keys: in.keys[:len(in.keys):len(in.keys)], selector: v.op.maps[0].Deps[i].Selector}
 		if v.contents != nil {
 			deps[i].content = v.contents[i].key
 		}
 	}
-	return deps
 }

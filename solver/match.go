@@ -17,7 +17,10 @@ func (s *Solver) match(e *edgeState) {
 	e.asked = s.released
 	among := set.mask()
 	var deps []keyDep
-	if len(v.inputs) > 0 {
+	var roots []*CacheKey
+	if len(v.inputs) == 0 {
+		roots = e.keys[:len(e.keys):len(e.keys)]
+	} else {
 		for i := range e.ins {
 			among &= e.ins[i].matched
 		}
@@ -35,7 +38,7 @@ func (s *Solver) match(e *edgeState) {
 			continue
 		}
 		if set.inline&(1<<m) != 0 {
-			keys, err := matchIn(set, m, op.Digest, e.index, deps)
+			keys, err := matchIn(set, m, op.Digest, e.index, deps, roots)
 			if err != nil {
 				s.report(v, err)
 			}
@@ -55,7 +58,7 @@ func (s *Solver) match(e *edgeState) {
 		return
 	}
 	c := s.newLookup(e)
-	c.op, c.match, c.root, c.among, c.found = op, deps, deps == nil, elsewhere, found
+	c.op, c.match, c.roots, c.among, c.found = op, deps, roots, elsewhere, found
 	s.enqueue(&c.task, c, e.v, lightLane, 1)
 }
 

@@ -15,7 +15,7 @@ func (s *memStorage) Release(resultID string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var work []*memNode
-	for r := s.results[resultID]; r != nil; r = r.nextHolder {
+	for r := s.byResult()[resultID]; r != nil; r = r.nextHolder {
 		if r.prev != nil {
 			r.prev.next = r.next
 		} else {

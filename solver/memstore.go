@@ -14,7 +14,8 @@ type memStorage struct {
 	// never held over a callback.
 	mu    sync.RWMutex
 	nodes map[string]*memNode
-	// results holds, by result ID, the first of the nodes' entries for it.
+	// results holds, by result ID, the first of the nodes' entries for it. It is
+	// made when it is first asked for; see byResult.
 	results map[string]*memResult
 	seed    maphash.Seed
 	// credit pays for looking for cycles that nothing keeps: see deadRegion.
@@ -57,9 +58,8 @@ var errEmptyID = errors.New("cache storage: empty id")
 // NewInMemoryCacheStorage returns a storage that keeps everything in memory.
 func NewInMemoryCacheStorage() CacheKeyStorage {
 	return &memStorage{
-		nodes:   map[string]*memNode{},
-		results: map[string]*memResult{},
-		seed:    maphash.MakeSeed(),
+		nodes: map[string]*memNode{},
+		seed:  maphash.MakeSeed(),
 	}
 }
 
@@ -109,32 +109,91 @@ func (s *memStorage) AddResult(id string, res CacheResult) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	n := s.node(id)
+	s.addResult(s.node(id), res)
+	return nil
+}
+
+// save adds a result to a key's node, and the links to it from all that is known
+// of the key's inputs.
+func (s *memStorage) save(key *CacheKey, res CacheResult) error {
+	if res.ID == "" {
+		return errEmptyID
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := s.node(key.ID)
+	s.addResult(n, res)
+	for i := range key.deps {
+		dep := &key.deps[i]
+		for j := range dep.alternatives() {
+			from, selector := dep.alternative(j)
+			if from.ID == "" {
+				return errEmptyID
+			}
+			link := CacheInfoLink{Input: Index(i), Output: key.output, Digest: key.digest, Selector: selector}
+			s.addLink(s.node(from.ID), &link, n)
+		}
+	}
+	return nil
+}
+
+func (s *memStorage) addResult(n *memNode, res CacheResult) {
 	if r := s.find(n, res.ID); r != nil {
 		r.CacheResult = res
-		return nil
+		return
 	}
 	r := &memResult{CacheResult: res, node: n, next: n.results}
 	if r.next != nil {
 		r.next.prev = r
 	}
 	n.results = r
-	if holder := s.results[res.ID]; holder != nil {
+	if s.results != nil {
+		s.indexResult(r)
+	} else if n.manyResults() {
+		s.byResult()
+	}
+}
+
+// manyResults reports whether the results of a node are too many to be looked
+// through one by one.
+func (n *memNode) manyResults() bool {
+	count := 0
+	for r := n.results; r != nil && count <= manyLinks; r = r.next {
+		count++
+	}
+	return count > manyLinks
+}
+
+// byResult returns the index of results. Only a cache that is pruned needs it, or
+// a node with many results, so it is made when it is first asked for. The lock is held for writing.
+func (s *memStorage) byResult() map[string]*memResult {
+	if s.results == nil {
+		s.results = make(map[string]*memResult, len(s.nodes))
+		for _, n := range s.nodes {
+			for r := n.results; r != nil; r = r.next {
+				s.indexResult(r)
+			}
+		}
+	}
+	return s.results
+}
+
+func (s *memStorage) indexResult(r *memResult) {
+	if holder := s.results[r.ID]; holder != nil {
 		holder.nextHolder, r.nextHolder = r, holder.nextHolder
 	} else {
-		s.results[res.ID] = r
+		s.results[r.ID] = r
 	}
-	return nil
 }
 
 func (s *memStorage) WalkIDsByResult(resultID string, fn func(string) error) error {
-	s.mu.RLock()
+	s.mu.Lock()
 	var room [8]string
 	ids := room[:0]
-	for r := s.results[resultID]; r != nil; r = r.nextHolder {
+	for r := s.byResult()[resultID]; r != nil; r = r.nextHolder {
 		ids = append(ids, r.node.id)
 	}
-	s.mu.RUnlock()
+	s.mu.Unlock()
 	return eachString(ids, fn)
 }
 
@@ -247,6 +306,14 @@ func (s *memStorage) node(id string) *memNode {
 // result at many nodes are both quick: the shorter list decides.
 func (s *memStorage) find(n *memNode, resultID string) *memResult {
 	if n.results == nil {
+		return nil
+	}
+	if s.results == nil {
+		for r := n.results; r != nil; r = r.next {
+			if r.ID == resultID {
+				return r
+			}
+		}
 		return nil
 	}
 	ofNode, holder := n.results, s.results[resultID]

@@ -317,10 +317,12 @@ func TestMemoryStorageCallbacks(t *testing.T) {
 		})
 	}
 	wg.Wait()
+	_ = s.AddResult("end", solver.CacheResult{ID: "r"})
+	_ = s.AddLink("hub", info, "end")
 	stop := errors.New("stop")
 	for name, err := range map[string]error{
 		"Walk":          s.Walk(func(string) error { return stop }),
-		"WalkBacklinks": s.WalkBacklinks("new", func(string, solver.CacheInfoLink) error { return stop }),
+		"WalkBacklinks": s.WalkBacklinks("end", func(string, solver.CacheInfoLink) error { return stop }),
 	} {
 		if err != stop {
 			t.Errorf("%s: %v", name, err)

@@ -100,6 +100,7 @@ func (q *queue) next(prev *task) *task {
 	defer q.mu.Unlock()
 	if prev != nil {
 		q.leave(prev)
+		prev.over = true
 	} else {
 		q.starting = false
 	}
@@ -179,26 +180,35 @@ func (q *queue) leave(t *task) {
 }
 
 // yield gives the slot of a running task back while its op waits for what it
-// builds. The answer is to be handed to reclaim; nil if there was no slot.
-func (q *queue) yield(t *task) *line {
+// builds. The op may build several things at once: the slot comes back with the
+// last of them.
+func (q *queue) yield(t *task) {
 	q.mu.Lock()
-	defer q.mu.Unlock()
-	l := t.line
-	if l != nil {
+	t.builds++
+	q.giveWay(t)
+	q.mu.Unlock()
+}
+
+func (q *queue) giveWay(t *task) {
+	if t.line != nil {
+		t.yielded = t.line
 		q.leave(t)
 		q.start()
 	}
-	return l
 }
 
 // reclaim waits in line for a slot for t again. If done is closed first, the
 // task goes on without one.
-func (q *queue) reclaim(t *task, l *line, done <-chan struct{}) {
-	if l == nil {
+func (q *queue) reclaim(t *task, done <-chan struct{}) {
+	q.mu.Lock()
+	t.builds--
+	l := t.yielded
+	if t.builds > 0 || l == nil || t.over {
+		q.mu.Unlock()
 		return
 	}
+	t.yielded = nil
 	r := &task{lane: t.lane, weight: t.weight, resumed: make(chan struct{}), queued: true}
-	q.mu.Lock()
 	q.add(l, r)
 	q.start()
 	q.mu.Unlock()
@@ -209,6 +219,13 @@ func (q *queue) reclaim(t *task, l *line, done <-chan struct{}) {
 	q.mu.Lock()
 	r.queued = false
 	t.line = r.line // nil if it did not get one
+	switch {
+	case t.over && t.line != nil: // the op has left this goroutine behind
+		q.leave(t)
+		q.start()
+	case t.builds > 0: // the op has begun to build something else meanwhile
+		q.giveWay(t)
+	}
 	q.mu.Unlock()
 }
 

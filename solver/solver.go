@@ -133,6 +133,9 @@ func (s *Solver) Stats() Stats {
 // so that a long turn does not keep them waiting.
 const flushEvery = 64
 
+// maxIdle is how much room for steps is kept for later turns.
+const maxIdle = 4096
+
 // unlock ends the turn of whoever holds the graph: it does all there is to do,
 // gives mu up, and releases what is not needed any more. A caller that does not
 // take tasks itself passes starts, so that a worker is started for them.
@@ -170,6 +173,9 @@ func (s *Solver) turn() {
 		}
 		t := s.inbox.Swap(nil)
 		if t == nil {
+			if cap(s.todo) > maxIdle {
+				s.todo = nil
+			}
 			return
 		}
 		for t != nil {

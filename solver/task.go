@@ -42,6 +42,9 @@ type task struct {
 	// The queue's part, guarded by queue.mu.
 	queued  bool          // it is to be run
 	line    *line         // whose slot it has; nil without one
+	builds  int           // how many things its op waits for that it builds
+	yielded *line         // whose slot it gave back for that; nil if it had none
+	over    bool          // its op has returned
 	resumed chan struct{} // this is a place in line for an op that goes on
 }
 

@@ -50,6 +50,8 @@ type vertex struct {
 
 	progress progress
 	ownOp    opState
+
+	inputsRoom [1]*edgeState // for inputs, where there is one
 }
 
 // opState is an op and its cache maps, shared between the variants of a vertex.
@@ -64,6 +66,7 @@ type opState struct {
 	waiting []*edgeState
 	// vertices are the variants that use the op.
 	vertices []*vertex
+	builder  builder // the op's
 
 	// Room for what most ops have one of.
 	mapsRoom     [1]*CacheMap
@@ -71,7 +74,8 @@ type opState struct {
 	verticesRoom [1]*vertex
 }
 
-func (st *opState) init() {
+func (st *opState) init(s *Solver, v *vertex) {
+	st.builder = builder{s: s, v: v}
 	st.maps, st.waiting, st.vertices = st.mapsRoom[:0], st.waitingRoom[:0], st.verticesRoom[:0]
 }
 
@@ -120,6 +124,11 @@ type edgeState struct {
 	err    error                // why it failed; final
 
 	trace edgeTrace
+
+	// Room for what most edges have one of.
+	insRoom     [1]inputState
+	waitersRoom [1]waiter
+	keysRoom    [1]*CacheKey
 }
 
 // rareState is the part of an edge's state that is not needed to find nothing in
@@ -226,11 +235,16 @@ func (s *Solver) initEdge(e *edgeState, v *vertex, index Index) {
 		managers = v.caches.mask()
 	}
 	e.m.Init(len(v.inputs), managers)
-	if n := len(v.inputs); n > 0 {
+	e.waiters, e.keys = e.waitersRoom[:0], e.keysRoom[:0]
+	switch n := len(v.inputs); n {
+	case 0:
+	case 1:
+		e.ins = e.insRoom[:]
+	default:
 		e.ins = make([]inputState, n)
-		for i := range e.ins {
-			e.ins[i].slot = -1
-		}
+	}
+	for i := range e.ins {
+		e.ins[i].slot = -1
 	}
 	s.edges++
 }

@@ -223,18 +223,39 @@ func (s *Solver) endWatch(j *Job) {
 	j.ended = true
 	for _, w := range j.watchers {
 		for _, v := range j.vertices {
-			if sh := v.look(j); sh.outcome == "" {
-				sh.outcome = client.NotNeeded
-				if j.failed && v.progress.wanted {
-					sh.outcome = client.Canceled
-				}
-				sh.completed = time.Now().UnixNano()
-				w.show(sh)
+			if v.progress.outcome == "" {
+				w.show(s.final(v, j))
 			}
 		}
 		w.ended = true
 		w.wake()
 	}
+}
+
+// final is how a vertex that has not ended ends for a job that does. Of the two
+// variants of one digest, a stream tells the one that was needed.
+func (s *Solver) final(v *vertex, j *Job) shown {
+	sh := v.end(j)
+	known := s.vertices[v.digest]
+	for _, o := range []*vertex{known.ignoring, known.normal} {
+		if sh.outcome == client.NotNeeded && o != nil && o.jobs.has(j.slot) {
+			sh = o.end(j)
+		}
+	}
+	return sh
+}
+
+// end is a vertex as a job sees it that ends.
+func (v *vertex) end(j *Job) shown {
+	sh := v.look(j)
+	if sh.outcome == "" {
+		sh.outcome = client.NotNeeded
+		if j.failed && v.progress.wanted {
+			sh.outcome = client.Canceled
+		}
+		sh.completed = time.Now().UnixNano()
+	}
+	return sh
 }
 
 // unwatch ends a subscription.

@@ -265,3 +265,6 @@ func values(in []solver.Result) []string {
 type clock struct{ n atomic.Int64 }
 
 func (c *clock) now() time.Time { return time.Unix(1_000_000+c.n.Add(1), 0) }
+
+// bubbleWait waits until all that can happen in the bubble has happened.
+func bubbleWait() { synctest.Wait() }

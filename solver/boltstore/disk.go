@@ -41,6 +41,9 @@ func (d *disk) bucket(i int) *bolt.Bucket {
 // view runs fn with the file as it is now. The transaction is a short one: fn
 // neither waits nor calls back.
 func (s *Store) view(fn func(d *disk) error) error {
+	if s.within != nil {
+		return s.fault(guard(s.path, func() error { return fn(s.within) }))
+	}
 	tx, err := s.db.Begin(false)
 	if err != nil {
 		return err

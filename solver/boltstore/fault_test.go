@@ -165,6 +165,55 @@ func TestNobodyWaits(t *testing.T) {
 	must(t, solvertest.DiffStorage(s, model))
 }
 
+// TestReleasedAgain: what a commit under way holds is hidden once, however often
+// it is released on top of it.
+func TestReleasedAgain(t *testing.T) {
+	model := solvertest.NewStorageModel()
+	entered, leave := make(chan struct{}, 10), make(chan struct{})
+	opt := Options{FlushEvery: time.Hour}
+	opt.hooks.beforeCommit = func() error {
+		entered <- struct{}{}
+		<-leave
+		return nil
+	}
+	s := openTest(t, storePath(t), opt)
+	both(t, s, model, addResult("n", "r"), addResult("n", "kept"), addResult("end", "kept"), addResult("gone", "g"),
+		addLink("hub", "op", "gone"), addLink("hub", "op", "end"))
+	s.wake()
+	<-entered
+	for range 3 {
+		both(t, s, model, release("r"), release("g"))
+		must(t, solvertest.DiffStorage(s, model))
+		both(t, s, model, addResult("n", "r"), addResult("gone", "g"))
+	}
+	close(leave)
+	must(t, s.Sync(t.Context()))
+	must(t, solvertest.DiffStorage(s, model))
+}
+
+// TestScanAfterCommit: what a commit adds is found by a Release that had looked
+// further already.
+func TestScanAfterCommit(t *testing.T) {
+	const n = 200
+	model := solvertest.NewStorageModel()
+	s := openTest(t, storePath(t), Options{FlushEvery: time.Hour})
+	id := func(i int) string { return fmt.Sprint("n", i) }
+	for i := range n {
+		both(t, s, model, addLink("hub", id(i), id(i)), addResult(id(i), id(i)), addResult("many", id(i)))
+	}
+	must(t, s.Sync(t.Context()))
+	for i := range n {
+		both(t, s, model, release(id(i)))
+		// New ones come in anywhere in the order of the hashes.
+		both(t, s, model, addLink("hub", id(n+i), id(n+i)), addResult(id(n+i), id(n+i)), addResult("many", id(n+i)))
+		if i%2 == 0 {
+			must(t, s.Sync(t.Context()))
+		}
+		both(t, s, model, release(id(n+i)))
+	}
+	must(t, solvertest.DiffStorage(s, model))
+}
+
 // TestFlushesInTime: a write is on the disk after FlushEvery, and nothing runs
 // when nothing is pending.
 func TestFlushesInTime(t *testing.T) {

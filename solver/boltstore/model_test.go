@@ -3,6 +3,7 @@ package boltstore
 import (
 	"errors"
 	"math/rand/v2"
+	"sync"
 	"testing"
 	"time"
 
@@ -33,6 +34,10 @@ type modelRun struct {
 	// failures is how many of the next commits fail before they take place,
 	// phantoms how many fail after.
 	failures, phantoms chan struct{}
+	// before and after are held to make commits hang there; hung is the one that
+	// is held.
+	before, after sync.Mutex
+	hung          *sync.Mutex
 }
 
 func runModel(t *testing.T, seed uint64) {
@@ -41,8 +46,10 @@ func runModel(t *testing.T, seed uint64) {
 		path: storePath(t), model: solvertest.NewStorageModel(),
 		failures: make(chan struct{}, 10), phantoms: make(chan struct{}, 10),
 	}
-	fail := func(c chan struct{}) func() error {
+	fail := func(c chan struct{}, gate *sync.Mutex) func() error {
 		return func() error {
+			gate.Lock()
+			defer gate.Unlock()
 			select {
 			case <-c:
 				return errDisk
@@ -52,12 +59,12 @@ func runModel(t *testing.T, seed uint64) {
 		}
 	}
 	r.opt = Options{FlushEvery: time.Hour, FlushSize: 1 << r.rng.IntN(10)}
-	r.opt.hooks = hooks{beforeCommit: fail(r.failures), afterCommit: fail(r.phantoms)}
+	r.opt.hooks = hooks{beforeCommit: fail(r.failures, &r.before), afterCommit: fail(r.phantoms, &r.after)}
 	if seed%3 == 0 {
 		r.opt.hooks.hashMask = 3
 	}
 	r.reopen()
-	nodes := 2 + r.rng.IntN(60)
+	nodes := 2 + r.rng.IntN(2<<r.rng.IntN(6))
 	for step := range 400 {
 		r.step(step, nodes)
 	}
@@ -79,7 +86,10 @@ func (r *modelRun) step(step, nodes int) {
 		op := solvertest.RandomStorageOp(r.rng, nodes)
 		r.check(op.Apply(r.model))
 		r.check(op.Apply(r.store))
+	case k < 87:
+		r.hang()
 	case k < 90:
+		r.goOn()
 		if err := r.store.Sync(r.t.Context()); err != nil && !errors.Is(err, errDisk) {
 			r.check(err)
 		}
@@ -93,6 +103,24 @@ func (r *modelRun) step(step, nodes int) {
 		r.reopen()
 	default:
 		r.compare(step)
+	}
+}
+
+// hang makes the next commit hang, and begins it.
+func (r *modelRun) hang() {
+	r.goOn()
+	r.hung = &r.before
+	if r.rng.IntN(2) == 0 {
+		r.hung = &r.after
+	}
+	r.hung.Lock()
+	r.store.wake()
+}
+
+func (r *modelRun) goOn() {
+	if r.hung != nil {
+		r.hung.Unlock()
+		r.hung = nil
 	}
 }
 
@@ -113,6 +141,7 @@ func (r *modelRun) compare(step int) {
 // reopen closes the store, which must succeed in the end, and opens it.
 func (r *modelRun) reopen() {
 	r.t.Helper()
+	r.goOn()
 	if r.store != nil {
 		for {
 			err := r.store.Sync(r.t.Context())

@@ -12,6 +12,15 @@ func (s *Store) Release(resultID string) error {
 	if s.closed {
 		return ErrClosed
 	}
+	return s.view(func(d *disk) error {
+		s.within = d
+		defer func() { s.within = nil }()
+		return s.release(resultID)
+	})
+}
+
+// release is Release. mu is held.
+func (s *Store) release(resultID string) error {
 	queue, err := s.holdersOf(resultID)
 	if err != nil || len(queue) == 0 {
 		return err

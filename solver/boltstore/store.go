@@ -101,6 +101,8 @@ type Store struct {
 	frozen *layer
 	// known has every node there is or has been.
 	known filter
+	// within is the transaction of the Release that goes on; nil otherwise.
+	within *disk
 	// scans remember how far Release has looked.
 	scans map[scanKey][]byte
 	// closed is set when Close begins.

@@ -24,7 +24,8 @@ import (
 //
 // Run it with -race too. Where a test compares with the model at random, it
 // names the seed that failed. What is linear by contract is tried on nodes with
-// 100,000 links: an implementation for which that takes minutes is not linear.
+// 100,000 links (10,000 with -short and with -race): an implementation for which
+// that takes minutes is not linear.
 func CacheKeyStorage(t *testing.T, open func(t *testing.T) solver.CacheKeyStorage) {
 	tests := []struct {
 		name string

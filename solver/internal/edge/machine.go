@@ -320,7 +320,8 @@ func (m *Machine) news(i int32, level Level, unprobed bool) {
 	if in.known < Keys && level >= Keys {
 		m.withKeys++
 	}
-	if in.known < Result && level == Result {
+	solved := in.known < Result && level == Result
+	if solved {
 		m.withResult++
 	}
 	in.known = max(in.known, level)
@@ -331,7 +332,7 @@ func (m *Machine) news(i int32, level Level, unprobed bool) {
 	if !m.mapped {
 		return
 	}
-	if level == Result && in.content == wanted {
+	if solved && in.content == wanted {
 		m.emit(Effect{Kind: Digest, Input: i})
 	}
 	if unprobed {

@@ -67,12 +67,18 @@ func runScript(text string) (string, error) {
 
 func (s *script) line(words []string, out *strings.Builder) error {
 	if words[0] == "edge" {
-		n, managers := 0, 0
-		if _, err := fmt.Sscanf(strings.Join(words, " "), "edge inputs=%d managers=%d", &n, &managers); err != nil {
+		n, list := 0, ""
+		fmt.Sscanf(strings.Join(words[1:], " "), "inputs=%d managers=%s", &n, &list)
+		managers, err := numbers(list)
+		if err != nil {
 			return err
 		}
+		var mask Managers
+		for _, b := range managers {
+			mask |= 1 << b
+		}
 		s.m, s.l = new(Machine), newLedger(n)
-		s.m.Init(n, 1<<managers-1)
+		s.m.Init(n, mask)
 		return nil
 	}
 	ev, err := parseEvent(words, s.l.n)
@@ -111,31 +117,48 @@ func parseEvent(words []string, inputs int) (Event, error) {
 		case w == "more":
 			ev.More = true
 		case name == "in": // managers
-			for _, s := range strings.Split(list, ",") {
-				b, err := strconv.Atoi(s)
-				if err != nil {
-					return ev, err
-				}
+			managers, err := numbers(list)
+			if err != nil {
+				return ev, err
+			}
+			for _, b := range managers {
 				ev.Mask |= 1 << b
 			}
 		case name == "contents": // inputs
+			which, err := numbers(list)
+			if err != nil {
+				return ev, err
+			}
 			ev.Contents = make([]bool, inputs)
-			for _, s := range strings.Split(list, ",") {
-				i, err := strconv.Atoi(s)
-				if err != nil {
-					return ev, err
-				}
+			for _, i := range which {
 				ev.Contents[i] = true
 			}
 		default:
 			if i, err := strconv.Atoi(w); err == nil && i < inputs {
 				ev.Input = int32(i)
-			} else if l := strings.Index("nothing keys    allkeys result ", w+" "); l >= 0 && l%8 == 0 {
-				ev.Level = Level(l / 8)
-			} else {
-				return ev, fmt.Errorf("what is %q?", w)
+				continue
+			}
+			for ev.Level = Nothing; ev.Level.String() != w; ev.Level++ {
+				if ev.Level == Result {
+					return ev, fmt.Errorf("what is %q?", w)
+				}
 			}
 		}
 	}
 	return ev, nil
+}
+
+// numbers reads "0,2"; "none" stands for no number.
+func numbers(list string) (out []int, err error) {
+	if list == "none" {
+		return nil, nil
+	}
+	for _, s := range strings.Split(list, ",") {
+		n, err := strconv.Atoi(s)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, n)
+	}
+	return out, nil
 }

@@ -1,0 +1,546 @@
+package solver_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/tenonbuild/tenon/solver"
+	"github.com/tenonbuild/tenon/solver/solvertest"
+)
+
+// simRun is one run of a case. Time in it is the bubble's: it passes when
+// everybody waits, so that a moment is an order of events and costs nothing.
+type simRun struct {
+	c     *simCase
+	o     *simOracle
+	stats *solvertest.Stats
+	world *simWorld
+	s     *solver.Solver
+
+	// mu guards what follows. Nobody sleeps with it.
+	mu       sync.Mutex
+	failures []string
+	jobs     map[string]*simJobRun // by session ID
+	builds   []*simBuildRun
+	execs    []*simExec
+	loads    map[string][]time.Time // by value
+	running  int                    // weight of the ops that run
+	tried    map[int]bool           // ops that have failed once
+	closing  bool
+	closed   time.Time
+	ignored  map[int]int // in how many jobs a vertex ignored caches
+	kept     []solver.CachedResult
+	streams  []simStream
+}
+
+type simJobRun struct {
+	spec       *simJob
+	job        *solver.Job
+	from       time.Time
+	discarding time.Time // zero before
+	discarded  bool      // Discard has returned
+	nodes      []*solvertest.Node
+	failed     bool
+}
+
+type simBuildRun struct {
+	j       *simJobRun
+	spec    *simBuild
+	below   map[int]bool
+	ended   time.Time // zero while it is under way
+	err     error
+	cancels time.Time
+}
+
+// simExec is one call of Exec.
+type simExec struct {
+	vertex     int
+	s          *solver.Solver
+	ctx        context.Context
+	start, end time.Time
+	ok         bool
+}
+
+// runCase runs a case and returns what was wrong.
+func runCase(t *testing.T, c *simCase) (failures []string) {
+	r := &simRun{c: c, o: newSimOracle(c), stats: &solvertest.Stats{}, jobs: map[string]*simJobRun{}, loads: map[string][]time.Time{}, tried: map[int]bool{}, ignored: map[int]int{}}
+	defer func() {
+		if p := recover(); p != nil {
+			r.failf("not everything ends: %v", p)
+		}
+		failures = r.failures
+	}()
+	synctest.Test(t, func(*testing.T) { r.run() })
+	return
+}
+
+func (r *simRun) failf(format string, args ...any) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.failures) < 10 {
+		r.failures = append(r.failures, fmt.Sprintf(format, args...))
+	}
+}
+
+func (r *simRun) run() {
+	r.world = newSimWorld(r.c, r.stats)
+	r.world.loaded = func(value string) {
+		r.mu.Lock()
+		r.loads[value] = append(r.loads[value], time.Now())
+		r.mu.Unlock()
+	}
+	for i := range r.c.rounds {
+		if !r.round(i) {
+			return
+		}
+	}
+	r.close()
+	synctest.Wait() // for what ops have left behind
+	for _, res := range r.kept {
+		if err := res.Release(context.Background()); err != nil {
+			r.failf("releasing a kept result: %v", err)
+		}
+	}
+	r.checkReleased()
+	r.checkExecs()
+	r.checkWarm()
+}
+
+func (r *simRun) newSolver() {
+	r.close()
+	r.s = solver.NewSolver(solver.SolverOpt{ResolveOpFunc: solvertest.Resolve, DefaultCache: r.world.caches[0].manager, Parallelism: r.c.parallel})
+	r.closing = false
+}
+
+// close closes the solver and checks that nothing is left of it.
+func (r *simRun) close() {
+	if r.s == nil {
+		return
+	}
+	r.s.Close()
+	if st := r.s.Stats(); st.Jobs != 0 || st.Vertices != 0 || st.Edges != 0 {
+		r.failf("left after Close: %+v", st)
+	}
+	if r.running != 0 {
+		r.failf("ops run after Close")
+	}
+	r.s = nil
+}
+
+func (r *simRun) checkReleased() {
+	if n := r.stats.Live.Load(); n != 0 {
+		r.failf("%d results were not released", n)
+	}
+	for _, f := range r.stats.Faults() {
+		r.failf("%s", f)
+	}
+}
+
+// round runs the jobs of a round, and reports whether all of them have ended.
+func (r *simRun) round(i int) bool {
+	round := &r.c.rounds[i]
+	if r.s == nil || round.fresh || r.closing {
+		r.newSolver()
+	}
+	var wg sync.WaitGroup
+	for k := range round.jobs {
+		wg.Go(func() { r.job(fmt.Sprintf("job %d.%d", i, k), &round.jobs[k]) })
+	}
+	if round.closeAt > 0 {
+		s := r.s
+		wg.Go(func() {
+			time.Sleep(round.closeAt)
+			r.mu.Lock()
+			r.closing, r.closed = true, time.Now()
+			r.mu.Unlock()
+			s.Close()
+		})
+	}
+	done := make(chan struct{})
+	if r.c.faults&pruned != 0 {
+		go r.world.prune(done)
+	}
+	defer close(done)
+	ended := make(chan struct{})
+	go func() { wg.Wait(); close(ended) }()
+	select {
+	case <-ended:
+		for _, stream := range r.streams {
+			r.checkOutcomes(stream)
+		}
+		r.streams = nil
+		if st := r.s.Stats(); st.Jobs != 0 || st.Vertices != 0 || st.Edges != 0 {
+			r.failf("round %d: left after all jobs were discarded: %+v", i, st)
+		}
+		return true
+	case <-time.After(time.Hour):
+		r.stuck(i)
+		return false
+	}
+}
+
+// stuck tells who still waits.
+func (r *simRun) stuck(round int) {
+	var b strings.Builder
+	r.mu.Lock()
+	for _, bu := range r.builds {
+		if bu.ended.IsZero() {
+			fmt.Fprintf(&b, "\n  build of %s in %s", r.c.edge(bu.spec.simEdge), bu.j.job.SessionID)
+		}
+	}
+	r.mu.Unlock()
+	stacks := make([]byte, 1<<20)
+	stacks = stacks[:runtime.Stack(stacks, true)]
+	for _, g := range strings.Split(string(stacks), "\n\n") {
+		if strings.Contains(g, "solver.(*") && !strings.Contains(g, "(*simRun).stuck") {
+			fmt.Fprintf(&b, "\n%s", g)
+		}
+	}
+	r.failf("round %d does not end:%s", round, b.String())
+}
+
+// job is one caller, from NewJob to Discard.
+func (r *simRun) job(id string, spec *simJob) {
+	time.Sleep(spec.at)
+	s := r.s
+	job, err := s.NewJob(id)
+	if err != nil {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if !r.closing {
+			r.failures = append(r.failures, fmt.Sprintf("NewJob: %v", err))
+		}
+		return
+	}
+	j := &simJobRun{spec: spec, job: job, from: time.Now()}
+	job.SessionID, job.Priority = id, spec.priority
+	j.nodes = r.nodes(j)
+	r.mu.Lock()
+	r.jobs[id] = j
+	for _, v := range spec.ignore {
+		r.ignored[v]++
+	}
+	r.mu.Unlock()
+	var watchers, builds sync.WaitGroup
+	gone, leave := context.WithCancel(context.Background())
+	defer leave()
+	for i := range spec.watchers {
+		watchers.Go(func() { r.watch(gone, j, &spec.watchers[i]) })
+	}
+	for i := range spec.builds {
+		builds.Go(func() { r.build(j, &spec.builds[i]) })
+	}
+	if spec.traceAt > 0 {
+		watchers.Go(func() {
+			time.Sleep(spec.traceAt)
+			for _, tr := range job.Trace() {
+				if tr.Vertex == "" || len(tr.Inputs) > 0 && len(tr.Keys) == 0 && tr.Output < 0 {
+					r.failf("%s: trace of nothing: %+v", id, tr)
+				}
+			}
+		})
+	}
+	if spec.discardAt > 0 {
+		time.Sleep(spec.discardAt)
+		r.discard(j)
+	}
+	builds.Wait()
+	r.discard(j)
+	leave() // subscribers that stall
+	watchers.Wait()
+}
+
+func (r *simRun) discard(j *simJobRun) {
+	r.mu.Lock()
+	if j.discarding.IsZero() {
+		j.discarding = time.Now()
+	}
+	r.mu.Unlock()
+	if err := j.job.Discard(); err != nil {
+		r.failf("%s: Discard: %v", j.job.SessionID, err)
+	}
+	r.mu.Lock()
+	j.discarded = true
+	r.mu.Unlock()
+}
+
+// errCancelled is the cause with which builds are cancelled.
+var errCancelled = errors.New("cancelled by the simulation")
+
+// build builds one edge and checks what comes of it.
+func (r *simRun) build(j *simJobRun, spec *simBuild) {
+	time.Sleep(spec.at)
+	b := &simBuildRun{j: j, spec: spec, below: r.o.below(spec.vertex)}
+	ctx, cancel := context.WithCancelCause(context.Background())
+	defer cancel(nil)
+	if spec.cancelAt > 0 {
+		b.cancels = time.Now().Add(spec.cancelAt)
+		stop := time.AfterFunc(spec.cancelAt, func() { cancel(errCancelled) })
+		defer stop.Stop()
+	}
+	r.mu.Lock()
+	r.builds = append(r.builds, b)
+	r.mu.Unlock()
+	res, err := j.job.Build(ctx, j.nodes[spec.vertex].Edge(spec.output))
+	r.mu.Lock()
+	b.ended, b.err = time.Now(), err
+	r.mu.Unlock()
+	what := fmt.Sprintf("%s: build of %s", j.job.SessionID, r.c.edge(spec.simEdge))
+	if err != nil {
+		r.checkError(b, what, err)
+		return
+	}
+	if want := r.o.value(spec.simEdge); solvertest.Value(res) != want {
+		r.failf("%s: %s in place of %s", what, solvertest.Value(res), want)
+	}
+	if len(res.CacheKeys()) == 0 {
+		r.failf("%s: a result without keys", what)
+	}
+	if r.o.mustFail(spec.simEdge) {
+		r.failf("%s: succeeds, and cannot", what)
+	}
+	if spec.export {
+		r.export(what, res)
+	}
+	if j.spec.keep {
+		r.mu.Lock()
+		r.kept = append(r.kept, res)
+		r.mu.Unlock()
+	} else if err := res.Release(context.Background()); err != nil {
+		r.failf("%s: Release: %v", what, err)
+	}
+}
+
+// checkError checks that a build had a reason to fail.
+func (r *simRun) checkError(b *simBuildRun, what string, err error) {
+	r.mu.Lock()
+	discarded := !b.j.discarding.IsZero() || r.closing
+	b.j.failed = true
+	r.mu.Unlock()
+	cancelled := !b.cancels.IsZero() && !b.ended.Before(b.cancels)
+	switch {
+	case cancelled && b.ended.After(b.cancels):
+		r.failf("%s: was cancelled and returned %v later", what, b.ended.Sub(b.cancels))
+	case cancelled && errors.Is(err, errCancelled):
+	case errors.Is(err, errCancelled):
+		r.failf("%s: returns the cancellation of another: %v", what, err)
+	case r.o.mayFail(b.spec.vertex):
+		if reason := r.unreasonable(err); reason != "" && !discarded {
+			r.failf("%s: %s: %v", what, reason, err)
+		}
+	case discarded:
+	default:
+		r.failf("%s: fails, and nothing is wrong with it: %v", what, err)
+	}
+}
+
+// unreasonable says what is wrong with an op's error. It must lead to a vertex at
+// fault and name its fault.
+func (r *simRun) unreasonable(err error) string {
+	var ve *solver.VertexError
+	if !errors.As(err, &ve) {
+		return "an error without a vertex"
+	}
+	if errors.Is(err, context.Canceled) {
+		return "a cancellation is remembered"
+	}
+	for ; ve != nil; ve = innerVertexError(ve) {
+		i := slices.IndexFunc(r.c.vertices, func(v simVertex) bool { return v.id == ve.Name })
+		if i < 0 {
+			return "an unknown vertex"
+		}
+		for k := range r.c.vertices {
+			text, known := simFaultTexts[r.c.vertices[k].fault]
+			if known && (k == i || r.o.equal(i, k)) && strings.Contains(ve.Err.Error(), text) {
+				return ""
+			}
+		}
+	}
+	return "an error of a vertex that has no such fault"
+}
+
+func innerVertexError(ve *solver.VertexError) *solver.VertexError {
+	var inner *solver.VertexError
+	errors.As(ve.Err, &inner)
+	return inner
+}
+
+// simFaultTexts are what errors of the faults say.
+var simFaultTexts = map[simFault]string{
+	execFails: errOp.Error(), execPanics: "Exec panicked", execFailsOnce: errOp.Error(),
+	mapFails: errOp.Error(), mapPanics: "CacheMap panicked",
+	resolveFails: errOp.Error(), resolvePanics: "resolving the op panicked",
+	tooFew: "outputs, and output", nilOutput: "returned nothing for output",
+}
+
+// checkExecs checks that no op was run more often than there was reason to.
+func (r *simRun) checkExecs() {
+	kept := map[string]int{}
+	for i, x := range r.execs {
+		def := r.o.defs[x.vertex]
+		if x.ctx.Err() != nil {
+			continue // it was cancelled
+		}
+		for _, y := range r.execs[:i] {
+			if r.o.defs[y.vertex] != def || y.s != x.s || y.ctx.Err() != nil || r.ignorers(def) > 0 || r.o.buildsItself(def) {
+				continue
+			}
+			if y.end.After(x.start) {
+				r.failf("%s and %s were run at the same time: from %v to %v, and from %v on", r.c.vertices[y.vertex].id, r.c.vertices[x.vertex].id,
+					moment(y.start), moment(y.end), moment(x.start))
+			}
+		}
+		if x.ok {
+			kept[def]++
+		}
+	}
+	if r.c.faults != 0 {
+		return // what a cache loses is run again
+	}
+	for i := range r.c.vertices {
+		def := r.o.defs[i]
+		// An execution is saved for the output it was begun for.
+		allowed := r.outputsUsed(def) + r.ignorers(def)
+		if n := kept[def]; n > allowed && !r.o.buildsItself(def) {
+			r.failf("%s was run %d times, %d allowed", r.c.vertices[i].id, n, allowed)
+		}
+		delete(kept, def)
+	}
+}
+
+// ignorers counts the jobs that ignore the caches of a vertex of one definition,
+// once for each.
+func (r *simRun) ignorers(def string) int {
+	n := 0
+	for v, times := range r.ignored {
+		if r.o.defs[v] == def {
+			n += times
+		}
+	}
+	return n
+}
+
+// outputsUsed is how many outputs of a definition's vertices may be wanted.
+func (r *simRun) outputsUsed(def string) int {
+	used := map[int]bool{}
+	note := func(e simEdge) {
+		if r.o.defs[e.vertex] == def {
+			used[e.output] = true
+		}
+	}
+	for i := range r.c.vertices {
+		for _, in := range r.c.vertices[i].in {
+			note(in.simEdge)
+		}
+		for _, s := range r.c.vertices[i].subs {
+			note(s)
+		}
+	}
+	for _, round := range r.c.rounds {
+		for _, j := range round.jobs {
+			for _, b := range j.builds {
+				note(b.simEdge)
+			}
+		}
+	}
+	return len(used)
+}
+
+// checkWarm builds everything once more, with nothing going wrong, and then
+// again: the second time nothing is run, and one record is loaded for each edge.
+func (r *simRun) checkWarm() {
+	r.world.quiet.Store(true)
+	var edges []simEdge
+	for _, round := range r.c.rounds {
+		for _, j := range round.jobs {
+			for _, b := range j.builds {
+				if !slices.Contains(edges, b.simEdge) {
+					edges = append(edges, b.simEdge)
+				}
+			}
+		}
+	}
+	for pass := range 2 {
+		r.newSolver()
+		for i, e := range edges {
+			before := r.s.Stats()
+			j := &simJobRun{spec: &simJob{}}
+			job, err := r.s.NewJob(fmt.Sprintf("warm %d.%d", pass, i))
+			if err != nil {
+				r.failf("%v", err)
+				return
+			}
+			j.job = job
+			job.SessionID = fmt.Sprintf("warm %d.%d", pass, i)
+			r.mu.Lock()
+			r.jobs[job.SessionID] = j
+			r.builds = append(r.builds, &simBuildRun{j: j, spec: &simBuild{simEdge: e}, below: r.o.below(e.vertex)})
+			r.mu.Unlock()
+			j.nodes = r.nodes(j)
+			ctx, cancel := context.WithTimeoutCause(context.Background(), time.Hour, errors.New("it does not end"))
+			res, err := job.Build(ctx, j.nodes[e.vertex].Edge(e.output))
+			cancel()
+			if err != nil {
+				r.failf("warm build %d of %s: %v", pass, r.c.edge(e), err)
+			} else {
+				if got := solvertest.Value(res); got != r.o.value(e) {
+					r.failf("warm build %d of %s: %s in place of %s", pass, r.c.edge(e), got, r.o.value(e))
+				}
+				_ = res.Release(context.Background())
+			}
+			if err := job.Discard(); err != nil {
+				r.failf("%v", err)
+			}
+			st := r.s.Stats()
+			if execs, loads := st.Execs-before.Execs, st.Loads-before.Loads; pass == 1 && (execs != 0 || loads < 1 || loads > r.warmLoads(e)) {
+				r.failf("warm build of %s: %d ops were run and %d records loaded\n%s", r.c.edge(e), execs, loads, traceText(job))
+			}
+		}
+	}
+	r.close()
+	r.checkReleased()
+}
+
+// warmLoads is how many records a warm build of an edge loads at most: its own,
+// and those of what is built in order to find its key.
+func (r *simRun) warmLoads(e simEdge) uint64 {
+	n := uint64(1)
+	for i := range r.o.below(e.vertex) {
+		if v := &r.c.vertices[i]; v.subWhen == subsInCacheMap {
+			n += uint64(len(v.subs))
+		}
+	}
+	return n
+}
+
+// traceText is what was decided in a job, for a person.
+func traceText(j *solver.Job) string {
+	var b strings.Builder
+	for _, tr := range j.Trace() {
+		fmt.Fprintf(&b, "    %s.%d keys", tr.Name, tr.Output)
+		for _, k := range tr.Keys {
+			fmt.Fprintf(&b, " %.12s", strings.TrimPrefix(k.ID, "sha256:"))
+		}
+		for _, d := range tr.Decisions {
+			fmt.Fprintf(&b, "; %s %d asked %v answered %v keys %d ok %v", d.Kind, d.Input, d.Asked, d.Answered, d.Keys, d.OK)
+		}
+		b.WriteByte('\n')
+	}
+	return b.String()
+}
+
+// moment is a time of the bubble, which begins at midnight of a certain day.
+func moment(t time.Time) string {
+	if t.IsZero() {
+		return "never"
+	}
+	return t.Sub(time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)).String()
+}
