@@ -66,45 +66,38 @@ func (b *builder) Build(ctx context.Context, e Edge) (CachedResult, error) {
 // request loads a plan as something the op builds, and demands its result.
 func (b *builder) request(p *plan, t *task, index Index) (*request, error) {
 	s := b.s
-	owners := b.owners(t)
-	var set bitset
-	for _, v := range owners {
-		for slot := range v.jobs.all {
-			set.add(slot)
-		}
-	}
-	var jobs []*Job
-	for slot := range set.all {
-		jobs = append(jobs, s.slots[slot])
-	}
-	root, err := s.load(p, jobs, b.v.caches)
+	root, err := s.load(p, s.jobsHolding(b.owners(t)), b.v.caches)
 	if err != nil {
 		return nil, b.v.wrap(err)
 	}
-	x := executionOf(t)
-	if s.reaches([]*vertex{root}, func(v *vertex) bool { return waitsForOp(v, owners, x) }) {
-		return nil, b.v.wrap(fmt.Errorf("the graph contains itself: the op builds %s, which needs the result of the op", p.top().label()))
+	if b.waited(root, t) {
+		// Perhaps only because something shares an execution, which it need not.
+		s.unshare(root, func(v *vertex) bool { return b.waits(v, t) })
+		if b.waited(root, t) {
+			return nil, b.v.wrap(fmt.Errorf("the graph contains itself: the op builds %s, which needs the result of the op", p.top().label()))
+		}
 	}
-	for _, v := range owners {
+	for _, v := range b.owners(t) {
 		s.adopt(v, root)
 	}
-	if x != nil {
+	if x := executionOf(t); x != nil {
 		x.subs = append(x.subs, root)
 	}
 	return s.request(root, index), nil
 }
 
-// waitsForOp reports whether a vertex waits for the op that is building.
-func waitsForOp(v *vertex, owners []*vertex, x *execution) bool {
-	if x != nil && v.exec == x {
-		return true
+// waited reports whether a vertex, or what it stands on, waits for the op that
+// is building.
+func (b *builder) waited(root *vertex, t *task) bool {
+	return b.s.reaches([]*vertex{root}, func(v *vertex) bool { return b.waits(v, t) })
+}
+
+// waits reports whether a vertex waits for the op that is building.
+func (b *builder) waits(v *vertex, t *task) bool {
+	if x := executionOf(t); x != nil {
+		return v.exec == x
 	}
-	for _, o := range owners {
-		if v == o {
-			return true
-		}
-	}
-	return false
+	return v.op == b.v.op
 }
 
 // owners are the vertices for which the op is called.
@@ -138,23 +131,19 @@ func (b *builder) export(t *task, res CachedResult) {
 	}
 }
 
+// jobs are those that the op works for.
+func (b *builder) jobs(t *task) []*Job {
+	owners := b.owners(t)
+	if x := b.v.exec; x != nil {
+		owners = append(owners, x.holders...)
+	}
+	return b.s.jobsHolding(owners)
+}
+
 func (b *builder) EachValue(ctx context.Context, key string, fn func(interface{}) error) error {
 	s := b.s
 	s.mu.Lock()
-	owners := b.v.op.vertices
-	if x := b.v.exec; x != nil {
-		owners = x.holders
-	}
-	var set bitset
-	for _, v := range owners {
-		for slot := range v.jobs.all {
-			set.add(slot)
-		}
-	}
-	var jobs []*Job
-	for slot := range set.all {
-		jobs = append(jobs, s.slots[slot])
-	}
+	jobs := b.jobs(taskOf(ctx))
 	s.unlock(true)
 	for _, j := range jobs {
 		if err := j.EachValue(ctx, key, fn); err != nil {

@@ -68,6 +68,16 @@ func (ck *CacheKey) Deps() [][]CacheKeyWithSelector {
 	return out
 }
 
+// hasContent reports whether an input of the key is known by its content.
+func (ck *CacheKey) hasContent() bool {
+	for i := range ck.deps {
+		if ck.deps[i].content != nil {
+			return true
+		}
+	}
+	return false
+}
+
 // exportable lists the alternatives as the seed's interfaces want them.
 func (d keyDep) exportable() []CacheKeyWithSelector {
 	out := make([]CacheKeyWithSelector, 0, len(d.keys)+1)

@@ -1,6 +1,10 @@
 package solver
 
-import "github.com/tenonbuild/tenon/solver/internal/edge"
+import (
+	"fmt"
+
+	"github.com/tenonbuild/tenon/solver/internal/edge"
+)
 
 // maxManagers is how many caches one vertex can be looked up in: the bits that a
 // trace keeps of them. Further ones are not asked.
@@ -37,9 +41,9 @@ func (c *cacheSet) mask() edge.Managers {
 
 // with returns the set that has m too. Solver.mu is held.
 func (c *cacheSet) with(m CacheManager) *cacheSet {
-	id := m.ID()
+	id := managerID(m)
 	for _, o := range c.list {
-		if o.ID() == id {
+		if managerID(o) == id {
 			return c
 		}
 	}
@@ -56,4 +60,14 @@ func (c *cacheSet) with(m CacheManager) *cacheSet {
 	}
 	c.wider[id] = set
 	return set
+}
+
+// managerID is a manager's ID. One that panics is known by what it is.
+func managerID(m CacheManager) (id string) {
+	defer func() {
+		if recover() != nil {
+			id = fmt.Sprintf("%T %p", m, m)
+		}
+	}()
+	return m.ID()
 }

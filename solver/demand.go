@@ -138,6 +138,7 @@ func (s *Solver) end(e *edgeState, err error) {
 // only an edge under way needs.
 func (s *Solver) settle(e *edgeState) {
 	s.dropAsks(e)
+	s.leaveLookup(e)
 	waiters := e.waiters
 	e.waiters = nil
 	e.demand = [edge.Result + 1]int32{}
@@ -152,7 +153,7 @@ func (s *Solver) settle(e *edgeState) {
 		for _, q := range r.requests {
 			q.complete(e)
 		}
-		r.requests, r.found, r.answers = nil, nil, nil
+		r.requests, r.found, r.answers, r.toLookUp = nil, nil, nil, nil
 	}
 	e.ins = nil
 }
@@ -172,6 +173,6 @@ func (s *Solver) abandon(e *edgeState) {
 func (s *Solver) note(v *vertex, outcome client.Outcome, owner *Job, err error) {
 	p := &v.progress
 	p.completed = time.Now().UnixNano()
-	p.outcome, p.owner, p.err = outcome, owner, err
+	p.outcome, p.owner, p.err = codeOf(outcome), owner, err
 	s.tellWatchers(v)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/tenonbuild/tenon/solver/client"
@@ -166,6 +167,20 @@ func (c *execCall) do(ctx context.Context) {
 	if c.err != nil || ctx.Err() != nil {
 		return
 	}
+	c.computeContents(ctx)
+	if int(c.x.first) < len(c.outputs) && !isNil(c.outputs[c.x.first]) {
+		c.saved, c.cacheErr = save(c.cache, c.keys, c.outputs[c.x.first])
+	}
+}
+
+// computeContents computes the content keys that nothing depended on so far, so
+// that the result is saved under them too.
+func (c *execCall) computeContents(ctx context.Context) {
+	if len(c.contents) == 0 {
+		return
+	}
+	k := *c.keys[0]
+	k.deps = append([]keyDep(nil), k.deps...)
 	for i := range c.contents {
 		m := &c.contents[i]
 		dgst, err := contentDigest(ctx, m.fn, c.inputs[m.input])
@@ -174,14 +189,9 @@ func (c *execCall) do(ctx context.Context) {
 			continue
 		}
 		m.key = NewCacheKey(dgst, contentOutput)
-		k := *c.keys[0]
-		k.deps = append([]keyDep(nil), k.deps...)
 		k.deps[m.input].content = m.key
-		c.keys = []*CacheKey{&k}
 	}
-	if int(c.x.first) < len(c.outputs) && !isNil(c.outputs[c.x.first]) {
-		c.saved, c.cacheErr = save(c.cache, c.keys, c.outputs[c.x.first])
-	}
+	c.keys = []*CacheKey{&k}
 }
 
 func callExec(ctx context.Context, op Op, inputs []Result) (outputs []Result, err error) {
@@ -198,7 +208,7 @@ func save(m CacheManager, keys []*CacheKey, r Result) ([]ExportableCacheKey, err
 		ek, err := saveOne(m, k, r)
 		if err != nil || ek == nil || ek.CacheKey == nil {
 			if err != nil {
-				errs = append(errs, fmt.Errorf("cache %s: save: %w", m.ID(), err))
+				errs = append(errs, fmt.Errorf("cache %s: save: %w", managerID(m), err))
 			}
 			out = append(out, newExportableKey(k))
 			continue
@@ -248,7 +258,9 @@ func (c *execCall) done() {
 	} else {
 		x.saved = c.saved
 	}
-	s.note(v, outcome, c.owner, x.err)
+	if c.err != nil || x.serves() {
+		s.note(v, outcome, c.owner, x.err)
+	}
 	waiting := x.waiting
 	x.waiting = nil
 	for _, e := range waiting {
@@ -279,6 +291,14 @@ func (s *Solver) begin(v *vertex) {
 	}
 }
 
+// serves reports whether anybody waits for an output that there is. If not, the
+// vertex fails.
+func (x *execution) serves() bool {
+	return slices.ContainsFunc(x.waiting, func(e *edgeState) bool {
+		return int(e.index) < len(x.outputs) && x.outputs[e.index] != nil
+	})
+}
+
 // collect gives an edge its output of an execution that is done.
 func (s *Solver) collect(e *edgeState) {
 	x := e.exec
@@ -303,7 +323,7 @@ func (s *Solver) collect(e *edgeState) {
 		e.more().with = x.runner
 		s.note(e.v, client.Shared, nil, nil)
 	}
-	if keys := x.savedUnder(e.index); keys != nil && (e.v == x.runner || e.definition() == x.runner.first.definition()) {
+	if keys := x.savedUnder(e.index); keys != nil && (e.v == x.runner || e.keys[0].ID == keys[0].ID) {
 		s.take(e, x, keys)
 		return
 	}

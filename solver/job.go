@@ -2,6 +2,7 @@ package solver
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -281,12 +282,12 @@ func SessionID(ctx context.Context) string {
 		s := t.solver
 		s.mu.Lock()
 		defer s.unlock(true)
-		for _, j := range s.jobsOf(t) {
-			if j.SessionID != "" {
-				return j.SessionID
-			}
-		}
-		return ""
+		return sessionOf(s.jobsOf(t))
+	}
+	if b, ok := ctx.Value(builderKey{}).(*builder); ok {
+		b.s.mu.Lock()
+		defer b.s.unlock(true)
+		return sessionOf(b.jobs(nil))
 	}
 	if j, ok := ctx.Value(jobKey{}).(*Job); ok {
 		return j.SessionID
@@ -294,14 +295,30 @@ func SessionID(ctx context.Context) string {
 	return ""
 }
 
+func sessionOf(jobs []*Job) string {
+	for _, j := range jobs {
+		if j.SessionID != "" {
+			return j.SessionID
+		}
+	}
+	return ""
+}
+
 // jobsOf are the jobs a call is made for.
 func (s *Solver) jobsOf(t *task) []*Job {
+	var vertices []*vertex
+	t.vertices(func(v *vertex) { vertices = append(vertices, v) })
+	return s.jobsHolding(vertices)
+}
+
+// jobsHolding are the jobs that hold any of some vertices.
+func (s *Solver) jobsHolding(vertices []*vertex) []*Job {
 	var set bitset
-	t.vertices(func(v *vertex) {
+	for _, v := range vertices {
 		for slot := range v.jobs.all {
 			set.add(slot)
 		}
-	})
+	}
 	var jobs []*Job
 	for slot := range set.all {
 		jobs = append(jobs, s.slots[slot])
@@ -313,5 +330,8 @@ func (s *Solver) jobsOf(t *task) []*Job {
 // has happened, until the job is discarded or ctx ends; then it closes ch. Many
 // may listen. One that does not read delays nobody.
 func (j *Job) Status(ctx context.Context, ch chan *client.SolveStatus) error {
+	if ch == nil {
+		return errors.New("no channel to send the status to")
+	}
 	return j.s.watch(ctx, j, ch)
 }

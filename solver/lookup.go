@@ -69,7 +69,7 @@ func (s *Solver) probe(e *edgeState, i int32) {
 			}
 			found, err := set.own[m].leads(item.dep, op.Digest, i, e.index)
 			if err != nil {
-				s.report(v, fmt.Errorf("cache %s: look-up: %w", set.list[m].ID(), err))
+				s.report(v, fmt.Errorf("cache %s: look-up: %w", managerID(set.list[m]), err))
 			} else if found {
 				in.matched |= 1 << m
 			}
@@ -134,7 +134,7 @@ func (s *Solver) leaveLookup(e *edgeState) {
 	for _, items := range [][]probeItem{c.probes, r.toLookUp} {
 		for _, item := range items {
 			in := &e.ins[item.input]
-			in.probed -= int32(len(item.dep.keys))
+			in.probed = max(0, in.probed-int32(len(item.dep.keys))) // 0: all are asked anew
 			in.content = in.content && item.dep.content == nil
 		}
 	}
@@ -164,7 +164,7 @@ func (c *lookupCall) probe(item *probeItem) {
 		if own := c.set.own[m]; own != nil {
 			found, err := own.leads(item.dep, c.op.Digest, item.input, c.output)
 			if err != nil {
-				c.errs = append(c.errs, fmt.Errorf("cache %s: look-up: %w", manager.ID(), err))
+				c.errs = append(c.errs, fmt.Errorf("cache %s: look-up: %w", managerID(manager), err))
 			} else if found {
 				item.matched |= 1 << m
 			}
@@ -186,7 +186,7 @@ func (c *lookupCall) probe(item *probeItem) {
 func query(m CacheManager, inp []CacheKeyWithSelector, input Index, op digest.Digest, output Index) (keys []*CacheKey, err error) {
 	defer func() {
 		if err != nil {
-			err = fmt.Errorf("cache %s: query: %w", m.ID(), err)
+			err = fmt.Errorf("cache %s: query: %w", managerID(m), err)
 		}
 	}()
 	defer recovered("Query", &err)
@@ -267,7 +267,7 @@ func (c *lookupCall) listRecords() {
 func records(m CacheManager, k *CacheKey) (recs []*CacheRecord, err error) {
 	defer func() {
 		if err != nil {
-			err = fmt.Errorf("cache %s: records of %s: %w", m.ID(), k.ID, err)
+			err = fmt.Errorf("cache %s: records of %s: %w", managerID(m), k.ID, err)
 		}
 	}()
 	defer recovered("Records", &err)

@@ -107,6 +107,9 @@ func (p *plan) read(v Vertex, dgst digest.Digest) error {
 	if err := checkDigest(dgst); err != nil {
 		return fmt.Errorf("vertex %q: digest: %w", it.name, err)
 	}
+	if again := v.Digest(); again != dgst {
+		return fmt.Errorf("vertex %q: its digest was %s, and is %s when asked again: a vertex must not change", it.name, dgst, again)
+	}
 	if opts := v.Options(); opts.IgnoreCache || opts.CacheSources != nil || opts.ExportCache != nil || opts.Weight != 0 {
 		it.opts = &opts
 	}

@@ -100,6 +100,7 @@ type entry struct {
 type journal struct {
 	entries  []entry
 	watchers []*watcher
+	ended    bool // they have been shown how the vertex ended
 }
 
 // report tells that a cache, or something else a build can do without, failed for

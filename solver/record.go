@@ -29,7 +29,8 @@ type loadCall struct {
 	ld      *loading
 	from    candidate
 	manager CacheManager
-	// into is where a result found elsewhere is saved; nil if it is there already.
+	// into is where a result found elsewhere, or by a content key, is saved; nil if
+	// it is there already.
 	into CacheManager
 	key  *CacheKey
 
@@ -56,12 +57,13 @@ func (s *Solver) loadNext(e *edgeState) {
 	}
 	from := r.candidates[0]
 	manager := e.v.caches.list[from.manager]
-	name := loadName{manager.ID(), from.record.ID}
+	name := loadName{managerID(manager), from.record.ID}
 	ld := s.loads[name]
 	if ld == nil {
 		ld = &loading{name: name}
 		c := &loadCall{ld: ld, from: from, manager: manager, key: from.key}
-		if from.manager != 0 {
+		if from.manager != 0 || e.v.caches.own[0] == nil && from.key.hasContent() {
+			// A foreign manager links keys where it saves.
 			c.into = e.v.caches.list[0]
 		}
 		ld.call = c
@@ -108,8 +110,12 @@ func (c *loadCall) do(ctx context.Context) {
 
 func callLoad(ctx context.Context, m CacheManager, rec *CacheRecord) (r Result, err error) {
 	defer recovered("Load", &err)
-	if r, err = m.Load(ctx, rec); err == nil && isNil(r) {
-		r, err = nil, errors.New("the cache returned no result")
+	r, err = m.Load(ctx, rec)
+	switch {
+	case isNil(r) && err == nil:
+		err = errors.New("the cache returned no result")
+	case !isNil(r) && err != nil:
+		err = errors.Join(err, release(r))
 	}
 	return r, err
 }
@@ -138,7 +144,7 @@ func (c *loadCall) done() {
 	if c.err != nil {
 		delete(s.loads, ld.name)
 		if !errors.Is(c.err, ErrNotFound) {
-			s.report(c.v, fmt.Errorf("cache %s: load %s: %w", c.manager.ID(), c.from.record.ID, c.err))
+			s.report(c.v, fmt.Errorf("cache %s: load %s: %w", managerID(c.manager), c.from.record.ID, c.err))
 		}
 		for _, e := range waiting {
 			r := e.rare

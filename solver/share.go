@@ -258,3 +258,29 @@ func (s *Solver) reaches(from []*vertex, goal func(*vertex) bool) bool {
 	}
 	return false
 }
+
+// unshare has what a vertex waits for run its own op where it shares an execution
+// that waits for the goal: equal keys need not be made one where that makes a
+// cycle.
+func (s *Solver) unshare(from *vertex, goal func(*vertex) bool) {
+	var sharing []*vertex
+	s.reaches([]*vertex{from}, func(v *vertex) bool {
+		if x := v.exec; x != nil && x.call != nil && x.runner != v {
+			sharing = append(sharing, v)
+		}
+		return false
+	})
+	for _, v := range sharing {
+		x := v.exec
+		if x == nil || !s.reaches(append([]*vertex{x.runner}, x.subs...), goal) {
+			continue
+		}
+		for e := range v.edges {
+			if e.exec == x {
+				s.step(e, edge.Event{Kind: edge.Want, Level: edge.Nothing})
+				s.tell(step{e: e, kind: edge.Want})
+			}
+		}
+		s.letGo(v)
+	}
+}

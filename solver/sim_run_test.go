@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -55,6 +54,7 @@ type simBuildRun struct {
 	j       *simJobRun
 	spec    *simBuild
 	below   map[int]bool
+	began   time.Time
 	ended   time.Time // zero while it is under way
 	err     error
 	cancels time.Time
@@ -193,17 +193,10 @@ func (r *simRun) stuck(round int) {
 	r.mu.Lock()
 	for _, bu := range r.builds {
 		if bu.ended.IsZero() {
-			fmt.Fprintf(&b, "\n  build of %s in %s", r.c.edge(bu.spec.simEdge), bu.j.job.SessionID)
+			fmt.Fprintf(&b, "\n  build of %s in %s\n%s", r.c.edge(bu.spec.simEdge), bu.j.job.SessionID, traceText(bu.j.job))
 		}
 	}
 	r.mu.Unlock()
-	stacks := make([]byte, 1<<20)
-	stacks = stacks[:runtime.Stack(stacks, true)]
-	for _, g := range strings.Split(string(stacks), "\n\n") {
-		if strings.Contains(g, "solver.(*") && !strings.Contains(g, "(*simRun).stuck") {
-			fmt.Fprintf(&b, "\n%s", g)
-		}
-	}
 	r.failf("round %d does not end:%s", round, b.String())
 }
 
@@ -278,7 +271,7 @@ var errCancelled = errors.New("cancelled by the simulation")
 // build builds one edge and checks what comes of it.
 func (r *simRun) build(j *simJobRun, spec *simBuild) {
 	time.Sleep(spec.at)
-	b := &simBuildRun{j: j, spec: spec, below: r.o.below(spec.vertex)}
+	b := &simBuildRun{j: j, spec: spec, below: r.o.below(spec.vertex), began: time.Now()}
 	ctx, cancel := context.WithCancelCause(context.Background())
 	defer cancel(nil)
 	if spec.cancelAt > 0 {

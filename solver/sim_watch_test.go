@@ -169,7 +169,7 @@ func (r *simRun) unfounded(j *simJobRun, i int, v *client.Vertex) string {
 		}
 	case client.NotNeeded:
 		for _, b := range r.builds {
-			if b.j == j && b.spec.vertex == i && (b.ended.IsZero() || !b.ended.Before(j.discarding)) {
+			if b.j == j && b.spec.vertex == i && b.began.Before(j.discarding) && (b.ended.IsZero() || !b.ended.Before(j.discarding)) {
 				return "it was wanted to the end"
 			}
 		}

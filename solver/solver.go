@@ -190,7 +190,7 @@ func (s *Solver) turn() {
 // takeBack takes a finished task into the graph. A fault there fails the edges
 // that the task was for.
 func (s *Solver) takeBack(t *task) {
-	defer s.contain(t.v)
+	defer s.containTask(t)
 	t.work.done()
 }
 

@@ -109,10 +109,19 @@ func (s *Solver) effect(e *edgeState, eff edge.Effect) {
 // contain turns a fault of the scheduler's own into a failure of the vertex it
 // was working for, so that the builds of others go on. To be deferred.
 func (s *Solver) contain(v *vertex) {
-	r := recover()
-	if r == nil {
-		return
+	if r := recover(); r != nil {
+		s.fault(v, r)
 	}
+}
+
+// containTask does the same for all vertices that wait for a task.
+func (s *Solver) containTask(t *task) {
+	if r := recover(); r != nil {
+		t.vertices(func(v *vertex) { s.fault(v, r) })
+	}
+}
+
+func (s *Solver) fault(v *vertex, r any) {
 	err := v.wrap(fmt.Errorf("internal fault of the solver (please report it): %v\n%s", r, debug.Stack()))
 	s.effects = s.effects[:0]
 	for e := range v.edges {

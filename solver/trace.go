@@ -172,7 +172,7 @@ func (c *cacheSet) names(mask uint32) []string {
 	var out []string
 	for i, m := range c.list {
 		if mask&(1<<i) != 0 {
-			out = append(out, m.ID())
+			out = append(out, managerID(m))
 		}
 	}
 	return out

@@ -1,6 +1,7 @@
 package solver
 
 import (
+	"slices"
 	"sync/atomic"
 
 	"github.com/opencontainers/go-digest"
@@ -198,15 +199,24 @@ type progress struct {
 	// started is when the op or a load began, in Unix nanoseconds; 0 before.
 	started   atomic.Int64
 	completed int64
-	outcome   client.Outcome // as its owner sees it; empty while it has none
-	owner     *Job           // whom it was run or loaded for
+	owner     *Job // whom it was run or loaded for
 	err       error
-	wanted    bool // a result of it was wanted
-	reported  bool // a failure of a cache was
+	wanted    bool        // a result of it was wanted
+	reported  bool        // a failure of a cache was
+	outcome   outcomeCode // as its owner sees it
 	// watched says that watchers is not empty.
 	watched atomic.Bool
 	journal *journal // what the op reported; guarded by Solver.watching
 }
+
+// outcomeCode is a client.Outcome in one byte; 0 while there is none.
+type outcomeCode uint8
+
+var outcomes = [...]client.Outcome{"", client.Executed, client.Cached, client.Shared, client.NotNeeded, client.Failed, client.Canceled}
+
+func (c outcomeCode) name() client.Outcome { return outcomes[c] }
+
+func codeOf(o client.Outcome) outcomeCode { return outcomeCode(slices.Index(outcomes[:], o)) }
 
 // output returns the state of one of the vertex's outputs.
 func (s *Solver) output(v *vertex, index Index) *edgeState {

@@ -30,6 +30,9 @@ type shown struct {
 
 // show puts something into a watcher's queue.
 func (w *watcher) show(what shown) {
+	if w.ended {
+		return
+	}
 	w.queue = append(w.queue, what)
 	w.wake()
 }
@@ -44,7 +47,7 @@ func (w *watcher) wake() {
 // look is a vertex as a job sees it. Solver.mu is held.
 func (v *vertex) look(j *Job) shown {
 	p := &v.progress
-	sh := shown{v: v, started: p.started.Load(), completed: p.completed, outcome: p.outcome, err: p.err}
+	sh := shown{v: v, started: p.started.Load(), completed: p.completed, outcome: p.outcome.name(), err: p.err}
 	if (sh.outcome == client.Executed || sh.outcome == client.Cached) && p.owner != j {
 		sh.outcome = client.Shared
 	}
@@ -58,6 +61,7 @@ func (s *Solver) tellWatchers(v *vertex) {
 	}
 	s.watching.Lock()
 	defer s.watching.Unlock()
+	v.progress.journal.ended = v.progress.outcome != 0
 	for _, w := range v.progress.journal.watchers {
 		w.show(v.look(w.job))
 	}
@@ -68,6 +72,9 @@ func (s *Solver) tellWatchers(v *vertex) {
 func (s *Solver) tellStarted(v *vertex) {
 	s.watching.Lock()
 	defer s.watching.Unlock()
+	if v.progress.journal.ended {
+		return
+	}
 	for _, w := range v.progress.journal.watchers {
 		w.show(shown{v: v, started: v.progress.started.Load()})
 	}
@@ -94,6 +101,7 @@ func (s *Solver) showTo(w *watcher, v *vertex) {
 		}
 	}
 	p.journal.watchers = append(p.journal.watchers, w)
+	p.journal.ended = p.outcome != 0
 	p.watched.Store(true)
 	w.show(v.look(w.job))
 	for _, en := range p.journal.entries {
@@ -110,13 +118,11 @@ func (s *Solver) watch(ctx context.Context, j *Job, ch chan *client.SolveStatus)
 	defer close(ch)
 	w := &watcher{job: j, signal: make(chan struct{}, 1)}
 	s.watching.Lock()
-	if j.ended {
-		w.ended = true
-	}
 	j.watchers = append(j.watchers, w)
 	for _, en := range j.journal {
 		w.show(shown{entry: en})
 	}
+	w.ended = j.ended
 	w.wake()
 	s.watching.Unlock()
 	for from := 0; s.showSome(w, from); from += watchChunk {
@@ -223,7 +229,7 @@ func (s *Solver) endWatch(j *Job) {
 	j.ended = true
 	for _, w := range j.watchers {
 		for _, v := range j.vertices {
-			if v.progress.outcome == "" {
+			if v.progress.outcome == 0 {
 				w.show(s.final(v, j))
 			}
 		}
@@ -238,7 +244,13 @@ func (s *Solver) final(v *vertex, j *Job) shown {
 	sh := v.end(j)
 	known := s.vertices[v.digest]
 	for _, o := range []*vertex{known.ignoring, known.normal} {
-		if sh.outcome == client.NotNeeded && o != nil && o.jobs.has(j.slot) {
+		if o == nil || !o.jobs.has(j.slot) {
+			continue
+		}
+		if o.progress.outcome != 0 {
+			return o.look(j)
+		}
+		if sh.outcome == client.NotNeeded {
 			sh = o.end(j)
 		}
 	}

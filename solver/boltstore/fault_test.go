@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -139,6 +140,8 @@ func TestFull(t *testing.T) {
 func TestNobodyWaits(t *testing.T) {
 	model := solvertest.NewStorageModel()
 	entered, leave := make(chan struct{}, 10), make(chan struct{})
+	goOn := sync.OnceFunc(func() { close(leave) })
+	defer goOn()
 	opt := Options{FlushEvery: time.Hour}
 	opt.hooks.beforeCommit = func() error {
 		entered <- struct{}{}
@@ -160,7 +163,7 @@ func TestNobodyWaits(t *testing.T) {
 	if err := s.Sync(ctx); !errors.Is(err, errDisk) {
 		t.Fatalf("got %v, want what ended the context", err)
 	}
-	close(leave)
+	goOn()
 	must(t, <-synced)
 	must(t, solvertest.DiffStorage(s, model))
 }
@@ -170,6 +173,8 @@ func TestNobodyWaits(t *testing.T) {
 func TestReleasedAgain(t *testing.T) {
 	model := solvertest.NewStorageModel()
 	entered, leave := make(chan struct{}, 10), make(chan struct{})
+	goOn := sync.OnceFunc(func() { close(leave) })
+	defer goOn()
 	opt := Options{FlushEvery: time.Hour}
 	opt.hooks.beforeCommit = func() error {
 		entered <- struct{}{}
@@ -182,11 +187,11 @@ func TestReleasedAgain(t *testing.T) {
 	s.wake()
 	<-entered
 	for range 3 {
-		both(t, s, model, release("r"), release("g"))
+		both(t, s, model, release("r"), release("g"), addResult("hub", "h"), release("h"))
 		must(t, solvertest.DiffStorage(s, model))
 		both(t, s, model, addResult("n", "r"), addResult("gone", "g"))
 	}
-	close(leave)
+	goOn()
 	must(t, s.Sync(t.Context()))
 	must(t, solvertest.DiffStorage(s, model))
 }
@@ -194,24 +199,39 @@ func TestReleasedAgain(t *testing.T) {
 // TestScanAfterCommit: what a commit adds is found by a Release that had looked
 // further already.
 func TestScanAfterCommit(t *testing.T) {
-	const n = 200
-	model := solvertest.NewStorageModel()
 	s := openTest(t, storePath(t), Options{FlushEvery: time.Hour})
-	id := func(i int) string { return fmt.Sprint("n", i) }
-	for i := range n {
-		both(t, s, model, addLink("hub", id(i), id(i)), addResult(id(i), id(i)), addResult("many", id(i)))
-	}
-	must(t, s.Sync(t.Context()))
-	for i := range n {
-		both(t, s, model, release(id(i)))
-		// New ones come in anywhere in the order of the hashes.
-		both(t, s, model, addLink("hub", id(n+i), id(n+i)), addResult(id(n+i), id(n+i)), addResult("many", id(n+i)))
-		if i%2 == 0 {
-			must(t, s.Sync(t.Context()))
+	for round := range 30 {
+		hub, many := fmt.Sprint("hub", round), fmt.Sprint("many", round)
+		id := func(i int) string { return fmt.Sprint("n", round, "-", i) }
+		// add gives hub a link, and many a result, that go with the result id(i).
+		add := func(i int) {
+			must(t, s.AddLink(hub, link(id(i)), id(i)))
+			must(t, s.AddResult(id(i), res(id(i))))
+			must(t, s.AddResult(many, res(id(i))))
 		}
-		both(t, s, model, release(id(n+i)))
+		const n = 20
+		for i := range n {
+			add(i)
+		}
+		must(t, s.Sync(t.Context()))
+		for i := range n - 1 {
+			must(t, s.Release(id(i)))
+		}
+		// These come in anywhere in the order of the hashes.
+		for i := range n {
+			add(n + i)
+		}
+		must(t, s.Sync(t.Context()))
+		for i := n - 1; i < 2*n; i++ {
+			if !s.Exists(hub) || !s.Exists(many) {
+				t.Fatalf("round %d: released with %d links and results left", round, 2*n-i)
+			}
+			must(t, s.Release(id(i)))
+		}
+		if s.Exists(hub) || s.Exists(many) {
+			t.Fatal("what has nothing left is still there")
+		}
 	}
-	must(t, solvertest.DiffStorage(s, model))
 }
 
 // TestFlushesInTime: a write is on the disk after FlushEvery, and nothing runs

@@ -63,6 +63,7 @@ func runModel(t *testing.T, seed uint64) {
 	if seed%3 == 0 {
 		r.opt.hooks.hashMask = 3
 	}
+	defer r.goOn()
 	r.reopen()
 	nodes := 2 + r.rng.IntN(2<<r.rng.IntN(6))
 	for step := range 400 {

@@ -1,10 +1,13 @@
 package edge
 
-import "fmt"
+import (
+	"fmt"
+	"runtime/debug"
+)
 
 // invariants checks a machine between steps.
 func (m *Machine) invariants() error {
-	var awaited, probing, withKeys, withResult int32
+	var awaited, digesting, probing, withKeys, withResult int32
 	matchedIn := make([]int32, len(m.matchedIn))
 	for i, in := range m.in {
 		if in.awaited {
@@ -12,6 +15,9 @@ func (m *Machine) invariants() error {
 		}
 		if in.content == wanted {
 			awaited++
+			if in.known == Result {
+				digesting++
+			}
 		}
 		if in.probing {
 			probing++
@@ -43,7 +49,8 @@ func (m *Machine) invariants() error {
 			return fmt.Errorf("%d inputs are matched in manager %d, counted %d", matchedIn[b], b, n)
 		}
 	}
-	idle := m.pending == 0 && m.probing == 0 && !m.mapping
+	// Probes may outlive a search that has missed: their answers are of no use.
+	idle := m.pending == 0 && (m.probing == 0 || m.stage >= missed) && !m.mapping
 	switch {
 	case m.stage == failed:
 		return nil
@@ -57,9 +64,11 @@ func (m *Machine) invariants() error {
 		return fmt.Errorf("managers that are none are dead: %b", m.dead)
 	case (m.known == Result) != (m.stage == done):
 		return fmt.Errorf("knows %s", m.known)
-	case m.stage >= missed && !idle:
-		return fmt.Errorf("beyond the search, and still searching: %d pending, %d probing, mapping %v", m.pending, m.probing, m.mapping)
-	case m.want <= m.known && !(idle && !m.waiting):
+	case m.stage >= found && m.stage <= loading && !idle:
+		return fmt.Errorf("found, and still searching: %d pending, %d probing, mapping %v", m.pending, m.probing, m.mapping)
+	case m.stage >= missed && (m.pending > digesting || m.mapping):
+		return fmt.Errorf("beyond the search, and still searching: %d pending, mapping %v", m.pending, m.mapping)
+	case m.want <= m.known && m.stage < missed && !(idle && !m.waiting):
 		return fmt.Errorf("knows %s, and something is under way", m.known)
 	case (m.stage == loading || m.stage == inputs || m.stage == running) && m.want < Result:
 		return fmt.Errorf("only %s is wanted", m.want)
@@ -80,7 +89,7 @@ type ledger struct {
 	maps      int
 	found     bool // Matched said yes
 	lost      bool // managers were added: known may fall once
-	recheck   bool
+	added     bool // managers were: inputs may be asked for the same again
 	callMap   bool
 	probe     []bool
 	digest    []bool
@@ -149,10 +158,9 @@ func (l *ledger) take(ev Event) error {
 		}
 		return answer(&l.load)
 	case Added:
-		l.lost = true
+		l.lost, l.added = true, true
 	case Recheck:
 		l.found = false
-		l.recheck = true
 		if !l.mayRun {
 			return fmt.Errorf("recheck answers run alone")
 		}
@@ -261,7 +269,7 @@ func (l *ledger) give(m *Machine, e Effect) error {
 }
 
 func (l *ledger) ask(m *Machine, i int32, level Level) error {
-	if l.asks[i] >= level && !l.lost && l.knows[i] >= level {
+	if l.asks[i] >= level && !l.added && l.knows[i] >= level {
 		return fmt.Errorf("it was asked for that before")
 	}
 	l.asks[i] = max(l.asks[i], level)
@@ -272,7 +280,12 @@ func (l *ledger) ask(m *Machine, i int32, level Level) error {
 }
 
 // step steps a machine and checks everything there is to check of one step.
-func (l *ledger) step(m *Machine, ev Event, out []Effect) ([]Effect, error) {
+func (l *ledger) step(m *Machine, ev Event, out []Effect) (_ []Effect, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("panic: %v\n%s", r, debug.Stack())
+		}
+	}()
 	if err := l.take(ev); err != nil {
 		return out, fmt.Errorf("driver: %s: %w", ev.Kind, err)
 	}
@@ -316,7 +329,7 @@ func (l *ledger) agrees(m *Machine) error {
 		return fmt.Errorf("load is unanswered: %v", l.load)
 	case (m.stage == running) != l.run:
 		return fmt.Errorf("run is unanswered: %v", l.run)
-	case m.want <= m.known && l.unanswered() > 0:
+	case m.want <= m.known && m.stage < missed && l.unanswered() > 0:
 		return fmt.Errorf("nothing is wanted, and %d effects are unanswered", l.unanswered())
 	}
 	return nil

@@ -83,7 +83,7 @@ func (m *Machine) level() Level {
 
 // rest stops what a satisfied demand no longer needs.
 func (m *Machine) rest() {
-	if m.want <= m.known && m.stage < loading && (m.pending > 0 || m.probing > 0) {
+	if m.want <= m.known && m.stage < missed && (m.pending > 0 || m.probing > 0) {
 		m.abandon()
 	}
 }
@@ -121,8 +121,11 @@ func (m *Machine) probeAgain() {
 // gather waits for the definition keys of all inputs and the caches' answers to
 // them. Without inputs, the key itself is looked up, once the result is wanted.
 func (m *Machine) gather() bool {
-	m.askKeys()
-	if !m.formed || m.probing > 0 {
+	if !m.formed {
+		m.askKeys()
+		return false
+	}
+	if m.probing > 0 {
 		return false
 	}
 	if m.match() {

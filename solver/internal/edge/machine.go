@@ -265,14 +265,31 @@ func (m *Machine) abandon() {
 	}
 }
 
-// end ends the search. What it still asks for is of no use any more.
+// end ends the search. Found, what it still asks for is of no use any more.
+// Missed, the results that were asked for content keys will be asked for to run:
+// to cancel them now would be to run them twice. If nobody wants the edge to run,
+// the demand for it falls, and that takes them back. Probes and digests that are
+// unanswered are left to be answered, for another search.
 func (m *Machine) end(to stage) {
 	m.stage = to
-	if m.pending > 0 || m.probing > 0 || m.mapping {
+	switch {
+	case to == found && (m.pending > 0 || m.probing > 0 || m.mapping):
 		m.abandon()
-	}
-	if to == found {
-		m.dropResults()
+	case to == found && len(m.in) > 0:
+		m.asked = Nothing
+		m.emit(Effect{Kind: Drop})
+	case m.pending > 0:
+		for i := range m.in {
+			in := &m.in[i]
+			if in.awaited {
+				in.awaited = false
+				m.pending--
+			}
+			if in.content == wanted && in.known < Result {
+				in.content = possible
+				m.pending--
+			}
+		}
 	}
 }
 
@@ -362,6 +379,7 @@ func (m *Machine) probed(i int32, mask Managers) {
 	in := &m.in[i]
 	in.probing = false
 	m.probing--
+	mask &= m.managers // of others, Added is still to be told
 	if mask != 0 {
 		m.fresh = true
 	}
@@ -428,14 +446,19 @@ func (m *Machine) recheck() {
 	m.restart()
 }
 
-// restart goes back to the first stage of the search and probes every input.
-// What was asked of inputs stays asked.
+// restart goes back to the first stage of the search and probes every input. What
+// was asked of inputs stays asked; keys that are awaited will be asked for again,
+// for the probes may take in those that answer.
 func (m *Machine) restart() {
 	m.stage, m.foundAt, m.fresh, m.joined = gather, gather, true, false
 	m.dead = 0
 	for i := range m.in {
 		in := &m.in[i]
 		in.exhausted = false
+		if in.awaited {
+			in.awaited = false
+			m.pending--
+		}
 		if m.mapped && in.known >= Keys {
 			m.probe(int32(i))
 		}

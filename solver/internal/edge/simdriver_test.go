@@ -507,7 +507,7 @@ func (s *sim) checkEnd() {
 	}
 	for _, v := range s.vertices {
 		for _, e := range v.edges {
-			if e.settled || e.m.Wanted() > e.m.Known() {
+			if e.settled || e.m.Wanted() > e.m.Known() || e.m.stage >= missed && e.m.Wanted() > Nothing {
 				continue
 			}
 			if n := e.l.unanswered(); n > 0 {

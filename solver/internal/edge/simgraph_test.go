@@ -215,13 +215,27 @@ func (sp *spec) past(r *rand.Rand, managers int) {
 				}
 			}
 			keys[id] = st.Key
-			if r.IntN(10) >= keep {
+			if r.IntN(10) >= keep || st.Root && !sp.Evolving && sp.earlyMap(st.Key) {
 				continue
 			}
 			st.Record, st.Loads, st.Created = r.IntN(10) < records, r.IntN(4) > 0, r.IntN(5)
 			sp.Stored = append(sp.Stored, st)
 		}
 	}
+}
+
+// earlyMap reports whether a key is that of a cache map of a root which has a
+// further one. If a cache has it, it depends on who comes first, one who wants
+// keys or one who wants the result, whether the further map is ever asked for.
+func (sp *spec) earlyMap(key string) bool {
+	for _, v := range sp.Vertices {
+		for i := range max(0, len(v.Maps)-1) {
+			if key == rootKey(v.Maps[i], 0) || key == rootKey(v.Maps[i], 1) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // demands makes what comes from outside.

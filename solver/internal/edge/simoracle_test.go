@@ -4,14 +4,16 @@ import "slices"
 
 // oracle solves a scenario by plain recursion, one thing after another, with
 // caches that do not change. It shares no code with the machine: it says what may
-// be run and computed, and what comes out.
+// be run and computed, and what comes out. It shares no executions either, for who
+// can share depends on the order of events.
 type oracle struct {
 	sp      *spec
 	caches  []*simCache
 	edges   map[[2]int]*oracleEdge
 	ran     map[int]bool // vertices; whether or not that failed
 	digests map[[2]int]bool
-	// contents are the content keys by vertex and input, as in simVertex.
+	// contents are the content keys by vertex and input, as in simVertex. Nil: each
+	// output of a vertex has its own.
 	contents map[int][]string
 }
 
@@ -23,24 +25,28 @@ type oracleEdge struct {
 	maps     int
 	level    Level
 	failed   bool
-	contents []string // the vertex's
+	contents []string
 	found    []simFound
 	tried    int
 	hit      bool // found has something untried
 }
 
 func newOracle(sp *spec) *oracle {
-	return &oracle{sp: sp, caches: newCaches(sp), edges: map[[2]int]*oracleEdge{}, ran: map[int]bool{}, digests: map[[2]int]bool{}, contents: map[int][]string{}}
+	return &oracle{sp: sp, caches: newCaches(sp), edges: map[[2]int]*oracleEdge{}, ran: map[int]bool{}, digests: map[[2]int]bool{}}
 }
 
 func (o *oracle) edge(v, output int) *oracleEdge {
 	id := [2]int{v, output}
 	if o.edges[id] == nil {
 		spec := &o.sp.Vertices[v]
-		if o.contents[v] == nil {
-			o.contents[v] = make([]string, len(spec.Inputs))
+		contents := o.contents[v]
+		if contents == nil {
+			contents = make([]string, len(spec.Inputs))
 		}
-		o.edges[id] = &oracleEdge{o: o, v: spec, id: id, contents: o.contents[v]}
+		if o.contents != nil {
+			o.contents[v] = contents
+		}
+		o.edges[id] = &oracleEdge{o: o, v: spec, id: id, contents: contents}
 	}
 	return o.edges[id]
 }
@@ -112,7 +118,7 @@ func (e *oracleEdge) climb(want Level) bool {
 		e.level = AllKeys
 		if want == Result {
 			e.hit = false
-			if e.join() && !e.o.sp.bad(e.id[0]) || e.load() {
+			if e.load() {
 				e.level = Result
 			}
 		}
@@ -213,7 +219,12 @@ func (e *oracleEdge) possible() bool { return len(e.alive()) > 0 }
 
 func (e *oracleEdge) openKeys(i int) bool    { return e.input(i).level < AllKeys }
 func (e *oracleEdge) openContent(i int) bool { return e.v.Inputs[i].Content && e.contents[i] == "" }
-func (e *oracleEdge) openDigest(i int) bool  { return e.openContent(i) && e.input(i).level == Result }
+
+// openDigest: a content key of a result that is there. Which results are there is
+// a matter of order, so it may be that none is.
+func (e *oracleEdge) openDigest(i int) bool {
+	return e.o.contents != nil && e.openContent(i) && e.input(i).level == Result
+}
 
 // more gets more keys of inputs, in the cheapest way there is, from all to which
 // it applies: false where there are none, and ok false where an input failed.
@@ -280,22 +291,17 @@ func (e *oracleEdge) missed(want Level) bool {
 	if want < Result {
 		return true
 	}
-	if !e.join() {
-		ok := true
-		for i := range e.v.Inputs {
-			ok = e.input(i).solve(Result) && ok
-		}
-		if !ok {
-			return false
-		}
-		e.o.ran[e.id[0]] = true
+	ok := true
+	for i := range e.v.Inputs {
+		ok = e.input(i).solve(Result) && ok
 	}
+	if !ok {
+		return false
+	}
+	e.o.ran[e.id[0]] = true
 	if e.o.sp.bad(e.id[0]) {
 		return false
 	}
 	e.level = Result
 	return true
 }
-
-// join reports whether the op was run for another output.
-func (e *oracleEdge) join() bool { return e.o.ran[e.id[0]] }

@@ -3,6 +3,7 @@ package edge
 import (
 	"regexp"
 	"slices"
+	"strings"
 )
 
 // shrinkOrders is how many orders of events a smaller scenario is tried in.
@@ -23,7 +24,10 @@ func shrink(sp *spec, err error) (*spec, error) {
 }
 
 // kind is what a fault is about, without names and numbers.
-func kind(err error) string { return names.ReplaceAllString(err.Error(), "") }
+func kind(err error) string {
+	line, _, _ := strings.Cut(err.Error(), "\n")
+	return names.ReplaceAllString(line, "")
+}
 
 var names = regexp.MustCompile(`v?[0-9]+(\.[0-9]+)?`)
 
