@@ -131,9 +131,18 @@ type textFiles string
 
 func (dir textFiles) path(id string) string { return filepath.Join(string(dir), id) }
 
+// Save makes the file whole before it can be found.
 func (dir textFiles) Save(r solver.Result) (solver.CacheResult, error) {
-	err := os.WriteFile(dir.path(r.ID()), []byte(textOf(r)), 0o666)
-	return solver.CacheResult{ID: r.ID(), CreatedAt: time.Now()}, err
+	res := solver.CacheResult{ID: r.ID(), CreatedAt: time.Now()}
+	f, err := os.CreateTemp(string(dir), "new-")
+	if err != nil {
+		return res, err
+	}
+	_, err = f.WriteString(textOf(r))
+	if err := errors.Join(err, f.Close()); err != nil {
+		return res, errors.Join(err, os.Remove(f.Name()))
+	}
+	return res, os.Rename(f.Name(), dir.path(res.ID))
 }
 
 func (dir textFiles) Load(_ context.Context, res solver.CacheResult) (solver.Result, error) {

@@ -221,7 +221,7 @@ func (j *Job) Discard() error {
 		j.failed = j.failed || !r.ended
 		s.withdraw(r, errDiscarded)
 	}
-	s.turn() // what was only wanted by the job is abandoned
+	s.turn(false) // what was only wanted by the job is abandoned
 	s.endWatch(j)
 	delete(s.jobs, j.id)
 	for _, v := range j.vertices {
@@ -232,7 +232,7 @@ func (j *Job) Discard() error {
 	}
 	s.slots[j.slot] = nil
 	s.free = append(s.free, j.slot)
-	s.turn()
+	s.turn(false)
 	trash := s.trash
 	s.trash = nil
 	s.unlock(true)

@@ -58,6 +58,7 @@ func (s *Solver) loadVertex(it *planItem, inputs []planEdge, loaded []*vertex) (
 	if v.ignore {
 		if known.normal != nil {
 			v.op = known.normal.op
+			v.subs = append(v.subs, known.normal.subs...) // CacheMap may wait for them
 		}
 		known.ignoring = v
 	} else {

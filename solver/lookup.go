@@ -60,7 +60,7 @@ func (s *Solver) probe(e *edgeState, i int32) {
 	if !in.content && v.contents != nil && v.contents[i].key != nil {
 		item.dep.content, in.content = v.contents[i].key, true
 	}
-	e.asked = s.released
+	s.noteAsked(e)
 	set := v.caches
 	if n := len(item.dep.keys); n > 0 || item.dep.content != nil {
 		for m := range set.own {
@@ -81,8 +81,15 @@ func (s *Solver) probe(e *edgeState, i int32) {
 			return
 		}
 	}
-	if e.has().lookup == nil {
+	if r := e.has(); r.lookup == nil || !pendingProbe(r.lookup.probes, i) && !pendingProbe(r.toLookUp, i) {
 		s.tell(step{e: e, kind: edge.Probed, input: i, mask: in.matched})
+	}
+}
+
+// noteAsked notes when the caches were asked, the first time.
+func (s *Solver) noteAsked(e *edgeState) {
+	if e.asked == 0 {
+		e.asked = s.released
 	}
 }
 

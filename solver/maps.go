@@ -2,6 +2,7 @@ package solver
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/opencontainers/go-digest"
@@ -92,6 +93,9 @@ func (c *mapCall) do(ctx context.Context) {
 
 func (s *Solver) resolveOp(v *vertex) (op Op, err error) {
 	defer recovered("resolving the op", &err)
+	if s.resolve == nil {
+		return nil, errors.New("SolverOpt.ResolveOpFunc is not set")
+	}
 	op, err = s.resolve(v.vtx, &v.op.builder)
 	if err == nil && isNil(op) {
 		err = fmt.Errorf("ResolveOpFunc returned no op for it")
@@ -141,27 +145,6 @@ func (cm *CacheMap) contents() []bool {
 		}
 	}
 	return out
-}
-
-// checkDigest accepts ALGORITHM:ENCODED with any algorithm, for some digests
-// stand for what has no content ("random:…").
-func checkDigest(d digest.Digest) error {
-	colon := -1
-	for i := 0; i < len(d); i++ {
-		c := d[i]
-		switch {
-		case c == ':' && colon < 0 && i > 0:
-			colon = i
-		case c >= 'a' && c <= 'z', c >= '0' && c <= '9', c == '.', c == '_', c == '-', c == '+':
-		case colon >= 0 && (c >= 'A' && c <= 'Z' || c == '='):
-		default:
-			return fmt.Errorf("%w: %q", digest.ErrDigestInvalidFormat, string(d))
-		}
-	}
-	if colon < 0 || colon == len(d)-1 {
-		return fmt.Errorf("%w: %q", digest.ErrDigestInvalidFormat, string(d))
-	}
-	return nil
 }
 
 func (c *mapCall) done() {

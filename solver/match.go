@@ -14,7 +14,7 @@ import (
 func (s *Solver) match(e *edgeState) {
 	set, v := e.v.caches, e.v
 	op := v.op.maps[e.maps-1]
-	e.asked = s.released
+	s.noteAsked(e)
 	among := set.mask()
 	var deps []keyDep
 	var roots []*CacheKey

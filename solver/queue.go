@@ -25,16 +25,15 @@ func DefaultParallelism() int { return max(64, 8*runtime.GOMAXPROCS(0)) }
 // running, by its priority, so that a wide job does not starve a small one. A
 // task that several jobs want stands in the line of each and is taken once.
 type queue struct {
-	// work is started as a goroutine when there is something to take and no
-	// worker on its way.
+	// work is what a worker does, in a goroutine of its own.
 	work func()
 
 	// mu guards everything below, and the fields of lines and tasks that say so.
 	// It is held for a few instructions, never while calling anything.
 	mu       sync.Mutex
 	lanes    [lanes]laneState
-	starting bool // a worker was started and has not asked for a task yet
 	workers  int
+	starting int       // workers that have not arrived yet
 	idle     sync.Cond // signalled when workers becomes 0
 	serial   uint64    // orders lines that have the same share
 }
@@ -101,8 +100,6 @@ func (q *queue) next(prev *task) *task {
 	if prev != nil {
 		q.leave(prev)
 		prev.over = true
-	} else {
-		q.starting = false
 	}
 	t := q.take()
 	if t == nil {
@@ -117,20 +114,41 @@ func (q *queue) next(prev *task) *task {
 }
 
 // start starts a worker if there is a task for it and none on its way. So there
-// are never more workers than can find work: where they are busy computing, the
-// one on its way does not get to run before they are through.
+// are never many more workers than can find work: where they are busy computing,
+// the one on its way does not get to run before they are through.
 func (q *queue) start() {
-	if q.starting {
+	if q.starting > 0 {
 		return
 	}
 	for i := range q.lanes {
 		if q.lanes[i].peek() != nil {
-			q.starting = true
-			q.workers++
-			go q.work()
+			q.hire()
 			return
 		}
 	}
+}
+
+func (q *queue) hire() {
+	q.workers++
+	q.starting++
+	go q.work()
+}
+
+// arrive notes that a worker is there. What is put down for it before that, it
+// finds; for what comes later another may have to be started.
+func (q *queue) arrive() {
+	q.mu.Lock()
+	q.starting--
+	q.mu.Unlock()
+}
+
+// visit starts a worker to take back what was run, which the caller leaves to it.
+func (q *queue) visit() {
+	q.mu.Lock()
+	if q.starting == 0 {
+		q.hire()
+	}
+	q.mu.Unlock()
 }
 
 func (q *queue) take() *task {

@@ -62,8 +62,7 @@ func (s *Solver) loadNext(e *edgeState) {
 	if ld == nil {
 		ld = &loading{name: name}
 		c := &loadCall{ld: ld, from: from, manager: manager, key: from.key}
-		if from.manager != 0 || e.v.caches.own[0] == nil && from.key.hasContent() {
-			// A foreign manager links keys where it saves.
+		if from.unsaved(e) {
 			c.into = e.v.caches.list[0]
 		}
 		ld.call = c
@@ -161,6 +160,34 @@ func (c *loadCall) done() {
 	}
 }
 
+// unsaved reports whether the default cache is to save what was found: elsewhere,
+// or by a content key in a foreign manager, which links keys where it saves.
+func (from *candidate) unsaved(e *edgeState) bool {
+	return from.manager != 0 || e.v.caches.own[0] == nil && from.key.hasContent()
+}
+
+// keepCall saves a result under the key of an edge that did not load it. Nobody
+// waits for it.
+type keepCall struct {
+	task
+	into CacheManager
+	key  *CacheKey
+	on   Result // a hold for the call
+	err  error
+}
+
+func (c *keepCall) do(context.Context) {
+	_, c.err = save(c.into, []*CacheKey{c.key}, c.on)
+}
+
+func (c *keepCall) done() {
+	s := c.solver
+	s.trash = append(s.trash, c.on)
+	if c.err != nil {
+		s.report(c.v, c.err)
+	}
+}
+
 // loaded gives an edge a result that was loaded: by c, or earlier.
 func (s *Solver) loaded(e *edgeState, ld *loading, c *loadCall) {
 	r := e.rare
@@ -175,6 +202,10 @@ func (s *Solver) loaded(e *edgeState, ld *loading, c *loadCall) {
 		s.note(e.v, client.Cached, c.owner, nil)
 		e.trace.add(traceEvent{kind: TraceLoaded, asked: 1 << from.manager})
 	} else {
+		if from.unsaved(e) {
+			c := &keepCall{into: e.v.caches.list[0], key: from.key, on: ld.shared.Clone()}
+			s.enqueue(&c.task, c, e.v, lightLane, 1)
+		}
 		s.note(e.v, client.Shared, nil, nil)
 		e.trace.add(traceEvent{kind: TraceShared, asked: 1 << from.manager})
 	}

@@ -90,11 +90,11 @@ type simCache struct {
 type simCacheKind uint8
 
 const (
-	inMemory    simCacheKind = iota
-	wrapped                  // answers from memory, but is not the storage of the package
-	slowStorage              // does not answer from memory
-	foreign                  // implements CacheManager and nothing else
-	foreignBare              // and its keys and records have no more than an ID
+	memoryCache  simCacheKind = iota
+	wrappedCache              // answers from memory, but is not the storage of the package
+	slowCache                 // does not answer from memory
+	foreignOnly               // implements CacheManager and nothing else
+	bareCache                 // and its keys and records have no more than an ID
 	simCacheKinds
 )
 
@@ -187,7 +187,7 @@ func newSimCase(seed uint64) *simCase {
 		g.vertex(faulty)
 	}
 	for i := 0; i == 0 || i < 3 && g.chance(35); i++ {
-		kind := inMemory
+		kind := memoryCache
 		if g.chance(50) {
 			kind = simCacheKind(g.IntN(int(simCacheKinds)))
 		}

@@ -128,8 +128,11 @@ func (r *simRun) exec(ctx context.Context, b solver.Builder, i int, below []*sol
 	}
 	if err == nil && v.subWhen != subsInCacheMap && len(v.subs) > 0 {
 		r.occupy(ctx, v, -1)
-		err = r.subs(ctx, b, v, below)
-		r.occupy(ctx, v, 1)
+		if err = r.subs(ctx, b, v, below); v.subWhen == subsBehind {
+			x.slotless = true // what it left behind has given its slot away
+		} else {
+			r.occupy(ctx, v, 1)
+		}
 	}
 	var out []solver.Result
 	if err == nil {
@@ -276,7 +279,9 @@ func (r *simRun) checkSession(ctx context.Context, v *simVertex) {
 func (r *simRun) end(x *simExec, v *simVertex, ok bool) {
 	r.mu.Lock()
 	x.end, x.ok = time.Now(), ok
-	r.running -= r.weight(v)
+	if !x.slotless {
+		r.running -= r.weight(v)
+	}
 	r.mu.Unlock()
 }
 

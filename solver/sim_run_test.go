@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -67,6 +68,7 @@ type simExec struct {
 	ctx        context.Context
 	start, end time.Time
 	ok         bool
+	slotless   bool
 }
 
 // runCase runs a case and returns what was wrong.
@@ -403,7 +405,7 @@ func (r *simRun) checkExecs() {
 		// An execution is saved for the output it was begun for.
 		allowed := r.outputsUsed(def) + r.ignorers(def)
 		if n := kept[def]; n > allowed && !r.o.buildsItself(def) {
-			r.failf("%s was run %d times, %d allowed", r.c.vertices[i].id, n, allowed)
+			r.failf("%s was run %d times, %d allowed%s", r.c.vertices[i].id, n, allowed, r.traces())
 		}
 		delete(kept, def)
 	}
@@ -461,6 +463,7 @@ func (r *simRun) checkWarm() {
 			}
 		}
 	}
+	first := map[simEdge]string{}
 	for pass := range 2 {
 		r.newSolver()
 		for i, e := range edges {
@@ -494,12 +497,23 @@ func (r *simRun) checkWarm() {
 			}
 			st := r.s.Stats()
 			if execs, loads := st.Execs-before.Execs, st.Loads-before.Loads; pass == 1 && (execs != 0 || loads < 1 || loads > r.warmLoads(e)) {
-				r.failf("warm build of %s: %d ops were run and %d records loaded\n%s", r.c.edge(e), execs, loads, traceText(job))
+				r.failf("warm build of %s: %d ops were run and %d records loaded\n%s    before:\n%s", r.c.edge(e), execs, loads, traceText(job), first[e])
+			} else if r.failures == nil {
+				first[e] = traceText(job)
 			}
 		}
 	}
 	r.close()
 	r.checkReleased()
+}
+
+// traces is what was decided in all jobs.
+func (r *simRun) traces() string {
+	var b strings.Builder
+	for _, id := range slices.Sorted(maps.Keys(r.jobs)) {
+		fmt.Fprintf(&b, "\n  %s\n%s", id, traceText(r.jobs[id].job))
+	}
+	return b.String()
 }
 
 // warmLoads is how many records a warm build of an edge loads at most: its own,

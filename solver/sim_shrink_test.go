@@ -91,7 +91,11 @@ func smallerCases(c *simCase) []*simCase {
 		with(func(n *simCase) bool { return n.withoutCache(i) })
 	}
 	for i := range c.caches {
-		with(func(n *simCase) bool { had := n.caches[i].kind != inMemory; n.caches[i].kind = inMemory; return had })
+		with(func(n *simCase) bool {
+			had := n.caches[i].kind != memoryCache
+			n.caches[i].kind = memoryCache
+			return had
+		})
 	}
 	for i := range c.vertices {
 		out = append(out, plainerVertices(c, i)...)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -13,7 +14,7 @@ import (
 var (
 	simSeeds   = flag.Uint64("sim.seeds", 3000, "how many seeds TestSimulation runs")
 	simSeed    = flag.Int64("sim.seed", -1, "the one seed TestSimulation runs, several times")
-	simVerbose = flag.Bool("sim.v", false, "TestSimulation names each seed on standard error before it runs it")
+	simVerbose = flag.Bool("sim.v", false, "TestSimulation names each seed on standard error before it runs it, and prints a failing case as Go")
 )
 
 // simTries is how often a case is run to see whether it fails: what happens at
@@ -74,6 +75,9 @@ func runSeed(t *testing.T, seed uint64) bool {
 	t.Errorf("%s", c)
 	for _, f := range failures {
 		t.Errorf("  %s", f)
+	}
+	if *simVerbose {
+		t.Logf("as a literal, for regress_test.go:\n%s", strings.ReplaceAll(fmt.Sprintf("%#v", *c), "solver_test.", ""))
 	}
 	return true
 }

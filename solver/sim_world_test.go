@@ -48,16 +48,16 @@ func newSimWorld(c *simCase, stats *solvertest.Stats) *simWorld {
 		keys := simStorage{CacheKeyStorage: cw.storage, w: w}
 		storage := cw.storage
 		switch {
-		case ca.kind == slowStorage:
+		case ca.kind == slowCache:
 			keys.wait = ca.wait
 			storage = &keys
-		case ca.kind == wrapped || c.faults&(keyReadFails|keyWriteFails) != 0:
+		case ca.kind == wrappedCache || c.faults&(keyReadFails|keyWriteFails) != 0:
 			storage = &simMemoryStorage{keys}
 		}
 		cw.inner = solver.NewCacheManager(fmt.Sprint("cache-", i), storage, &simResults{Results: cw.results, w: w, wait: ca.wait})
 		cw.manager = cw.inner
-		if ca.kind == foreign || ca.kind == foreignBare {
-			cw.manager = &simManager{inner: cw.inner, w: w, wait: ca.wait, bare: ca.kind == foreignBare}
+		if ca.kind == foreignOnly || ca.kind == bareCache {
+			cw.manager = &simManager{inner: cw.inner, w: w, wait: ca.wait, bare: ca.kind == bareCache}
 		}
 		w.caches = append(w.caches, cw)
 	}

@@ -46,8 +46,8 @@ type Solver struct {
 	// that ignore them.
 	execs [2]map[string]*execution
 	loads map[loadName]*loading
-	// released counts the executions that were taken out of execs: a cache may
-	// have their results since.
+	// released counts, from 1, the executions that were taken out of execs: a cache
+	// may have their results since.
 	released uint64
 
 	edges  int // of active vertices
@@ -75,6 +75,7 @@ func NewSolver(opt SolverOpt) *Solver {
 		jobs:     map[string]*Job{},
 		execs:    [2]map[string]*execution{{}, {}},
 		loads:    map[loadName]*loading{},
+		released: 1,
 	}
 	for i := range s.orphans {
 		s.orphans[i] = line{priority: 1, pos: -1}
@@ -131,7 +132,7 @@ func (s *Solver) Stats() Stats {
 
 // flushEvery is how many tasks a turn collects before workers are given them,
 // so that a long turn does not keep them waiting.
-const flushEvery = 64
+const flushEvery = 256
 
 // maxIdle is how much room for steps is kept for later turns.
 const maxIdle = 4096
@@ -141,7 +142,7 @@ const maxIdle = 4096
 // take tasks itself passes starts, so that a worker is started for them.
 func (s *Solver) unlock(starts bool) {
 	for {
-		s.turn()
+		s.turn(!starts)
 		ready, trash := s.ready, s.trash
 		s.trash = nil
 		if len(ready) > 0 {
@@ -151,14 +152,22 @@ func (s *Solver) unlock(starts bool) {
 		}
 		s.mu.Unlock()
 		releaseAll(trash)
-		if s.inbox.Load() == nil || !s.mu.TryLock() {
+		if s.inbox.Load() == nil {
+			return
+		}
+		if starts {
+			s.queue.visit()
+			return
+		}
+		if !s.mu.TryLock() {
 			return
 		}
 	}
 }
 
-// turn works until there is nothing to do.
-func (s *Solver) turn() {
+// turn works until there is nothing to do. Only workers take back what was run:
+// they have what they need at hand.
+func (s *Solver) turn(worker bool) {
 	for {
 		for len(s.todo) > 0 {
 			last := len(s.todo) - 1
@@ -171,7 +180,10 @@ func (s *Solver) turn() {
 				s.ready = s.ready[:0]
 			}
 		}
-		t := s.inbox.Swap(nil)
+		var t *task
+		if worker {
+			t = s.inbox.Swap(nil)
+		}
 		if t == nil {
 			if cap(s.todo) > maxIdle {
 				s.todo = nil

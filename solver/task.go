@@ -178,6 +178,8 @@ func (s *Solver) drop(t *task) bool {
 
 // runWorker takes tasks until there are none.
 func (s *Solver) runWorker() {
+	s.queue.arrive()
+	s.takeAllBack()
 	for t := s.queue.next(nil); t != nil; t = s.queue.next(t) {
 		t.work.do(t)
 		s.finish(t)
@@ -194,6 +196,11 @@ func (s *Solver) finish(t *task) {
 			break
 		}
 	}
+	s.takeAllBack()
+}
+
+// takeAllBack takes what was run back into the graph, if nobody else has it.
+func (s *Solver) takeAllBack() {
 	for s.inbox.Load() != nil && s.mu.TryLock() {
 		s.unlock(false)
 	}

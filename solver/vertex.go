@@ -112,7 +112,8 @@ type edgeState struct {
 	ins  []inputState
 	asks int32 // how many inputs have this edge as a waiter
 
-	// asked is Solver.released as it was when the caches were asked.
+	// asked is Solver.released as it was when the caches were first asked, or
+	// asked anew; 0 before.
 	asked uint64
 	exec  *execution // whose end is waited for
 	// rare is what few edges have; nil until there is something. See more.

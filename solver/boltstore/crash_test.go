@@ -46,7 +46,7 @@ func newCrashOps(seed uint64) *crashOps {
 }
 
 func (c *crashOps) next() (op, note solvertest.StorageOp) {
-	op = solvertest.RandomStorageOp(c.rng, 150)
+	op = solvertest.RandomStorageOp(c.rng, 70)
 	c.n++
 	return op, positionOp(c.seed, c.n)
 }
@@ -91,7 +91,7 @@ func crashChild(path, seedText string) error {
 	}
 	ops := newCrashOps(seed)
 	for {
-		for range 1 + rng.IntN(100) {
+		for range 1 + rng.IntN(50) {
 			op, note := ops.next()
 			if err := errors.Join(op.Apply(s), note.Apply(s)); err != nil {
 				return err
@@ -110,12 +110,12 @@ func crashChild(path, seedText string) error {
 // had written up to some moment.
 func TestCrash(t *testing.T) {
 	path, model := storePath(t), solvertest.NewStorageModel()
-	must(t, openTest(t, path, Options{}).Close())
 	rng := rand.New(rand.NewPCG(uint64(*kills), 5))
 	for seed := range uint64(*kills) {
 		acked := runAndKill(t, path, seed+1, 1+rng.IntN(20))
 		must(t, CheckFile(path))
-		s := openTest(t, path, Options{})
+		s, err := Open(path, Options{})
+		must(t, err)
 		model = crashModel(t, s, model, seed+1, acked)
 		must(t, s.Close())
 	}

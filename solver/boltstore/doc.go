@@ -1,8 +1,8 @@
 // Package boltstore keeps a solver's cache keys in a file: a
 // solver.CacheKeyStorage on go.etcd.io/bbolt.
 //
-//	store, err := boltstore.Open("/var/lib/example/cache.db", boltstore.Options{})
-//	cache := solver.NewCacheManager(ctx, "local", store, results)
+//	store, err := boltstore.Open("cache.db", boltstore.Options{})
+//	cache := solver.NewCacheManager("local", store, results)
 //	...
 //	err = store.Close()
 //

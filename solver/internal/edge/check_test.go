@@ -300,7 +300,7 @@ func (l *ledger) step(m *Machine, ev Event, out []Effect) (_ []Effect, err error
 		if !l.lost || m.known != Keys {
 			return out, fmt.Errorf("%s: %s was known, now %s", ev.Kind, before, m.known)
 		}
-		l.lost = false
+		l.lost, l.known = false, Keys
 	}
 	if err := m.invariants(); err != nil {
 		return out, fmt.Errorf("after %s: %w", ev.Kind, err)

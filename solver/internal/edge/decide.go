@@ -81,7 +81,8 @@ func (m *Machine) level() Level {
 	return Nothing
 }
 
-// rest stops what a satisfied demand no longer needs.
+// rest stops what a satisfied demand no longer needs. What a search that missed
+// has left under way is end's to decide.
 func (m *Machine) rest() {
 	if m.want <= m.known && m.stage < missed && (m.pending > 0 || m.probing > 0) {
 		m.abandon()

@@ -38,9 +38,19 @@
 //
 // It ends in found or missed. A found edge that is wanted as a result loads; if
 // no record can be loaded, the search goes on where it was. A missed edge asks
-// its inputs for their results and runs. Before either, Join asks whether an
-// equal edge is being solved already: if so, the edge waits for that one's
-// execution like any other requester, and nobody's state moves.
+// its inputs for their results and runs; wanted for less, it waits for their keys
+// until it has its own. Before either, Join asks whether an equal edge is being
+// solved already: if so, the edge waits for that one's execution like any other
+// requester, and nobody's state moves.
+//
+// A search that has found takes back what it asked of the inputs. One that missed
+// does not: results on their way for content keys are needed to run.
+//
+// Keys that an input learns while the search stands still are probed when it goes
+// on. When managers are Added, the search begins anew as soon as no look-up is
+// unanswered; if a load or a run is under way, after it has failed or was
+// abandoned. Only then does knowledge fall, from AllKeys to Keys, for all keys
+// were known in the managers there were.
 //
 // # Who holds what
 //
@@ -50,14 +60,19 @@
 //
 //	effect      answered by
 //	CallMap     Mapped, or Failed
-//	Ask         News, once the input knows that much (or more keys than before)
-//	Probe       Probed
+//	Ask, AskAll News, once the input knows that much (for AllKeys, or has new keys)
+//	Probe       Probed; an input has one Probe at a time
 //	Match       Matched
 //	Digest      Digested
 //	Join        Joined, and if joined then Ran or Failed
 //	Load        Loaded
 //	Run         Ran, Failed, or Recheck if the caches may know more by now
 //	FormKey, Publish, Drop, Abandon    nothing
+//
+// An effect is answered once. News may come at any time, twice, and out of date;
+// where they bring less than was asked for, it is asked for again. An edge that
+// is wanted for AllKeys and publishes new Keys takes the demand for answered: who
+// wants still more asks again.
 //
 // A demand that goes away is a lower Want. The machine then answers with
 // Abandon: the driver cancels what it does for the edge and takes back what the

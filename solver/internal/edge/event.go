@@ -39,7 +39,7 @@ const (
 	Want               // Level: the highest demand there is now
 	Mapped             // More: there are further cache maps; Contents: which inputs can have a content key
 	News               // Input, Level: what the input knows; Flag: it has keys that were not probed
-	Probed             // Input, Mask: caches in which a key probed leads to this operation
+	Probed             // Input, Mask: caches in which a key probed leads to this operation; those not Added yet do not count
 	Matched            // Flag: keys were found that all inputs share
 	Digested           // Input, Flag: the input's content key was computed
 	Joined             // Flag: an equal edge's execution is waited for
@@ -72,12 +72,12 @@ type EffectKind uint8
 const (
 	_       EffectKind = iota
 	CallMap            // call the op's CacheMap, the next index
-	Ask                // Input, Level: demand that much of an input; never less than before
+	Ask                // Input, Level: demand at least that much of an input
 	AskAll             // Level: the same of every input
 	Drop               // take back all demands on inputs
-	Probe              // Input: ask the caches about its keys that were not probed
+	Probe              // Input: ask the caches about its keys that were not probed; one at a time
 	FormKey            // compute the edge's key: all inputs have theirs
-	Match              // find the keys that all inputs share
+	Match              // find the keys that all inputs share; of a root, those of all cache maps so far
 	Digest             // Input: compute its content key from its result
 	Join               // look for an equal edge's execution
 	Load               // load the best record of the keys found

@@ -342,9 +342,14 @@ func (m *Machine) news(i int32, level Level, unprobed bool) {
 		m.withResult++
 	}
 	in.known = max(in.known, level)
-	if in.awaited && (unprobed || level >= AllKeys) {
+	switch {
+	case in.awaited && (unprobed || level >= AllKeys):
 		in.awaited = false
 		m.pending--
+	case in.awaited:
+		// The keys that answered have been probed, or the input knew all keys until
+		// managers were added to it.
+		m.emit(Effect{Kind: Ask, Input: i, Level: AllKeys})
 	}
 	if !m.mapped {
 		return

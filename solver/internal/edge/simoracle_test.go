@@ -1,6 +1,9 @@
 package edge
 
-import "slices"
+import (
+	"math/rand/v2"
+	"slices"
+)
 
 // oracle solves a scenario by plain recursion, one thing after another, with
 // caches that do not change. It shares no code with the machine: it says what may
@@ -12,6 +15,8 @@ type oracle struct {
 	edges   map[[2]int]*oracleEdge
 	ran     map[int]bool // vertices; whether or not that failed
 	digests map[[2]int]bool
+	// r shuffles what may be done in any order; nil: in order.
+	r *rand.Rand
 	// contents are the content keys by vertex and input, as in simVertex. Nil: each
 	// output of a vertex has its own.
 	contents map[int][]string
@@ -33,6 +38,18 @@ type oracleEdge struct {
 
 func newOracle(sp *spec) *oracle {
 	return &oracle{sp: sp, caches: newCaches(sp), edges: map[[2]int]*oracleEdge{}, ran: map[int]bool{}, digests: map[[2]int]bool{}}
+}
+
+// order is an order of the numbers below n.
+func (o *oracle) order(n int) []int {
+	if o.r != nil {
+		return o.r.Perm(n)
+	}
+	out := make([]int, n)
+	for i := range out {
+		out[i] = i
+	}
+	return out
 }
 
 func (o *oracle) edge(v, output int) *oracleEdge {
@@ -88,14 +105,14 @@ func (e *oracleEdge) gather() bool {
 		e.nextMap()
 		return true
 	}
-	for i := range e.v.Inputs {
+	for _, i := range e.o.order(len(e.v.Inputs)) {
 		if !e.input(i).solve(Keys) {
 			return false
 		}
 	}
 	def := e.v.definition(func(i int) (string, string) { return e.input(i).keys[0], e.v.Inputs[i].Selector })
 	e.keys = []string{outputKey(def, e.id[1])}
-	if e.level = Keys; e.match() {
+	if e.level = Keys; e.match() || !e.possible() {
 		e.level = AllKeys
 	}
 	return true
@@ -243,7 +260,7 @@ func (e *oracleEdge) more() (more, ok bool) {
 		{true, e.openContent, e.digest},
 	} {
 		var those []int
-		for i := range e.v.Inputs {
+		for _, i := range e.o.order(len(e.v.Inputs)) {
 			matched := slices.ContainsFunc(alive, func(m int) bool { return e.matchedIn(m, i) })
 			if matched == kind.matched && kind.open(i) {
 				those = append(those, i)
@@ -292,7 +309,7 @@ func (e *oracleEdge) missed(want Level) bool {
 		return true
 	}
 	ok := true
-	for i := range e.v.Inputs {
+	for _, i := range e.o.order(len(e.v.Inputs)) {
 		ok = e.input(i).solve(Result) && ok
 	}
 	if !ok {

@@ -1,0 +1,63 @@
+# The commands of this repository. "make help" lists them.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+
+# Every module: this folder, and those below it that have a go.mod.
+MODULES := $(patsubst %/,%,$(dir $(wildcard go.mod */go.mod)))
+
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+
+SEEDS ?= 20000
+KILLS ?= 300
+T ?= 30s
+
+.PHONY: help demo test test-modules test-race lint sim crash fuzz bench-solver bench-build
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: ## build a small program with the solver, and see what is run, what is not, and why
+	@go run ./solver/examples/hello
+
+test: test-modules test-race ## all tests of all modules, and the solver's under the race detector
+
+test-modules:
+	@failed=; for m in $(MODULES); do echo "== $$m"; (cd $$m && go test -timeout 20m ./...) || failed=1; done; [ -z "$$failed" ]
+
+test-race:
+	@if .ci/cc; then \
+		echo "== solver, with the race detector"; \
+		cd solver && CGO_ENABLED=1 go test -race -short -timeout 20m ./...; \
+	else \
+		echo "skipped: the race detector needs a C compiler, and there is none"; \
+	fi
+
+lint: ## gofmt, go vet, staticcheck, and the sizes of functions and files
+	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then echo "not formatted by gofmt:"; echo "$$unformatted"; exit 1; fi
+	@for m in $(MODULES); do (cd $$m && go vet ./...); done
+	@failed=; for m in $(MODULES); do (cd $$m && go run $(STATICCHECK) ./...) || failed=1; done; [ -z "$$failed" ]
+	@go run ./solver/internal/lint .
+
+sim: ## both simulations with SEEDS=n seeds each
+	cd solver && go test ./internal/edge -run '^TestSim$$' -edge.seeds=$(SEEDS) -timeout 0
+	cd solver && go test . -run '^TestSimulation$$' -sim.seeds=$(SEEDS) -timeout 0
+
+crash: ## boltstore's crash test with KILLS=n kills
+	cd solver && go test ./boltstore -run '^TestCrash$$' -boltstore.kills=$(KILLS) -timeout 0
+
+fuzz: ## every fuzz target of every module, for T=30s each
+	@for m in $(MODULES); do \
+		for f in $$(cd $$m && grep -rl --include='*_test.go' '^func Fuzz' . || true); do \
+			for name in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\)(.*/\1/p' $$m/$$f); do \
+				echo "== $$m/$$f $$name"; \
+				(cd $$m && go test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(T) ./$$(dirname $$f)); \
+			done; \
+		done; \
+	done
+
+bench-solver: ## measure the solver beside BuildKit's and a floor; SHORT=1 takes under a minute
+	@cd bench && go run ./cmd/solver $(if $(SHORT),-short,-bars)
+
+bench-build: ## comes with the engine
+	@echo "There is no build to measure yet: this comes with the engine (tenon build). Today there is make bench-solver."
