@@ -34,10 +34,17 @@ test-race:
 	fi
 
 lint: ## gofmt, go vet, staticcheck, and the sizes of functions and files
-	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then echo "not formatted by gofmt:"; echo "$$unformatted"; exit 1; fi
-	@for m in $(MODULES); do (cd $$m && go vet ./...); done
-	@failed=; for m in $(MODULES); do (cd $$m && go run $(STATICCHECK) ./...) || failed=1; done; [ -z "$$failed" ]
-	@go run ./solver/internal/lint .
+	@failed=; \
+	unformatted=$$(gofmt -l .); \
+	if [ -n "$$unformatted" ]; then echo "not formatted by gofmt:"; echo "$$unformatted"; failed=1; fi; \
+	for m in $(MODULES); do \
+		echo "== $$m"; \
+		(cd $$m && go vet ./...) || failed=1; \
+		(cd $$m && go run $(STATICCHECK) ./...) || failed=1; \
+	done; \
+	echo "== sizes"; \
+	go run ./solver/internal/lint . || failed=1; \
+	[ -z "$$failed" ]
 
 sim: ## both simulations with SEEDS=n seeds each
 	cd solver && go test ./internal/edge -run '^TestSim$$' -edge.seeds=$(SEEDS) -timeout 0

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/opencontainers/go-digest"
+
 	"github.com/tenonbuild/tenon/solver/internal/edge"
 )
 
@@ -12,6 +14,11 @@ import (
 func (s *Solver) load(p *plan, jobs []*Job, sources *cacheSet) (*vertex, error) {
 	if len(jobs) == 0 {
 		return nil, errDiscarded
+	}
+	if n := p.items.n; len(s.vertices) == 0 && n > roomWorth {
+		// Maps that grow step by step would be most of the cost of a large graph.
+		s.vertices = make(map[digest.Digest]variants, n)
+		s.execs[0] = make(map[string]*execution, n)
 	}
 	loaded := make([]*vertex, p.items.n)
 	for _, i := range p.order {
@@ -29,6 +36,22 @@ func (s *Solver) load(p *plan, jobs []*Job, sources *cacheSet) (*vertex, error) 
 	return loaded[0], nil
 }
 
+// roomWorth is how large a graph must be for an idle solver to make room for it.
+const roomWorth = 1000
+
+// newVertex allocates a vertex. Vertices of one graph mostly live and die
+// together, so a few of them are one object.
+func (s *Solver) newVertex() *vertex {
+	if len(s.spare) == 0 {
+		s.spare = make([]vertex, vertexBatch)
+	}
+	v := &s.spare[0]
+	s.spare = s.spare[1:]
+	return v
+}
+
+const vertexBatch = 8
+
 // loadVertex finds the active vertex that serves a request, or makes it.
 func (s *Solver) loadVertex(it *planItem, inputs []planEdge, loaded []*vertex) (*vertex, error) {
 	opts := it.options()
@@ -40,11 +63,10 @@ func (s *Solver) loadVertex(it *planItem, inputs []planEdge, loaded []*vertex) (
 	if v != nil {
 		return v, sameInputs(v, inputs, loaded)
 	}
-	v = &vertex{
-		vtx: it.vtx, digest: it.digest, name: it.name,
-		ignore: opts.IgnoreCache, exportable: opts.ExportCache, weight: int32(max(1, opts.Weight)),
-		caches: s.defaults,
-	}
+	v = s.newVertex()
+	v.vtx, v.digest, v.name = it.vtx, it.digest, it.name
+	v.ignore, v.exportable, v.weight = opts.IgnoreCache, opts.ExportCache, int32(max(1, opts.Weight))
+	v.caches = s.defaults
 	if len(inputs) > 0 {
 		if v.inputs = v.inputsRoom[:]; len(inputs) > 1 {
 			v.inputs = make([]*edgeState, len(inputs))

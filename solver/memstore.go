@@ -35,6 +35,9 @@ type memNode struct {
 	hub *memHub
 	// gone says that the node is no longer in the storage.
 	gone bool
+	// own is room for the first result of the node; used once.
+	own     memResult
+	ownUsed bool
 }
 
 // memResult is a result as one node holds it.
@@ -142,7 +145,12 @@ func (s *memStorage) addResult(n *memNode, res CacheResult) {
 		r.CacheResult = res
 		return
 	}
-	r := &memResult{CacheResult: res, node: n, next: n.results}
+	r := &n.own
+	if n.ownUsed {
+		r = &memResult{}
+	}
+	n.ownUsed = true
+	*r = memResult{CacheResult: res, node: n, next: n.results}
 	if r.next != nil {
 		r.next.prev = r
 	}

@@ -33,6 +33,7 @@ type Solver struct {
 	slots    []*Job // by the numbers in vertex.jobs; nil where free
 	free     []int
 	orphans  [lanes]line   // for work whose jobs have gone
+	spare    []vertex      // room for vertices to come
 	arrived  chan struct{} // closed when a job appears; nil if nobody waits
 	closed   bool
 

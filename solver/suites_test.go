@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"os"
 	"testing"
 
 	"github.com/containerd/containerd/v2/core/content"
@@ -53,6 +54,22 @@ func TestCountedResultsSuite(t *testing.T) {
 			results.Remote = blobOf
 			return solvertest.ResultStorage{Storage: results, Results: maker, Prune: results.Prune}
 		})
+	})
+}
+
+// contract 21, 24: the storage of the examples is one too.
+func TestExampleResultsSuite(t *testing.T) {
+	solvertest.CacheResultStorage(t, func(t *testing.T) solvertest.ResultStorage {
+		dir := textFiles(t.TempDir())
+		return solvertest.ResultStorage{
+			Storage: dir,
+			Results: solvertest.ResultMaker{New: func() solver.Result { return text(solvertest.NewResult("", nil).ID()) }, Value: textOf},
+			Prune: func(id string) {
+				if err := os.Remove(dir.path(id)); err != nil {
+					t.Error(err)
+				}
+			},
+		}
 	})
 }
 

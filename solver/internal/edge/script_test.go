@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"testing"
 )
@@ -91,74 +90,4 @@ func (s *script) line(words []string, out *strings.Builder) error {
 	}
 	fmt.Fprintf(out, "\t= %s\n", s.m.describe())
 	return err
-}
-
-func (m *Machine) describe() string {
-	return fmt.Sprintf("%s, knows %s", m.Stage(), m.known)
-}
-
-// parseEvent reads "KIND [INPUT] [LEVEL] [WORD…]".
-func parseEvent(words []string, inputs int) (Event, error) {
-	var ev Event
-	for k, name := range eventNames {
-		if name != "" && name == words[0] {
-			ev.Kind = EventKind(k)
-		}
-	}
-	if ev.Kind == 0 {
-		return ev, fmt.Errorf("no such event")
-	}
-	for _, w := range words[1:] {
-		name, list, _ := strings.Cut(w, "=")
-		switch {
-		case w == "yes" || w == "unprobed":
-			ev.Flag = true
-		case w == "no":
-		case w == "more":
-			ev.More = true
-		case name == "in": // managers
-			managers, err := numbers(list)
-			if err != nil {
-				return ev, err
-			}
-			for _, b := range managers {
-				ev.Mask |= 1 << b
-			}
-		case name == "contents": // inputs
-			which, err := numbers(list)
-			if err != nil {
-				return ev, err
-			}
-			ev.Contents = make([]bool, inputs)
-			for _, i := range which {
-				ev.Contents[i] = true
-			}
-		default:
-			if i, err := strconv.Atoi(w); err == nil && i < inputs {
-				ev.Input = int32(i)
-				continue
-			}
-			for ev.Level = Nothing; ev.Level.String() != w; ev.Level++ {
-				if ev.Level == Result {
-					return ev, fmt.Errorf("what is %q?", w)
-				}
-			}
-		}
-	}
-	return ev, nil
-}
-
-// numbers reads "0,2"; "none" stands for no number.
-func numbers(list string) (out []int, err error) {
-	if list == "none" {
-		return nil, nil
-	}
-	for _, s := range strings.Split(list, ",") {
-		n, err := strconv.Atoi(s)
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, n)
-	}
-	return out, nil
 }
