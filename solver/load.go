@@ -50,7 +50,8 @@ func (s *Solver) newVertex() *vertex {
 	return v
 }
 
-const vertexBatch = 8
+// vertexBatch vertices fill a page or two.
+const vertexBatch = 9
 
 // loadVertex finds the active vertex that serves a request, or makes it.
 func (s *Solver) loadVertex(it *planItem, inputs []planEdge, loaded []*vertex) (*vertex, error) {

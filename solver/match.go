@@ -88,7 +88,6 @@ func (e *edgeState) shared(m int) []*CacheKey {
 // takeFound notes keys that caches have for an edge, and answers the machine.
 func (s *Solver) takeFound(e *edgeState, found []foundKey) {
 	alternatives := e.alternatives()
-	r := e.more()
 	for _, f := range found {
 		if e.hasFound(f) {
 			continue
@@ -97,9 +96,11 @@ func (s *Solver) takeFound(e *edgeState, found []foundKey) {
 		if own := e.v.caches.own[f.manager]; own != nil && alternatives {
 			s.link(e, own, f.key)
 		}
+		r := e.more()
 		r.found = append(r.found, f)
 		e.learn(f.key)
 	}
+	r := e.has()
 	e.trace.add(traceEvent{kind: TraceMatch, asked: uint32(e.v.caches.mask()), n: int32(len(r.found) - r.tried)})
 	s.tell(step{e: e, kind: edge.Matched, flag: len(r.found) > r.tried})
 }
