@@ -55,7 +55,7 @@ crash: ## boltstore's crash test with KILLS=n kills
 
 fuzz: ## every fuzz target of every module, for T=30s each
 	@for m in $(MODULES); do \
-		for f in $$(cd $$m && grep -rl --include='*_test.go' '^func Fuzz' . || true); do \
+		for f in $$(cd $$m && grep -rl --include='*_test.go' '^func Fuzz' . | sed 's,^\./,,' || true); do \
 			for name in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\)(.*/\1/p' $$m/$$f); do \
 				echo "== $$m/$$f $$name"; \
 				(cd $$m && go test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(T) ./$$(dirname $$f)); \

@@ -42,12 +42,12 @@ func (s *Solver) addDemand(e *edgeState, level edge.Level, n int32) {
 
 // ask demands something of an edge's input.
 func (s *Solver) ask(e *edgeState, i int32, level edge.Level) {
-	child := e.v.inputs[i]
+	child, in := e.v.inputs[i], &e.ins[i]
+	in.asked = max(in.asked, level)
 	if child.err != nil || child.knows() >= level {
 		s.tell(step{e: e, kind: edge.News, input: i})
 		return
 	}
-	in := &e.ins[i]
 	if in.slot < 0 {
 		in.slot = int32(len(child.waiters))
 		child.waiters = append(child.waiters, waiter{parent: e, input: i, level: level})
@@ -82,7 +82,7 @@ func (s *Solver) dropAsk(e *edgeState, i int32) {
 	}
 	child.waiters[last] = waiter{}
 	child.waiters = child.waiters[:last]
-	e.ins[i].slot = -1
+	e.ins[i].slot, e.ins[i].asked = -1, edge.Nothing
 	e.asks--
 	s.addDemand(child, level, -1)
 }

@@ -312,14 +312,21 @@ func TestErrorRemembered(t *testing.T) {
 func TestOneInputFails(t *testing.T) {
 	bubble(t, func(w *world) {
 		s := w.solver()
-		ended := make(chan error, 1)
+		begun, ended := make(chan struct{}), make(chan error, 1)
 		slow := w.node("slow")
 		slow.OnExec = func(ctx context.Context, _ []solver.Result) error {
+			close(begun)
 			<-ctx.Done()
 			ended <- ctx.Err()
 			return ctx.Err()
 		}
-		err := w.fails(s, w.node("top", slow, failingAt(w, "Exec", false)).Edge(0))
+		failing := failingAt(w, "Exec", false)
+		fails := failing.OnExec
+		failing.OnExec = func(ctx context.Context, in []solver.Result) error {
+			<-begun
+			return fails(ctx, in)
+		}
+		err := w.fails(s, w.node("top", slow, failing).Edge(0))
 		if !errors.Is(err, errBroken) {
 			t.Errorf("%v", err)
 		}

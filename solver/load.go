@@ -135,7 +135,9 @@ func (s *Solver) addSources(v *vertex, opts *VertexOptions, inherited *cacheSet)
 			e.ins[i].probed, e.ins[i].content = 0, false
 		}
 		if !v.ignore {
-			s.tell(step{e: e, kind: edge.Added, mask: added})
+			// At once, and not in its turn: whoever asks the edge in this turn is to
+			// hear of it.
+			s.step(e, edge.Event{Kind: edge.Added, Mask: added})
 		}
 	}
 }

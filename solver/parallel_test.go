@@ -125,7 +125,8 @@ func TestPriority(t *testing.T) {
 		urgent.Priority = 3
 		a, b := w.start(urgent, w.wide("a", 400, &high).Edge(0)), w.start(other, w.wide("b", 400, &low).Edge(0))
 		time.Sleep(20*time.Second + time.Millisecond)
-		if high.done != 3*low.done {
+		// All ops of a round end at one moment, so a round may go either way.
+		if high.done < 2*low.done || high.done > 4*low.done {
 			t.Errorf("of the urgent job %d ops are done, of the other %d", high.done, low.done)
 		}
 		a.wait("a")

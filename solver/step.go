@@ -40,13 +40,12 @@ func (s *Solver) perform(st step) {
 		}
 	case edge.News:
 		child := e.v.inputs[st.input]
-		if child.err != nil {
+		if child.err != nil && e.ins[st.input].asked > child.m.Known() {
 			s.inputFailed(e, st.input)
 			return
 		}
 		ev.Level = child.knows()
 		ev.Flag = int(e.ins[st.input].probed) < len(child.keys)
-	case edge.Added:
 	default:
 		if st.epoch != e.epoch {
 			return

@@ -185,6 +185,7 @@ type inputState struct {
 	probed  int32 // how many of the input's keys the caches were asked about
 	matched edge.Managers
 	content bool // the content key was asked about too
+	asked   edge.Level
 }
 
 // foundKey is a key that a cache has for an edge.
