@@ -230,28 +230,29 @@ func (foreignSys) Sys() interface{} { return "something else" }
 
 // contract 19: a vertex of one digest that has other inputs than before.
 func TestVertexChanged(t *testing.T) {
-	w := newWorld(t)
-	s := w.solver()
-	j, other := w.job(s), w.job(s)
-	w.buildIn(j, w.node("top", w.node("n", w.node("a"))).Edge(0))
-	for name, n := range map[string]*solvertest.Node{
-		"another input": w.node("n", w.node("b")),
-		"more inputs":   w.node("n", w.node("a"), w.node("b")),
-		"no inputs":     w.node("n"),
-	} {
-		_, err := other.Build(context.Background(), w.node("above "+name, n).Edge(0))
-		var v *solver.VertexError
-		if !errors.As(err, &v) || v.Name != "n" || !strings.Contains(err.Error(), "other inputs") {
-			t.Errorf("%s: %v", name, err)
+	bubble(t, func(w *world) {
+		s := w.solver()
+		j, other := w.job(s), w.job(s)
+		w.buildIn(j, w.node("top", w.node("n", w.node("a"))).Edge(0))
+		for name, n := range map[string]*solvertest.Node{
+			"another input": w.node("n", w.node("b")),
+			"more inputs":   w.node("n", w.node("a"), w.node("b")),
+			"no inputs":     w.node("n"),
+		} {
+			_, err := other.Build(context.Background(), w.node("above "+name, n).Edge(0))
+			var v *solver.VertexError
+			if !errors.As(err, &v) || v.Name != "n" || !strings.Contains(err.Error(), "other inputs") {
+				t.Errorf("%s: %v", name, err)
+			}
 		}
-	}
-	w.costs("the first is as it was", counts{}, func() { w.buildIn(j, w.node("n", w.node("a")).Edge(0)) })
-	j.Discard()
-	other.Discard()
-	if got := w.build(s, w.node("n", w.node("b")).Edge(0)); got != "n(b())" {
-		t.Errorf("once it is forgotten: %q", got)
-	}
-	w.idle(s)
+		w.costs("the first is as it was", counts{}, func() { w.buildIn(j, w.node("n", w.node("a")).Edge(0)) })
+		j.Discard()
+		other.Discard()
+		if got := w.build(s, w.node("n", w.node("b")).Edge(0)); got != "n(b())" {
+			t.Errorf("once it is forgotten: %q", got)
+		}
+		w.idle(s)
+	})
 }
 
 // A content key that is no digest is as good as none, and is reported.
@@ -333,16 +334,17 @@ func TestBadSubBuild(t *testing.T) {
 		"no such output": {func(w *world) solver.Edge { return w.node("inner").Edge(3) }, "1 outputs"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := newWorld(t)
-			s := w.solver()
-			n := w.node("outer")
-			n.Exec = func(ctx context.Context, b solver.Builder, _ []solver.Result) ([]solver.Result, error) {
-				return w.pass(b.Build(ctx, c.edge(w)))
-			}
-			if err := w.fails(s, n.Edge(0)); !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), "outer") {
-				t.Errorf("%v", err)
-			}
-			w.idle(s)
+			bubble(t, func(w *world) {
+				s := w.solver()
+				n := w.node("outer")
+				n.Exec = func(ctx context.Context, b solver.Builder, _ []solver.Result) ([]solver.Result, error) {
+					return w.pass(b.Build(ctx, c.edge(w)))
+				}
+				if err := w.fails(s, n.Edge(0)); !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), "outer") {
+					t.Errorf("%v", err)
+				}
+				w.idle(s)
+			})
 		})
 	}
 }
@@ -359,15 +361,16 @@ func TestLyingStorages(t *testing.T) {
 	} {
 		for _, memory := range []bool{true, false} {
 			t.Run(fmt.Sprint(name, "/in memory ", memory), func(t *testing.T) {
-				w := newWorld(t)
-				w.cache = solver.NewCacheManager("local", lie(&storage{CacheKeyStorage: w.storage, memory: memory}), w.results)
-				s := w.solver()
-				for _, tag := range []string{"1", "2", "1"} {
-					if got := w.build(s, failureGraph(w, tag).Edge(0)); got != "top(mid(same,side())#1,mid(same,side()))" {
-						t.Error(got)
+				bubble(t, func(w *world) {
+					w.cache = solver.NewCacheManager("local", lie(&storage{CacheKeyStorage: w.storage, memory: memory}), w.results)
+					s := w.solver()
+					for _, tag := range []string{"1", "2", "1"} {
+						if got := w.build(s, failureGraph(w, tag).Edge(0)); got != "top(mid(same,side())#1,mid(same,side()))" {
+							t.Error(got)
+						}
 					}
-				}
-				w.idle(s)
+					w.idle(s)
+				})
 			})
 		}
 	}
@@ -472,22 +475,23 @@ func (m *oddManager) Save(*solver.CacheKey, solver.Result) (*solver.ExportableCa
 // contract 3: results whose Release fails or panics; Discard says so.
 func TestReleaseFails(t *testing.T) {
 	for _, panics := range []bool{false, true} {
-		w := newWorld(t)
-		s := w.solver()
-		var released atomic.Int64
-		n := w.node("n")
-		n.Exec = func(context.Context, solver.Builder, []solver.Result) ([]solver.Result, error) {
-			return []solver.Result{&clingy{Result: solvertest.NewResult("v", w.stats), panics: panics, released: &released}}, nil
-		}
-		j := w.job(s)
-		w.buildIn(j, n.Edge(0))
-		if err := j.Discard(); err == nil || !strings.Contains(err.Error(), errBroken.Error()) {
-			t.Errorf("Discard: %v", err)
-		}
-		if released.Load() != 1 {
-			t.Errorf("released %d times", released.Load())
-		}
-		w.idle(s)
+		bubble(t, func(w *world) {
+			s := w.solver()
+			var released atomic.Int64
+			n := w.node("n")
+			n.Exec = func(context.Context, solver.Builder, []solver.Result) ([]solver.Result, error) {
+				return []solver.Result{&clingy{Result: solvertest.NewResult("v", w.stats), panics: panics, released: &released}}, nil
+			}
+			j := w.job(s)
+			w.buildIn(j, n.Edge(0))
+			if err := j.Discard(); err == nil || !strings.Contains(err.Error(), errBroken.Error()) {
+				t.Errorf("Discard: %v", err)
+			}
+			if released.Load() != 1 {
+				t.Errorf("released %d times", released.Load())
+			}
+			w.idle(s)
+		})
 	}
 }
 

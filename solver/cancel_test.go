@@ -250,15 +250,16 @@ func TestContextOfSharedWork(t *testing.T) {
 
 // contract 18: an op that fails by an error of cancellation of its own has failed.
 func TestCanceledByItself(t *testing.T) {
-	w := newWorld(t)
-	s := w.solver()
-	n := w.node("n")
-	n.OnExec = func(context.Context, []solver.Result) error { return context.Canceled }
-	var v *solver.VertexError
-	if err := w.fails(s, n.Edge(0)); !errors.As(err, &v) {
-		t.Errorf("%v", err)
-	}
-	w.idle(s)
+	bubble(t, func(w *world) {
+		s := w.solver()
+		n := w.node("n")
+		n.OnExec = func(context.Context, []solver.Result) error { return context.Canceled }
+		var v *solver.VertexError
+		if err := w.fails(s, n.Edge(0)); !errors.As(err, &v) {
+			t.Errorf("%v", err)
+		}
+		w.idle(s)
+	})
 }
 
 // contract 18: what comes of cancelled work is released, whenever it comes.

@@ -22,6 +22,9 @@ func (e *edgeState) knows() edge.Level {
 	if e.result != nil {
 		return edge.Result
 	}
+	if e.climb == nil {
+		return e.known
+	}
 	return min(e.m.Known(), edge.AllKeys)
 }
 
@@ -73,6 +76,11 @@ func (s *Solver) dropAsks(e *edgeState) {
 
 func (s *Solver) dropAsk(e *edgeState, i int32) {
 	child := e.v.inputs[i]
+	if child.climb == nil { // see dismiss
+		e.ins[i].slot = -1
+		e.asks--
+		return
+	}
 	slot := e.ins[i].slot
 	level := child.waiters[slot].level
 	last := len(child.waiters) - 1
@@ -140,12 +148,11 @@ func (s *Solver) settle(e *edgeState) {
 	s.dropAsks(e)
 	s.leaveLookup(e)
 	waiters := e.waiters
-	e.waiters = nil
-	e.demand = [edge.Result + 1]int32{}
+	e.known = min(e.m.Known(), edge.AllKeys)
+	e.climb = nil
+	dismiss(waiters)
 	for _, w := range waiters {
-		w.parent.ins[w.input].slot = -1
-		w.parent.asks--
-		if e.err == nil || w.level > e.m.Known() {
+		if e.err == nil || w.level > e.known {
 			s.tell(step{e: w.parent, kind: edge.News, input: w.input})
 		}
 	}
@@ -155,7 +162,16 @@ func (s *Solver) settle(e *edgeState) {
 		}
 		r.requests, r.found, r.answers, r.toLookUp = nil, nil, nil, nil
 	}
-	e.ins = nil
+}
+
+// dismiss has waiters wait no more.
+func dismiss(waiters []waiter) {
+	for _, w := range waiters {
+		if w.parent.climb != nil { // after a fault it may have ended and left this behind
+			w.parent.ins[w.input].slot = -1
+			w.parent.asks--
+		}
+	}
 }
 
 // abandon cancels what is under way for an edge.

@@ -18,6 +18,8 @@ type digestCall struct {
 
 	dgst digest.Digest
 	err  error
+	// ended is closed once the call is over, or will never begin.
+	ended chan struct{}
 }
 
 // digest computes the content key of an edge's input, whose result is there.
@@ -40,7 +42,7 @@ func (s *Solver) digest(e *edgeState, i int32) {
 		kind = TraceContentMayRuleOut
 	}
 	e.trace.add(traceEvent{kind: kind, input: i})
-	c := &digestCall{input: i, fn: v.op.maps[0].Deps[i].ComputeDigestFunc, on: v.inputs[i].result.Clone()}
+	c := &digestCall{input: i, fn: v.op.maps[0].Deps[i].ComputeDigestFunc, on: v.inputs[i].result.Clone(), ended: make(chan struct{})}
 	ck.call = c
 	s.enqueue(&c.task, c, v, lightLane, 1)
 }
@@ -52,6 +54,7 @@ func (s *Solver) leaveDigests(e *edgeState) {
 		if ck.waiting, left = without(ck.waiting, e); left && len(ck.waiting) == 0 {
 			if s.drop(&ck.call.task) {
 				s.trash = append(s.trash, ck.call.on)
+				close(ck.call.ended)
 			}
 			ck.call = nil
 		}
@@ -72,6 +75,7 @@ func contentDigest(ctx context.Context, fn ResultBasedCacheFunc, on Result) (dgs
 
 func (c *digestCall) done() {
 	s, v := c.solver, c.v
+	close(c.ended)
 	s.trash = append(s.trash, c.on)
 	if c.dropped {
 		return

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/opencontainers/go-digest"
+
 	"github.com/tenonbuild/tenon/solver/client"
 	"github.com/tenonbuild/tenon/solver/internal/edge"
 )
@@ -83,6 +85,7 @@ type execCall struct {
 type missingContent struct {
 	input int
 	fn    ResultBasedCacheFunc
+	call  *digestCall // was under way when the op was to be run; nil if none was
 	key   *CacheKey
 	err   error
 }
@@ -155,7 +158,11 @@ func (v *vertex) missingContents() []missingContent {
 	for i, d := range m.Deps {
 		known := v.contents != nil && (v.contents[i].key != nil || v.contents[i].failed)
 		if d.ComputeDigestFunc != nil && !known {
-			out = append(out, missingContent{input: i, fn: d.ComputeDigestFunc})
+			m := missingContent{input: i, fn: d.ComputeDigestFunc}
+			if v.contents != nil {
+				m.call = v.contents[i].call
+			}
+			out = append(out, m)
 		}
 	}
 	return out
@@ -183,7 +190,7 @@ func (c *execCall) computeContents(ctx context.Context) {
 	k.deps = append([]keyDep(nil), k.deps...)
 	for i := range c.contents {
 		m := &c.contents[i]
-		dgst, err := contentDigest(ctx, m.fn, c.inputs[m.input])
+		dgst, err := m.compute(ctx, c.inputs[m.input])
 		if err != nil {
 			m.err = err
 			continue
@@ -192,6 +199,22 @@ func (c *execCall) computeContents(ctx context.Context) {
 		k.deps[m.input].content = m.key
 	}
 	c.keys = []*CacheKey{&k}
+}
+
+// compute waits for the call under way, if there is one, so that no content key is
+// computed twice.
+func (m *missingContent) compute(ctx context.Context, on Result) (digest.Digest, error) {
+	if m.call != nil {
+		select {
+		case <-m.call.ended:
+		case <-ctx.Done():
+			return "", ctx.Err()
+		}
+		if m.call.dgst != "" && m.call.err == nil {
+			return m.call.dgst, nil
+		}
+	}
+	return contentDigest(ctx, m.fn, on)
 }
 
 func callExec(ctx context.Context, op Op, inputs []Result) (outputs []Result, err error) {

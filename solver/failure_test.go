@@ -338,16 +338,17 @@ func TestOneInputFails(t *testing.T) {
 
 // contract 17: results that come along with an error are released.
 func TestResultsWithError(t *testing.T) {
-	w := newWorld(t)
-	s := w.solver()
-	n := w.node("n")
-	n.Exec = func(context.Context, solver.Builder, []solver.Result) ([]solver.Result, error) {
-		return []solver.Result{solvertest.NewResult("a", w.stats), nil, solvertest.NewResult("b", w.stats)}, errBroken
-	}
-	if err := w.fails(s, n.Edge(0)); !errors.Is(err, errBroken) {
-		t.Error(err)
-	}
-	w.idle(s)
+	bubble(t, func(w *world) {
+		s := w.solver()
+		n := w.node("n")
+		n.Exec = func(context.Context, solver.Builder, []solver.Result) ([]solver.Result, error) {
+			return []solver.Result{solvertest.NewResult("a", w.stats), nil, solvertest.NewResult("b", w.stats)}, errBroken
+		}
+		if err := w.fails(s, n.Edge(0)); !errors.Is(err, errBroken) {
+			t.Error(err)
+		}
+		w.idle(s)
+	})
 }
 
 // contract 20: a fault inside the solver fails the build that met it; others go on.

@@ -181,6 +181,7 @@ func TestDiscardReleases(t *testing.T) {
 		if err := one.Discard(); err != nil {
 			t.Error(err)
 		}
+		bubbleWait()
 		if st := s.Stats(); st.Vertices != 3 || st.Jobs != 1 || w.stats.Live.Load() != 3 {
 			t.Errorf("%+v, %d results", st, w.stats.Live.Load())
 		}
@@ -196,24 +197,26 @@ func TestDiscardReleases(t *testing.T) {
 
 // contract 3: a result that the caller still has outlives the job.
 func TestResultOutlivesJob(t *testing.T) {
-	w := newWorld(t)
-	s := w.solver()
-	for _, phase := range []string{"executed", "loaded"} {
-		j := w.job(s)
-		r, err := j.Build(context.Background(), w.node("n").Edge(0))
-		if err != nil {
-			t.Fatal(err)
+	bubble(t, func(w *world) {
+		s := w.solver()
+		for _, phase := range []string{"executed", "loaded"} {
+			j := w.job(s)
+			r, err := j.Build(context.Background(), w.node("n").Edge(0))
+			if err != nil {
+				t.Fatal(err)
+			}
+			j.Discard()
+			bubbleWait()
+			if n := w.stats.Live.Load(); n != 1 {
+				t.Errorf("%s: %d results are held", phase, n)
+			}
+			if got := solvertest.Value(r); got != "n()" {
+				t.Errorf("%s: %q", phase, got)
+			}
+			r.Release(context.Background())
 		}
-		j.Discard()
-		if n := w.stats.Live.Load(); n != 1 {
-			t.Errorf("%s: %d results are held", phase, n)
-		}
-		if got := solvertest.Value(r); got != "n()" {
-			t.Errorf("%s: %q", phase, got)
-		}
-		r.Release(context.Background())
-	}
-	w.idle(s)
+		w.idle(s)
+	})
 }
 
 // contract 3: many jobs on one graph, discarded in every order.
@@ -266,4 +269,50 @@ func TestClose(t *testing.T) {
 		s.Close()
 		w.released()
 	})
+}
+
+// contract 1: how often an edge is looked at depends on its own inputs, not on the
+// graph.
+func TestVisitsAreFlat(t *testing.T) {
+	for name, graph := range map[string]func(w *world, n int) solver.Edge{
+		"chain": func(w *world, n int) solver.Edge {
+			top := w.node("bottom")
+			for i := range n {
+				top = w.node(fmt.Sprint("n", i), top)
+				top.Value = "v"
+			}
+			return top.Edge(0)
+		},
+		"fan-out": func(w *world, n int) solver.Edge {
+			base, top := w.node("base"), w.node("top")
+			for i := range n {
+				top.In = append(top.In, solvertest.Input{Node: w.node(fmt.Sprint("n", i), base)})
+			}
+			top.Value = "v"
+			return top.Edge(0)
+		},
+		"ladder": func(w *world, n int) solver.Edge {
+			a, b := w.node("a"), w.node("b")
+			for i := range n / 2 {
+				a, b = w.node(fmt.Sprint("a", i), a, b), w.node(fmt.Sprint("b", i), a, b)
+				a.Value, b.Value = "a", "b"
+				a.In[0].Content = true
+			}
+			return w.node("top", a, b).Edge(0)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			each := func(n int) float64 {
+				w := newWorld(t)
+				s := w.solver()
+				w.build(s, graph(w, n))
+				w.build(s, graph(w, n))
+				return float64(s.Stats().Visits) / float64(2*n)
+			}
+			small, large := each(100), each(5000)
+			if large > 1.2*small {
+				t.Errorf("%.1f visits a vertex in a graph of 100, %.1f in one of 5,000", small, large)
+			}
+		})
+	}
 }

@@ -131,6 +131,9 @@ func (s *Solver) addSources(v *vertex, opts *VertexOptions, inherited *cacheSet)
 	}
 	v.caches = set
 	for e := range v.edges {
+		if e.settled() {
+			continue
+		}
 		for i := range e.ins {
 			e.ins[i].probed, e.ins[i].content = 0, false
 		}
@@ -231,7 +234,8 @@ func (s *Solver) release(v *vertex) {
 		s.edges--
 		if !e.settled() {
 			s.abandon(e)
-			e.err = errDiscarded
+			dismiss(e.waiters) // which are being released too
+			e.err, e.climb = errDiscarded, nil
 			for _, r := range e.has().requests {
 				r.end(nil, errDiscarded)
 			}

@@ -81,7 +81,7 @@ func (s *Solver) probe(e *edgeState, i int32) {
 			return
 		}
 	}
-	if r := e.has(); r.lookup == nil || !pendingProbe(r.lookup.probes, i) && !pendingProbe(r.toLookUp, i) {
+	if r := e.has(); e.settled() || r.lookup == nil || !pendingProbe(r.lookup.probes, i) && !pendingProbe(r.toLookUp, i) {
 		s.tell(step{e: e, kind: edge.Probed, input: i, mask: in.matched})
 	}
 }
@@ -111,7 +111,7 @@ func (m *cacheManager) leads(d keyDep, op digest.Digest, input int32, output Ind
 
 // lookUp starts asking for what has been collected, if nothing is under way.
 func (s *Solver) lookUp(e *edgeState) {
-	if r := e.has(); r.lookup != nil || len(r.toLookUp) == 0 {
+	if r := e.has(); e.settled() || r.lookup != nil || len(r.toLookUp) == 0 {
 		return
 	}
 	c := s.newLookup(e)
@@ -139,7 +139,8 @@ func (s *Solver) leaveLookup(e *edgeState) {
 	r.lookup = nil
 	// What was not answered will have to be asked again.
 	for _, items := range [][]probeItem{c.probes, r.toLookUp} {
-		for _, item := range items {
+		for k := range items {
+			item := &items[k] // the call may be writing what it found
 			in := &e.ins[item.input]
 			in.probed = max(0, in.probed-int32(len(item.dep.keys))) // 0: all are asked anew
 			in.content = in.content && item.dep.content == nil
@@ -282,10 +283,10 @@ func records(m CacheManager, k *CacheKey) (recs []*CacheRecord, err error) {
 }
 
 func (c *lookupCall) done() {
-	if c.dropped {
+	s, e := c.solver, c.e
+	if c.dropped || e.settled() {
 		return
 	}
-	s, e := c.solver, c.e
 	r := e.rare
 	r.lookup = nil
 	if err := errors.Join(c.errs...); err != nil {

@@ -168,7 +168,7 @@ func (s *Solver) link(e *edgeState, m *cacheManager, k *CacheKey) {
 	c := &linkCall{m: m, key: k}
 	if m.answersFromMemory() {
 		c.solver, c.v = s, e.v
-		c.do(nil)
+		c.do(context.Background())
 		c.done()
 		return
 	}

@@ -276,7 +276,7 @@ func (s *Solver) unshare(from *vertex, goal func(*vertex) bool) {
 			continue
 		}
 		for e := range v.edges {
-			if e.exec == x {
+			if !e.settled() && e.exec == x {
 				s.step(e, edge.Event{Kind: edge.Want, Level: edge.Nothing})
 				s.tell(step{e: e, kind: edge.Want})
 			}

@@ -79,7 +79,7 @@ const (
 	simFaultKinds
 )
 
-var simFaultNames = [...]string{"", "exec fails", "exec panics", "exec fails once", "map fails", "map panics", "resolve fails", "resolve panics", "too few outputs", "nil output"}
+var simFaultNames = [...]string{"", "exec-fails", "exec-panics", "exec-fails-once", "map-fails", "map-panics", "resolve-fails", "resolve-panics", "too-few", "nil-output"}
 
 // simCache is one cache manager.
 type simCache struct {
@@ -117,17 +117,7 @@ const (
 	simFaultsEnd
 )
 
-var simFaultsNames = [...]string{"save fails", "save lies", "load fails", "load panics", "load nothing", "exists lies", "pruned", "key write fails", "key read fails", "manager fails"}
-
-func (f simFaults) String() string {
-	var names []string
-	for i, n := range simFaultsNames {
-		if f&(1<<i) != 0 {
-			names = append(names, n)
-		}
-	}
-	return strings.Join(names, ", ")
-}
+var simFaultsNames = [...]string{"save-fails", "save-lies", "load-fails", "load-panics", "load-nothing", "exists-lies", "pruned", "key-write-fails", "key-read-fails", "manager-fails"}
 
 // simRound is a number of jobs that run together, on the caches as the round
 // before left them.
@@ -401,130 +391,4 @@ func (c *simCase) number(site string, n int64) uint64 {
 	h ^= h >> 31
 	h *= 0xbf58476d1ce4e5b9
 	return h ^ h>>29
-}
-
-// String lists the case for a person.
-func (c *simCase) String() string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "seed %d, parallelism %d", c.seed, c.parallel)
-	for i, ca := range c.caches {
-		fmt.Fprintf(&b, ", cache %d %s (%v)", i, simCacheNames[ca.kind], ca.wait)
-	}
-	if c.faults != 0 {
-		fmt.Fprintf(&b, "; %s", c.faults)
-	}
-	o := newSimOracle(c)
-	for i := range c.vertices {
-		fmt.Fprintf(&b, "\n  %s = %s", c.vertices[i].describe(c), o.value(simEdge{i, 0}))
-	}
-	for i, r := range c.rounds {
-		fmt.Fprintf(&b, "\nround %d", i)
-		if r.fresh {
-			b.WriteString(" on a fresh solver")
-		}
-		if r.closeAt > 0 {
-			fmt.Fprintf(&b, ", closed at %v", r.closeAt)
-		}
-		for k := range r.jobs {
-			fmt.Fprintf(&b, "\n  job %d %s", k, r.jobs[k].describe(c))
-		}
-	}
-	return b.String()
-}
-
-func (c *simCase) edge(e simEdge) string {
-	if e.output == 0 {
-		return c.vertices[e.vertex].id
-	}
-	return fmt.Sprintf("%s.%d", c.vertices[e.vertex].id, e.output)
-}
-
-func (v *simVertex) describe(c *simCase) string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "%s: ", v.id)
-	if v.root {
-		fmt.Fprintf(&b, "root %s", v.value)
-	}
-	b.WriteString(strings.Join(v.keys, "/") + "(")
-	for i, in := range v.in {
-		if i > 0 {
-			b.WriteString(", ")
-		}
-		b.WriteString(c.edge(in.simEdge))
-		if in.selector != "" {
-			b.WriteString("/" + in.selector)
-		}
-		if in.content {
-			fmt.Fprintf(&b, " content%s %v", simFaultNames[in.noContent], in.digestTime)
-		}
-	}
-	b.WriteString(")")
-	if v.noop {
-		b.WriteString(" noop")
-	}
-	for _, s := range v.subs {
-		fmt.Fprintf(&b, " builds %s", c.edge(s))
-	}
-	if len(v.subs) > 0 {
-		b.WriteString([]string{" in turn", " at once", " in CacheMap", " without waiting"}[v.subWhen])
-	}
-	if v.outputs != 1 {
-		fmt.Fprintf(&b, " outputs %d", v.outputs)
-	}
-	if v.fault != sound {
-		fmt.Fprintf(&b, " FAULT %s", simFaultNames[v.fault])
-	}
-	if v.weight > 1 {
-		fmt.Fprintf(&b, " weight %d", v.weight)
-	}
-	if v.deaf {
-		b.WriteString(" deaf")
-	}
-	if v.export > 0 {
-		fmt.Fprintf(&b, " export %v", v.export == 1)
-	}
-	fmt.Fprintf(&b, " map %v run %v", v.mapDelay, v.delay)
-	return b.String()
-}
-
-func (j *simJob) describe(c *simCase) string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "at %v", j.at)
-	if j.priority > 0 {
-		fmt.Fprintf(&b, " priority %d", j.priority)
-	}
-	for _, v := range j.ignore {
-		fmt.Fprintf(&b, " ignore %s", c.vertices[v].id)
-	}
-	for _, s := range j.sources {
-		fmt.Fprintf(&b, " source %d", s)
-	}
-	for _, bu := range j.builds {
-		fmt.Fprintf(&b, "; build %s at +%v", c.edge(bu.simEdge), bu.at)
-		if bu.cancelAt > 0 {
-			fmt.Fprintf(&b, " cancel at +%v", bu.cancelAt)
-		}
-		if bu.export {
-			b.WriteString(" export")
-		}
-	}
-	if j.discardAt > 0 {
-		fmt.Fprintf(&b, "; discard at +%v", j.discardAt)
-	}
-	for _, w := range j.watchers {
-		fmt.Fprintf(&b, "; watch at +%v", w.at)
-		if w.stalls {
-			b.WriteString(" stalls")
-		}
-		if w.leave > 0 {
-			fmt.Fprintf(&b, " leave at +%v", w.leave)
-		}
-	}
-	if j.traceAt > 0 {
-		fmt.Fprintf(&b, "; trace at +%v", j.traceAt)
-	}
-	if j.keep {
-		b.WriteString("; keep")
-	}
-	return b.String()
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"runtime"
-	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -14,7 +13,7 @@ import (
 var (
 	simSeeds   = flag.Uint64("sim.seeds", 3000, "how many seeds TestSimulation runs")
 	simSeed    = flag.Int64("sim.seed", -1, "the one seed TestSimulation runs, several times")
-	simVerbose = flag.Bool("sim.v", false, "TestSimulation names each seed on standard error before it runs it, and prints a failing case as Go")
+	simVerbose = flag.Bool("sim.v", false, "TestSimulation names each seed on standard error before it runs it")
 )
 
 // simTries is how often a case is run to see whether it fails: what happens at
@@ -72,12 +71,19 @@ func runSeed(t *testing.T, seed uint64) bool {
 	}
 	watchdog.Stop()
 	c, failures = shrink(t, c, failures)
-	t.Errorf("%s", c)
+	t.Errorf("\n%s", c)
 	for _, f := range failures {
 		t.Errorf("  %s", f)
 	}
-	if *simVerbose {
-		t.Logf("as a literal, for regress_test.go:\n%s", strings.ReplaceAll(fmt.Sprintf("%#v", *c), "solver_test.", ""))
-	}
 	return true
+}
+
+// TestSimulationText writes cases and reads them again.
+func TestSimulationText(t *testing.T) {
+	for seed := range uint64(300) {
+		text := newSimCase(seed).String()
+		if again := parseSimCase(text).String(); again != text {
+			t.Fatalf("read as\n%s\nfrom\n%s", again, text)
+		}
+	}
 }

@@ -20,6 +20,9 @@ type step struct {
 
 // tell has an edge be told in this turn.
 func (s *Solver) tell(st step) {
+	if st.e.climb == nil {
+		return
+	}
 	st.epoch = st.e.epoch
 	s.todo = append(s.todo, st)
 }
@@ -40,7 +43,7 @@ func (s *Solver) perform(st step) {
 		}
 	case edge.News:
 		child := e.v.inputs[st.input]
-		if child.err != nil && e.ins[st.input].asked > child.m.Known() {
+		if child.err != nil && e.ins[st.input].asked > child.known {
 			s.inputFailed(e, st.input)
 			return
 		}

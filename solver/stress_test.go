@@ -33,6 +33,7 @@ const (
 	stressBuilders = 64
 	stressBuilds   = 60 // for each
 	stressGraph    = 48 // vertices
+	stressEra      = 4  // builds; after so many a builder turns to a new graph
 )
 
 // TestStress is meant for the race detector: 64 builders, with cancellations,
@@ -47,7 +48,7 @@ func TestStress(t *testing.T) {
 func runStress(t *testing.T, seed uint64) {
 	g := &simGen{Rand: rand.New(rand.NewPCG(seed, 64)), c: &simCase{seed: seed, parallel: 16}}
 	for range stressGraph {
-		g.vertex(g.chance(20))
+		g.vertex(g.chance(30))
 	}
 	r := &stress{t: t, c: g.c, o: newSimOracle(g.c), stats: &solvertest.Stats{}}
 	r.results = &solvertest.Results{Stats: r.stats}
@@ -61,7 +62,7 @@ func runStress(t *testing.T, seed uint64) {
 		builders.Go(func() {
 			rng := rand.New(rand.NewPCG(seed, uint64(b)))
 			for i := range stressBuilds {
-				r.job(fmt.Sprintf("%d.%d", b, i), rng)
+				r.job(fmt.Sprintf("%d.%d", b, i), i/stressEra, rng)
 			}
 		})
 	}
@@ -104,14 +105,14 @@ func (r *stress) prune(stop <-chan struct{}) {
 }
 
 // job is one job of a builder: one or two builds at once.
-func (r *stress) job(id string, rng *rand.Rand) {
+func (r *stress) job(id string, era int, rng *rand.Rand) {
 	j, err := r.s.NewJob(id)
 	if err != nil {
 		r.t.Error(err)
 		return
 	}
 	j.SessionID, j.Priority = id, rng.IntN(3)
-	nodes := r.nodes(rng)
+	nodes := r.nodes(era, rng)
 	var discarded atomic.Bool
 	var builds sync.WaitGroup
 	for range 1 + rng.IntN(2) {
@@ -161,16 +162,17 @@ func (r *stress) build(j *solver.Job, nodes []*solvertest.Node, e simEdge, patie
 	}
 }
 
-// nodes makes the vertices of one job.
-func (r *stress) nodes(rng *rand.Rand) []*solvertest.Node {
+// nodes makes the vertices of one job. Those of another era have other keys.
+func (r *stress) nodes(era int, rng *rand.Rand) []*solvertest.Node {
 	nodes := make([]*solvertest.Node, len(r.c.vertices))
 	ignores := rng.IntN(4) == 0
 	for i := range nodes {
 		v := &r.c.vertices[i]
-		n := &solvertest.Node{ID: v.id, Key: r.o.key(i, 0), Outputs: v.outputs, Stats: r.stats}
+		key := func(n int) string { return fmt.Sprintf("%s in era %d", r.o.key(i, n), era) }
+		n := &solvertest.Node{ID: fmt.Sprintf("%s-%d", v.id, era), Key: key(0), Outputs: v.outputs, Stats: r.stats}
 		if len(v.keys) > 1 {
 			for k := range v.keys {
-				n.Keys = append(n.Keys, r.o.key(i, k))
+				n.Keys = append(n.Keys, key(k))
 			}
 		}
 		n.Opts.IgnoreCache = ignores && rng.IntN(8) == 0

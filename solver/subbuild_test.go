@@ -170,26 +170,27 @@ func TestSubBuildInCacheMap(t *testing.T) {
 
 // contract 4, 17: a failed sub-build is the op's to judge.
 func TestSubBuildFails(t *testing.T) {
-	w := newWorld(t)
-	s := w.solver()
-	bad := w.node("bad")
-	bad.OnExec = func(context.Context, []solver.Result) error { return errBroken }
-	err := w.fails(s, w.building("outer", w.node("above", bad)).Edge(0))
-	var v *solver.VertexError
-	if !errors.Is(err, errBroken) || !errors.As(err, &v) || v.Name != "outer" || !errors.As(v.Err, &v) || v.Name != "bad" {
-		t.Errorf("%v", err)
-	}
-	tolerant := w.node("tolerant")
-	tolerant.Exec = func(ctx context.Context, b solver.Builder, _ []solver.Result) ([]solver.Result, error) {
-		if _, err := b.Build(ctx, bad.Edge(0)); !errors.Is(err, errBroken) {
+	bubble(t, func(w *world) {
+		s := w.solver()
+		bad := w.node("bad")
+		bad.OnExec = func(context.Context, []solver.Result) error { return errBroken }
+		err := w.fails(s, w.building("outer", w.node("above", bad)).Edge(0))
+		var v *solver.VertexError
+		if !errors.Is(err, errBroken) || !errors.As(err, &v) || v.Name != "outer" || !errors.As(v.Err, &v) || v.Name != "bad" {
 			t.Errorf("%v", err)
 		}
-		return w.pass(b.Build(ctx, w.node("instead").Edge(0)))
-	}
-	if got := w.build(s, tolerant.Edge(0)); got != "instead()" {
-		t.Error(got)
-	}
-	w.idle(s)
+		tolerant := w.node("tolerant")
+		tolerant.Exec = func(ctx context.Context, b solver.Builder, _ []solver.Result) ([]solver.Result, error) {
+			if _, err := b.Build(ctx, bad.Edge(0)); !errors.Is(err, errBroken) {
+				t.Errorf("%v", err)
+			}
+			return w.pass(b.Build(ctx, w.node("instead").Edge(0)))
+		}
+		if got := w.build(s, tolerant.Edge(0)); got != "instead()" {
+			t.Error(got)
+		}
+		w.idle(s)
+	})
 }
 
 // contract 4, 12: what an op builds may use caches or ignore them, as it says.

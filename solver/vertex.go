@@ -91,31 +91,18 @@ type contentKey struct {
 // edgeState is what the driver knows of one output of a vertex. Guarded by
 // Solver.mu.
 type edgeState struct {
-	m     edge.Machine
+	// climb is nil once the edge has ended. Its fields are read as the edge's.
+	*climb
+
 	v     *vertex
 	index Index
-	// epoch counts the machine's Abandons: an answer of an earlier one is void.
-	epoch uint32
-	// maps is how many of the op's cache maps the machine has been given.
-	maps int32
 
 	// keys begins with the edge's definition key. Without inputs there is one for
 	// each cache map; with inputs, keys that caches have for the edge follow. It
 	// grows, and what is in it stays as it is.
-	keys []*CacheKey
-	// waiters are the parents that wait for the edge to know more. demand counts
-	// them, and the callers of Build, by level.
-	waiters []waiter
-	demand  [edge.Result + 1]int32
+	keys     []*CacheKey
+	keysRoom [1]*CacheKey // for keys, where there is one
 
-	// ins has an element for each input, until the edge is done.
-	ins  []inputState
-	asks int32 // how many inputs have this edge as a waiter
-
-	// asked is Solver.released as it was when the caches were first asked, or
-	// asked anew; 0 before.
-	asked uint64
-	exec  *execution // whose end is waited for
 	// rare is what few edges have; nil until there is something. See more.
 	rare *rareState
 
@@ -124,13 +111,37 @@ type edgeState struct {
 	result *SharedResult
 	saved  []ExportableCacheKey // the keys it was saved under
 	err    error                // why it failed; final
+	// known is what was known when the edge ended.
+	known edge.Level
 
 	trace edgeTrace
+}
+
+// climb is what only an edge needs that has not ended.
+type climb struct {
+	m edge.Machine
+	// epoch counts the machine's Abandons: an answer of an earlier one is void.
+	epoch uint32
+	// maps is how many of the op's cache maps the machine has been given.
+	maps int32
+
+	// waiters are the parents that wait for the edge to know more. demand counts
+	// them, and the callers of Build, by level.
+	waiters []waiter
+	demand  [edge.Result + 1]int32
+
+	// ins has an element for each input.
+	ins  []inputState
+	asks int32 // how many inputs have this edge as a waiter
+
+	// asked is Solver.released as it was when the caches were first asked, or
+	// asked anew; 0 before.
+	asked uint64
+	exec  *execution // whose end is waited for
 
 	// Room for what most edges have one of.
 	insRoom     [1]inputState
 	waitersRoom [1]waiter
-	keysRoom    [1]*CacheKey
 }
 
 // rareState is the part of an edge's state that is not needed to find nothing in
@@ -241,7 +252,7 @@ func (s *Solver) output(v *vertex, index Index) *edgeState {
 }
 
 func (s *Solver) initEdge(e *edgeState, v *vertex, index Index) {
-	e.v, e.index = v, index
+	e.climb, e.v, e.index = &climb{}, v, index
 	managers := edge.Managers(0)
 	if !v.ignore {
 		managers = v.caches.mask()

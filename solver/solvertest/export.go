@@ -96,15 +96,17 @@ func (r *ExportedRecord) LinkFrom(src solver.CacheExporterRecord, index int, sel
 // from elsewhere. Load makes results of their transferable form, which become the
 // solver's. What the solver saves in it is lost.
 func (t *ExportTarget) Manager(id string, load func(*solver.Remote) solver.Result) solver.CacheManager {
-	s := &importedKeys{load: load}
-	for _, r := range t.Records() {
-		if len(r.Links) == 0 {
-			// A root is known by what it is, here as everywhere.
-			r.id = string(r.Digest)
-		}
-		s.records = append(s.records, r)
-	}
+	s := &importedKeys{records: t.Records(), load: load}
 	return solver.NewCacheManager(id, s, importedResults{s})
+}
+
+// key is the record's name in a cache. A root is known by what it is, here as
+// everywhere.
+func (r *ExportedRecord) key() string {
+	if len(r.Links) == 0 {
+		return string(r.Digest)
+	}
+	return r.id
 }
 
 // importedKeys is a read-only storage of the records of an export.
@@ -117,7 +119,7 @@ func (s *importedKeys) Exists(id string) bool { return s.find(id) != nil }
 
 func (s *importedKeys) find(id string) (found []*ExportedRecord) {
 	for _, r := range s.records {
-		if r.id == id {
+		if r.key() == id {
 			found = append(found, r)
 		}
 	}
@@ -127,11 +129,11 @@ func (s *importedKeys) find(id string) (found []*ExportedRecord) {
 func (s *importedKeys) Walk(fn func(id string) error) error {
 	seen := map[string]bool{}
 	for _, r := range s.records {
-		if seen[r.id] {
+		if seen[r.key()] {
 			continue
 		}
-		seen[r.id] = true
-		if err := fn(r.id); err != nil {
+		seen[r.key()] = true
+		if err := fn(r.key()); err != nil {
 			return err
 		}
 	}
@@ -141,7 +143,7 @@ func (s *importedKeys) Walk(fn func(id string) error) error {
 func (s *importedKeys) resultsOf(id string) (out []solver.CacheResult) {
 	for _, r := range s.find(id) {
 		for i, res := range r.Results {
-			out = append(out, solver.CacheResult{ID: fmt.Sprint(r.id, "/", i), CreatedAt: res.CreatedAt})
+			out = append(out, solver.CacheResult{ID: fmt.Sprint(r.key(), "/", i), CreatedAt: res.CreatedAt})
 		}
 	}
 	return out
@@ -182,8 +184,8 @@ func (s *importedKeys) WalkLinks(id string, link solver.CacheInfoLink, fn func(s
 			continue
 		}
 		for _, l := range r.Links {
-			if l.From.id == id && l.Index == int(link.Input) && l.Selector == string(link.Selector) {
-				if err := fn(r.id); err != nil {
+			if l.From.key() == id && l.Index == int(link.Input) && l.Selector == string(link.Selector) {
+				if err := fn(r.key()); err != nil {
 					return err
 				}
 				break
@@ -217,7 +219,7 @@ type importedResults struct{ keys *importedKeys }
 func (s importedResults) remote(id string) *solver.Remote {
 	for _, r := range s.keys.records {
 		for i, res := range r.Results {
-			if fmt.Sprint(r.id, "/", i) == id {
+			if fmt.Sprint(r.key(), "/", i) == id {
 				return res.Remote
 			}
 		}
