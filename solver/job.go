@@ -218,7 +218,7 @@ func (j *Job) Discard() error {
 	}
 	j.discarded = true
 	for r := range j.requests {
-		j.failed = j.failed || !r.ended
+		j.failed = j.failed || !r.ended || r.err != nil
 		s.withdraw(r, errDiscarded)
 	}
 	s.turn(false) // what was only wanted by the job is abandoned

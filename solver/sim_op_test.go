@@ -244,9 +244,7 @@ func (r *simRun) begin(ctx context.Context, i int) *simExec {
 		if !b.ended.IsZero() && b.ended.Before(x.start) {
 			continue
 		}
-		for k := range b.below {
-			wanted = wanted || r.o.equal(i, k)
-		}
+		wanted = wanted || b.runs[i]
 	}
 	for k := range r.c.vertices {
 		wanted = wanted || r.c.vertices[k].subWhen == subsBehind

@@ -131,20 +131,27 @@ func (o *simOracle) buildsItself(def string) bool {
 	return false
 }
 
-// mayFail reports whether a build of the vertex may return an op's error: one of
-// its own, of what it stands on, or of an equal vertex whose execution it shares.
+// mayFail reports whether a build of the vertex may return an op's error.
 func (o *simOracle) mayFail(i int) bool {
-	seen := map[int]bool{}
-	for more := []int{i}; len(more) > 0; {
-		k := more[0]
-		more = more[1:]
-		if seen[k] {
-			continue
-		}
-		seen[k] = true
+	for k := range o.mayRun(i) {
 		if o.c.vertices[k].fault != sound {
 			return true
 		}
+	}
+	return false
+}
+
+// mayRun are the vertices whose ops a build of a vertex may run: itself, what it
+// stands on, and equal vertices whose execution those share, with what they build.
+func (o *simOracle) mayRun(i int) map[int]bool {
+	run, whole := map[int]bool{}, map[int]bool{}
+	for more := []int{i}; len(more) > 0; {
+		k := more[0]
+		more = more[1:]
+		if whole[k] {
+			continue
+		}
+		whole[k], run[k] = true, true
 		for b := range o.below(k) {
 			more = append(more, b)
 		}
@@ -153,15 +160,13 @@ func (o *simOracle) mayFail(i int) bool {
 			if e == k || !o.equal(e, k) {
 				continue
 			}
-			if o.c.vertices[e].fault != sound {
-				return true
-			}
+			run[e] = true
 			for _, s := range o.c.vertices[e].subs {
 				more = append(more, s.vertex)
 			}
 		}
 	}
-	return false
+	return run
 }
 
 // mustFail reports whether no build of an edge can succeed: its key cannot be

@@ -55,6 +55,7 @@ type simBuildRun struct {
 	j       *simJobRun
 	spec    *simBuild
 	below   map[int]bool
+	runs    map[int]bool // what may be run for it
 	began   time.Time
 	ended   time.Time // zero while it is under way
 	err     error
@@ -273,7 +274,7 @@ var errCancelled = errors.New("cancelled by the simulation")
 // build builds one edge and checks what comes of it.
 func (r *simRun) build(j *simJobRun, spec *simBuild) {
 	time.Sleep(spec.at)
-	b := &simBuildRun{j: j, spec: spec, below: r.o.below(spec.vertex), began: time.Now()}
+	b := &simBuildRun{j: j, spec: spec, below: r.o.below(spec.vertex), runs: r.o.mayRun(spec.vertex), began: time.Now()}
 	ctx, cancel := context.WithCancelCause(context.Background())
 	defer cancel(nil)
 	if spec.cancelAt > 0 {
@@ -478,7 +479,7 @@ func (r *simRun) checkWarm() {
 			job.SessionID = fmt.Sprintf("warm %d.%d", pass, i)
 			r.mu.Lock()
 			r.jobs[job.SessionID] = j
-			r.builds = append(r.builds, &simBuildRun{j: j, spec: &simBuild{simEdge: e}, below: r.o.below(e.vertex)})
+			r.builds = append(r.builds, &simBuildRun{j: j, spec: &simBuild{simEdge: e}, below: r.o.below(e.vertex), runs: r.o.mayRun(e.vertex)})
 			r.mu.Unlock()
 			j.nodes = r.nodes(j)
 			ctx, cancel := context.WithTimeoutCause(context.Background(), time.Hour, errors.New("it does not end"))

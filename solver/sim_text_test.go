@@ -68,9 +68,9 @@ func (v *simVertex) text(c *simCase) string {
 		writeIf(&b, true, "in=%s/%s", c.edge(in.simEdge), in.selector)
 		if in.content {
 			fmt.Fprintf(&b, ":content:%v", in.digestTime)
-		}
-		if in.noContent != sound {
-			b.WriteString(":" + simFaultNames[in.noContent])
+			if in.noContent != sound {
+				b.WriteString(":" + simFaultNames[in.noContent])
+			}
 		}
 	}
 	for _, s := range v.subs {

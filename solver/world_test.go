@@ -254,15 +254,6 @@ func (g *gate) stuck(context.Context) error {
 // exec makes a gate a Node.OnExec.
 func (g *gate) exec(ctx context.Context, _ []solver.Result) error { return g.pass(ctx) }
 
-// values are the values of results.
-func values(in []solver.Result) []string {
-	out := make([]string, len(in))
-	for i, r := range in {
-		out[i] = solvertest.Value(r)
-	}
-	return out
-}
-
 // clock tells a later time at each call.
 type clock struct{ n atomic.Int64 }
 

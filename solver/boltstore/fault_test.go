@@ -249,7 +249,7 @@ func TestFlushesInTime(t *testing.T) {
 				t.Error("it was flushed too early")
 			}
 			s.mu.RUnlock()
-			time.Sleep(1)
+			time.Sleep(time.Nanosecond)
 			synctest.Wait()
 			s.mu.RLock()
 			if s.durable != s.written || s.running {

@@ -20,7 +20,7 @@ var (
 func TestSim(t *testing.T) {
 	if *simSeed != 0 {
 		sp := generate(*simSeed)
-		err, log := try(sp, true)
+		log, err := try(sp, true)
 		t.Logf("%s\n%s", sp, log)
 		if err != nil {
 			t.Fatal(report(*simSeed, sp, err))
@@ -30,7 +30,7 @@ func TestSim(t *testing.T) {
 	faults := 0
 	for seed := range uint64(*simSeeds) {
 		sp := generate(seed + 1)
-		if err, _ := try(sp, false); err != nil {
+		if _, err := try(sp, false); err != nil {
 			t.Error(report(seed+1, sp, err))
 			if faults++; faults == 3 {
 				t.Fatal("and so on")
@@ -40,7 +40,7 @@ func TestSim(t *testing.T) {
 }
 
 // try runs a scenario and checks how it ends. With wanted, it writes a log.
-func try(sp *spec, wanted bool) (err error, log string) {
+func try(sp *spec, wanted bool) (log string, err error) {
 	s := newSim(sp)
 	if wanted {
 		s.log = new(strings.Builder)
@@ -65,7 +65,7 @@ func try(sp *spec, wanted bool) (err error, log string) {
 	s.run()
 	s.checkOracle()
 	s.checkVisits()
-	return nil, ""
+	return "", nil
 }
 
 func (f fault) Error() string { return f.what }
@@ -186,7 +186,7 @@ func (s *sim) failsBelow(v int) bool {
 // report cuts a failing scenario down and shows it.
 func report(seed uint64, sp *spec, err error) string {
 	small, smallErr := shrink(sp, err)
-	_, log := try(small, true)
+	log, _ := try(small, true)
 	var b strings.Builder
 	fmt.Fprintf(&b, "seed %d: %v\nreplay: go test -run TestSim -edge.seed=%d\ncut down: %v\n%s\n%s", seed, err, seed, smallErr, small, log)
 	if f, ok := smallErr.(fault); ok && f.e != nil {

@@ -35,7 +35,7 @@ func fails(sp *spec, how string) error {
 	first := sp.Order
 	for i := range uint64(shrinkOrders) {
 		sp.Order = first + i*i
-		if err, _ := try(sp, false); err != nil && kind(err) == how {
+		if _, err := try(sp, false); err != nil && kind(err) == how {
 			return err
 		}
 	}
