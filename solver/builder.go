@@ -81,7 +81,7 @@ func (b *builder) request(p *plan, t *task, index Index) (*request, error) {
 		s.adopt(v, root)
 	}
 	if x := executionOf(t); x != nil {
-		x.subs = append(x.subs, root)
+		x.more().subs = append(x.has().subs, root)
 	}
 	return s.request(root, index), nil
 }
@@ -126,7 +126,7 @@ func (b *builder) export(t *task, res CachedResult) {
 			continue
 		}
 		if x := executionOf(t); x != nil {
-			x.exporters = append(x.exporters, k.Exporter)
+			x.more().exporters = append(x.has().exporters, k.Exporter)
 		}
 	}
 }

@@ -22,25 +22,48 @@ type execution struct {
 	names    []string  // under which it stands in Solver.execs
 	call     *execCall // nil once it is done
 	holders  []*vertex
-	waiting  []*edgeState
-	// subs are the vertices the op has built.
-	subs []*vertex
 
 	outputs []*SharedResult // nil elements where the op returned nothing
 	err     error
-	// saved are the keys of the output that was asked for first, savedToo those of
-	// further ones.
-	first    Index
-	saved    []ExportableCacheKey
-	savedToo map[Index][]ExportableCacheKey
-	// exporters export what the op has built.
-	exporters []CacheExporter
+	// saved are the keys of the output that was asked for first.
+	first Index
+	saved []ExportableCacheKey
+
+	// rare is what few executions have; nil until there is something. See more.
+	rare *rareExecution
 
 	// Room for what most executions have one of.
 	namesRoom   [1]string
 	holdersRoom [1]*vertex
-	waitingRoom [1]*edgeState
 	outputsRoom [1]*SharedResult
+}
+
+// rareExecution is the part of an execution that only ops with several outputs
+// have, or that build something.
+type rareExecution struct {
+	savedToo map[Index][]ExportableCacheKey // the keys of further outputs
+	// subs are the vertices the op has built, exporters what exports them.
+	subs      []*vertex
+	exporters []CacheExporter
+}
+
+// noRareExecution is read in place of what is not there. It is never written to.
+var noRareExecution rareExecution
+
+// has reads the rare part of an execution.
+func (x *execution) has() *rareExecution {
+	if x.rare == nil {
+		return &noRareExecution
+	}
+	return x.rare
+}
+
+// more returns the rare part of an execution to be written to.
+func (x *execution) more() *rareExecution {
+	if x.rare == nil {
+		x.rare = &rareExecution{}
+	}
+	return x.rare
 }
 
 // savedUnder are the keys an output was saved under; nil if it was not.
@@ -48,18 +71,19 @@ func (x *execution) savedUnder(output Index) []ExportableCacheKey {
 	if output == x.first {
 		return x.saved
 	}
-	return x.savedToo[output]
+	return x.has().savedToo[output]
 }
 
 func (x *execution) setSaved(output Index, keys []ExportableCacheKey) {
-	switch {
-	case output == x.first:
+	if output == x.first {
 		x.saved = keys
-	case x.savedToo == nil:
-		x.savedToo = map[Index][]ExportableCacheKey{output: keys}
-	default:
-		x.savedToo[output] = keys
+		return
 	}
+	r := x.more()
+	if r.savedToo == nil {
+		r.savedToo = map[Index][]ExportableCacheKey{}
+	}
+	r.savedToo[output] = keys
 }
 
 // execCall runs an op and saves the output that was asked for.
@@ -69,6 +93,9 @@ type execCall struct {
 	op     Op
 	inputs []Result // holds for the call
 	room   [1]Result
+	// waiting are the edges that wait for the execution. Guarded by Solver.mu.
+	waiting     []*edgeState
+	waitingRoom [1]*edgeState
 	// first is the output that was asked for, and how it is to be saved.
 	keys     []*CacheKey
 	cache    CacheManager
@@ -121,7 +148,7 @@ func (e *edgeState) forgetAnswers() {
 func (s *Solver) execute(e *edgeState) {
 	v := e.v
 	x := &execution{runner: v, ignoring: v.ignore, first: e.index}
-	x.names, x.holders, x.waiting = x.namesRoom[:0], x.holdersRoom[:0], x.waitingRoom[:0]
+	x.names, x.holders = x.namesRoom[:0], x.holdersRoom[:0]
 	c := &execCall{x: x, op: v.op.op, cache: v.caches.list[0]}
 	if len(v.inputs) > 0 {
 		if c.inputs = c.room[:]; len(v.inputs) > 1 {
@@ -133,6 +160,7 @@ func (s *Solver) execute(e *edgeState) {
 		c.contents = v.missingContents()
 	}
 	c.keys = e.keysToSave()
+	c.waiting = c.waitingRoom[:0]
 	x.call = c
 	s.register(x, e)
 	s.enqueue(&c.task, c, v, opLane, v.weight)
@@ -261,7 +289,8 @@ func (c *execCall) done() {
 		}
 		return
 	}
-	x.call = nil
+	waiting := c.waiting
+	x.call, c.waiting = nil, nil
 	if c.cacheErr != nil {
 		s.report(v, c.cacheErr)
 	}
@@ -281,11 +310,9 @@ func (c *execCall) done() {
 	} else {
 		x.saved = c.saved
 	}
-	if c.err != nil || x.serves() {
+	if c.err != nil || x.serves(waiting) {
 		s.note(v, outcome, c.owner, x.err)
 	}
-	waiting := x.waiting
-	x.waiting = nil
 	for _, e := range waiting {
 		s.collect(e)
 	}
@@ -316,8 +343,8 @@ func (s *Solver) begin(v *vertex) {
 
 // serves reports whether anybody waits for an output that there is. If not, the
 // vertex fails.
-func (x *execution) serves() bool {
-	return slices.ContainsFunc(x.waiting, func(e *edgeState) bool {
+func (x *execution) serves(waiting []*edgeState) bool {
+	return slices.ContainsFunc(waiting, func(e *edgeState) bool {
 		return int(e.index) < len(x.outputs) && x.outputs[e.index] != nil
 	})
 }
@@ -355,10 +382,10 @@ func (s *Solver) collect(e *edgeState) {
 
 // take ends an edge with its output of an execution.
 func (s *Solver) take(e *edgeState, x *execution, keys []ExportableCacheKey) {
-	if len(x.exporters) > 0 {
+	if len(x.has().exporters) > 0 {
 		keys = append([]ExportableCacheKey(nil), keys...)
 		for i := range keys {
-			keys[i] = withSubExporters(keys[i], x.exporters)
+			keys[i] = withSubExporters(keys[i], x.rare.exporters)
 		}
 	}
 	s.succeed(e, edge.Ran, x.outputs[e.index], keys)

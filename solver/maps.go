@@ -19,7 +19,11 @@ type mapCall struct {
 	op   Op
 	m    *CacheMap
 	last bool
-	err  error
+
+	// waiting are the edges that wait for the call. Guarded by Solver.mu.
+	waiting []*edgeState
+	room    [1]*edgeState
+	err     error
 }
 
 // callMap gets an edge the next of its op's cache maps.
@@ -31,13 +35,14 @@ func (s *Solver) callMap(e *edgeState) {
 	case int(e.maps) < len(st.maps):
 		s.tell(step{e: e, kind: edge.Mapped})
 	default:
-		st.waiting = append(st.waiting, e)
 		if st.call == nil {
 			st.call = &mapCall{st: st, index: len(st.maps), op: st.op}
+			st.call.waiting = st.call.room[:0]
 			s.enqueue(&st.call.task, st.call, e.v, lightLane, 1)
 		} else {
 			s.alsoFor(&st.call.task, e.v)
 		}
+		st.call.waiting = append(st.call.waiting, e)
 	}
 }
 
@@ -59,11 +64,14 @@ func (s *Solver) alsoFor(t *task, v *vertex) {
 
 // leaveMap stops waiting for a cache map.
 func (s *Solver) leaveMap(e *edgeState) {
-	st := e.v.op
+	c := e.v.op.call
+	if c == nil {
+		return
+	}
 	var left bool
-	if st.waiting, left = without(st.waiting, e); left && len(st.waiting) == 0 {
-		s.drop(&st.call.task)
-		st.call = nil
+	if c.waiting, left = without(c.waiting, e); left && len(c.waiting) == 0 {
+		s.drop(&c.task)
+		e.v.op.call = nil
 	}
 }
 
@@ -157,8 +165,8 @@ func (c *mapCall) done() {
 	}
 	s.calls[0]++
 	st.call = nil
-	waiting := st.waiting
-	st.waiting = nil
+	waiting := c.waiting
+	c.waiting = nil
 	if c.err != nil {
 		st.err = c.v.wrap(c.err)
 		for _, e := range waiting {

@@ -43,7 +43,7 @@ func (s *Solver) attach(e *edgeState, x *execution) {
 		s.tell(step{e: e, kind: edge.Ran})
 		return
 	}
-	x.waiting = append(x.waiting, e)
+	x.call.waiting = append(x.call.waiting, e)
 	s.alsoFor(&x.call.task, e.v)
 }
 
@@ -51,7 +51,7 @@ func (s *Solver) attach(e *edgeState, x *execution) {
 func (s *Solver) hold(v *vertex, x *execution) {
 	v.exec = x
 	x.holders = append(x.holders, v)
-	for _, sub := range x.subs {
+	for _, sub := range x.has().subs {
 		s.adopt(v, sub)
 	}
 }
@@ -69,9 +69,10 @@ func (s *Solver) leaveExec(e *edgeState) {
 		return
 	}
 	e.exec = nil
-	x.waiting, _ = without(x.waiting, e)
-	if x.call != nil && len(x.waiting) == 0 {
-		s.cancel(x)
+	if c := x.call; c != nil {
+		if c.waiting, _ = without(c.waiting, e); len(c.waiting) == 0 {
+			s.cancel(x)
+		}
 	}
 }
 
@@ -220,10 +221,10 @@ func (d keyDep) choose(i int) (string, digest.Digest) {
 // waitsFor reports whether an execution waits, through what its op builds, for a
 // vertex. Only executions whose ops build something are walked.
 func (s *Solver) waitsFor(x *execution, v *vertex) bool {
-	if x.call == nil || len(x.subs) == 0 {
+	if x.call == nil || len(x.has().subs) == 0 {
 		return false
 	}
-	return s.reaches(x.subs, func(o *vertex) bool { return o == v })
+	return s.reaches(x.has().subs, func(o *vertex) bool { return o == v })
 }
 
 // reaches walks what vertices wait for, through inputs that are not there yet,
@@ -243,7 +244,7 @@ func (s *Solver) reaches(from []*vertex, goal func(*vertex) bool) bool {
 		}
 		if x := v.exec; x != nil {
 			if x.call != nil {
-				stack = append(stack, x.subs...)
+				stack = append(stack, x.has().subs...)
 				if x.runner != v {
 					stack = append(stack, x.runner)
 				}
@@ -272,7 +273,7 @@ func (s *Solver) unshare(from *vertex, goal func(*vertex) bool) {
 	})
 	for _, v := range sharing {
 		x := v.exec
-		if x == nil || !s.reaches(append([]*vertex{x.runner}, x.subs...), goal) {
+		if x == nil || !s.reaches(append([]*vertex{x.runner}, x.has().subs...), goal) {
 			continue
 		}
 		for e := range v.edges {

@@ -63,21 +63,18 @@ type opState struct {
 	maps []*CacheMap // checked
 	done bool        // there are no more cache maps
 	call *mapCall    // the CacheMap call under way; nil if none
-	// waiting are the edges that wait for call.
-	waiting []*edgeState
 	// vertices are the variants that use the op.
 	vertices []*vertex
 	builder  builder // the op's
 
 	// Room for what most ops have one of.
 	mapsRoom     [1]*CacheMap
-	waitingRoom  [1]*edgeState
 	verticesRoom [1]*vertex
 }
 
 func (st *opState) init(s *Solver, v *vertex) {
 	st.builder = builder{s: s, v: v}
-	st.maps, st.waiting, st.vertices = st.mapsRoom[:0], st.waitingRoom[:0], st.verticesRoom[:0]
+	st.maps, st.vertices = st.mapsRoom[:0], st.verticesRoom[:0]
 }
 
 // contentKey is the content key of one input of a vertex. Guarded by Solver.mu.
