@@ -51,7 +51,7 @@ func (s *Solver) newVertex() *vertex {
 }
 
 // vertexBatch vertices fill a page or two.
-const vertexBatch = 9
+const vertexBatch = 13
 
 // loadVertex finds the active vertex that serves a request, or makes it.
 func (s *Solver) loadVertex(it *planItem, inputs []planEdge, loaded []*vertex) (*vertex, error) {
