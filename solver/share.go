@@ -273,7 +273,7 @@ func (s *Solver) unshare(from *vertex, goal func(*vertex) bool) {
 	})
 	for _, v := range sharing {
 		x := v.exec
-		if x == nil || !s.reaches(append([]*vertex{x.runner}, x.has().subs...), goal) {
+		if x == nil || !goal(v) && !s.reaches(append([]*vertex{x.runner}, x.has().subs...), goal) {
 			continue
 		}
 		for e := range v.edges {
