@@ -3,6 +3,7 @@ package solver
 import (
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/binary"
 	"encoding/hex"
 	"strconv"
 	"strings"
@@ -160,6 +161,6 @@ func outputID(definition string, output Index) string {
 }
 
 func appendPart(buf []byte, s string) []byte {
-	buf = append(buf, byte(len(s)), byte(len(s)>>8))
+	buf = binary.LittleEndian.AppendUint32(buf, uint32(len(s)))
 	return append(buf, s...)
 }

@@ -2,6 +2,7 @@ package solver
 
 import (
 	"fmt"
+	"reflect"
 
 	"github.com/tenonbuild/tenon/solver/internal/edge"
 )
@@ -9,6 +10,15 @@ import (
 // maxManagers is how many caches one vertex can be looked up in: the bits that a
 // trace keeps of them. Further ones are not asked.
 const maxManagers = 32
+
+// maxWider is how many sets are remembered for others to share.
+const maxWider = 64
+
+// sameManager reports whether two managers are one object. Managers of one ID need
+// not be: a later one may stand for the same cache as it is now.
+func sameManager(a, b CacheManager) bool {
+	return reflect.TypeOf(a) == reflect.TypeOf(b) && reflect.TypeOf(a).Comparable() && a == b
+}
 
 // cacheSet is the caches of a vertex: the default one, and the sources of the
 // requests for it. It is immutable, and shared by all vertices that have the same.
@@ -50,12 +60,12 @@ func (c *cacheSet) with(m CacheManager) *cacheSet {
 	if len(c.list) == maxManagers {
 		return c
 	}
-	if set := c.wider[id]; set != nil {
+	if set := c.wider[id]; set != nil && sameManager(set.list[len(c.list)], m) {
 		return set
 	}
 	list := append(append(make([]CacheManager, 0, len(c.list)+1), c.list...), m)
 	set := newCacheSet(list...)
-	if c.wider == nil {
+	if c.wider == nil || len(c.wider) == maxWider {
 		c.wider = map[string]*cacheSet{}
 	}
 	c.wider[id] = set

@@ -329,3 +329,34 @@ func TestStarterLeaves(t *testing.T) {
 		})
 	}
 }
+
+// contract 18: that no record can be loaded is told in the turn in which the last
+// waiter leaves. Whoever asks next is not left waiting for that answer.
+func TestCanceledAsAnswered(t *testing.T) {
+	bubble(t, func(w *world) {
+		n := func() solver.Edge { return w.node("n", w.node("in")).Edge(0) }
+		w.build(w.solver(), n())
+		w.pruneAll()
+		g := newGate()
+		w.cache = solver.NewCacheManager("local", &storage{CacheKeyStorage: w.storage, before: func(method string) error {
+			if method == "WalkResults" {
+				return g.stuck(context.Background())
+			}
+			return nil
+		}}, w.results)
+		s := w.solver()
+		b := w.start(w.job(s), n())
+		<-g.reached
+		bubbleWait()
+		solver.LeaveWhenAnswered(s, b.job, g.open)
+		b.canceled()
+		again := w.start(b.job, n())
+		bubbleWait()
+		select {
+		case <-again.done:
+			again.wait("n(in())")
+		default:
+			t.Error("it waits for ever")
+		}
+	})
+}

@@ -189,6 +189,9 @@ func (s *Solver) abandon(e *edgeState) {
 func (s *Solver) note(v *vertex, outcome client.Outcome, owner *Job, err error) {
 	p := &v.progress
 	p.completed = time.Now().UnixNano()
-	p.outcome, p.owner, p.err = codeOf(outcome), owner, err
+	p.outcome, p.owner, p.err = codeOf(outcome), 0, err
+	if owner != nil {
+		p.owner = owner.serial
+	}
 	s.tellWatchers(v)
 }

@@ -122,7 +122,8 @@ func (s *Solver) run(e *edgeState) {
 	if s.join(e) {
 		return
 	}
-	if !e.v.ignore && s.released != e.asked {
+	if !e.v.ignore && s.released != e.asked && !e.rechecked {
+		e.rechecked = true
 		// Something equal may have ended, and been saved, since the caches were asked.
 		e.forgetAnswers()
 		e.asked = s.released
@@ -305,13 +306,17 @@ func (c *execCall) done() {
 	}
 	outcome := client.Executed
 	if c.err != nil {
-		x.err = v.wrap(c.err)
+		x.err = c.err
 		outcome = client.Failed
 	} else {
 		x.saved = c.saved
 	}
 	if c.err != nil || x.serves(waiting) {
-		s.note(v, outcome, c.owner, x.err)
+		var err error
+		if x.err != nil {
+			err = v.wrap(x.err)
+		}
+		s.note(v, outcome, c.owner, err)
 	}
 	for _, e := range waiting {
 		s.collect(e)
@@ -354,7 +359,7 @@ func (s *Solver) collect(e *edgeState) {
 	x := e.exec
 	e.exec = nil
 	if x.err != nil {
-		s.fail(e, x.err)
+		s.fail(e, e.v.wrap(x.err))
 		return
 	}
 	if int(e.index) >= len(x.outputs) {
@@ -407,7 +412,7 @@ type saveCall struct {
 // saveFor saves an output under the keys of an edge that waited for it.
 func (s *Solver) saveFor(e *edgeState, x *execution, shared *SharedResult) {
 	c := &saveCall{e: e, x: x, keys: e.keysToSave(), cache: e.v.caches.list[0], on: shared.Clone()}
-	if keys := x.savedUnder(e.index); keys != nil {
+	if keys := x.savedUnder(e.index); keys != nil && len(e.v.inputs) > 0 {
 		// What was saved stays one record: the keys of this edge's inputs lead to it.
 		k := *c.keys[0]
 		k.ID = keys[0].ID

@@ -21,9 +21,10 @@ type Job struct {
 	// for 1. To be set before the first Build.
 	Priority int
 
-	id   string
-	s    *Solver
-	slot int // in Solver.slots
+	id     string
+	serial uint64 // of all jobs of the solver, from 1
+	s      *Solver
+	slot   int // in Solver.slots
 
 	// lines are the job's places in the queue; guarded by queue.mu.
 	lines [lanes]line
@@ -63,7 +64,8 @@ func (s *Solver) NewJob(id string) (*Job, error) {
 	if s.jobs[id] != nil {
 		return nil, fmt.Errorf("job %q exists already", id)
 	}
-	j := &Job{id: id, s: s, requests: map[*request]struct{}{}}
+	s.serial++
+	j := &Job{serial: s.serial, id: id, s: s, requests: map[*request]struct{}{}}
 	if n := len(s.free); n > 0 {
 		j.slot = s.free[n-1]
 		s.free = s.free[:n-1]

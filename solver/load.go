@@ -3,6 +3,7 @@ package solver
 import (
 	"errors"
 	"fmt"
+	"math"
 
 	"github.com/opencontainers/go-digest"
 
@@ -20,10 +21,12 @@ func (s *Solver) load(p *plan, jobs []*Job, sources *cacheSet) (*vertex, error) 
 		s.vertices = make(map[digest.Digest]variants, n)
 		s.execs[0] = make(map[string]*execution, n)
 	}
+	// Vertices share memory only with others of the same graph.
+	defer func() { s.spare = nil }()
 	loaded := make([]*vertex, p.items.n)
-	for _, i := range p.order {
+	for n, i := range p.order {
 		it := p.items.at(int(i))
-		v, err := s.loadVertex(it, p.inputsOf(it), loaded)
+		v, err := s.loadVertex(it, p.inputsOf(it), loaded, len(p.order)-n)
 		if err != nil {
 			return nil, err
 		}
@@ -41,9 +44,9 @@ const roomWorth = 1000
 
 // newVertex allocates a vertex. Vertices of one graph mostly live and die
 // together, so a few of them are one object.
-func (s *Solver) newVertex() *vertex {
+func (s *Solver) newVertex(left int) *vertex {
 	if len(s.spare) == 0 {
-		s.spare = make([]vertex, vertexBatch)
+		s.spare = make([]vertex, min(vertexBatch, left))
 	}
 	v := &s.spare[0]
 	s.spare = s.spare[1:]
@@ -54,7 +57,7 @@ func (s *Solver) newVertex() *vertex {
 const vertexBatch = 13
 
 // loadVertex finds the active vertex that serves a request, or makes it.
-func (s *Solver) loadVertex(it *planItem, inputs []planEdge, loaded []*vertex) (*vertex, error) {
+func (s *Solver) loadVertex(it *planItem, inputs []planEdge, loaded []*vertex, left int) (*vertex, error) {
 	opts := it.options()
 	known := s.vertices[it.digest]
 	v := known.ignoring
@@ -64,9 +67,9 @@ func (s *Solver) loadVertex(it *planItem, inputs []planEdge, loaded []*vertex) (
 	if v != nil {
 		return v, sameInputs(v, inputs, loaded)
 	}
-	v = s.newVertex()
+	v = s.newVertex(left)
 	v.vtx, v.digest, v.name = it.vtx, it.digest, it.name
-	v.ignore, v.exportable, v.weight = opts.IgnoreCache, opts.ExportCache, int32(max(1, opts.Weight))
+	v.ignore, v.exportable, v.weight = opts.IgnoreCache, opts.ExportCache, int32(min(max(1, opts.Weight), math.MaxInt32))
 	v.caches = s.defaults
 	if len(inputs) > 0 {
 		if v.inputs = v.inputsRoom[:]; len(inputs) > 1 {
@@ -130,6 +133,7 @@ func (s *Solver) addSources(v *vertex, opts *VertexOptions, inherited *cacheSet)
 		return
 	}
 	v.caches = set
+	defer s.contain(v)
 	for e := range v.edges {
 		if e.settled() {
 			continue

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/opencontainers/go-digest"
 
@@ -95,7 +96,12 @@ func (c *mapCall) do(ctx context.Context) {
 		}
 	}
 	if c.m, c.last, c.err = callCacheMap(ctx, c.op, c.index); c.err == nil {
-		c.err = checkCacheMap(v, c.m, c.index, c.last)
+		if c.err = checkCacheMap(v, c.m, c.index, c.last); c.err == nil {
+			// A copy: the op may use its own again.
+			m := *c.m
+			m.Deps = slices.Clone(m.Deps)
+			c.m = &m
+		}
 	}
 }
 

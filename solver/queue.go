@@ -247,11 +247,14 @@ func (q *queue) reclaim(t *task, done <-chan struct{}) {
 	q.mu.Unlock()
 }
 
+// maxPriority keeps the comparison of shares within an int.
+const maxPriority = 1 << 20
+
 // setPriority takes a job's priority over.
 func (q *queue) setPriority(j *Job) {
 	q.mu.Lock()
 	for i := range j.lines {
-		j.lines[i].priority = max(1, j.Priority)
+		j.lines[i].priority = min(max(1, j.Priority), maxPriority)
 	}
 	q.mu.Unlock()
 }

@@ -42,6 +42,11 @@ type loadCall struct {
 
 // loadRecord begins to load the best record of the keys found for an edge.
 func (s *Solver) loadRecord(e *edgeState) {
+	if e.rare.tried == len(e.rare.found) {
+		// That nothing of it can be loaded was known, and abandoned before it was told.
+		s.loadNext(e)
+		return
+	}
 	c := s.newLookup(e)
 	c.keys = append([]foundKey(nil), e.rare.found[e.rare.tried:]...)
 	s.enqueue(&c.task, c, e.v, lightLane, 1)

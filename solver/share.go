@@ -251,6 +251,9 @@ func (s *Solver) reaches(from []*vertex, goal func(*vertex) bool) bool {
 			}
 			continue
 		}
+		if v.op.call != nil { // what CacheMap builds
+			stack = append(stack, v.subs...)
+		}
 		for _, in := range v.inputs {
 			if in.result == nil {
 				stack = append(stack, in.v)

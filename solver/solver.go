@@ -30,6 +30,7 @@ type Solver struct {
 	mu       sync.Mutex
 	vertices map[digest.Digest]variants
 	jobs     map[string]*Job
+	serial   uint64 // of the newest job
 	slots    []*Job // by the numbers in vertex.jobs; nil where free
 	free     []int
 	orphans  [lanes]line   // for work whose jobs have gone
@@ -142,9 +143,12 @@ const maxIdle = 4096
 // gives mu up, and releases what is not needed any more. A caller that does not
 // take tasks itself passes starts, so that a worker is started for them.
 func (s *Solver) unlock(starts bool) {
+	var trash []releaser
+	defer func() { releaseAll(trash) }() // when nobody waits for the caller any more
 	for {
 		s.turn(!starts)
-		ready, trash := s.ready, s.trash
+		ready := s.ready
+		trash = append(trash, s.trash...)
 		s.trash = nil
 		if len(ready) > 0 {
 			s.queue.push(ready, starts)
@@ -152,7 +156,6 @@ func (s *Solver) unlock(starts bool) {
 			s.ready = ready[:0]
 		}
 		s.mu.Unlock()
-		releaseAll(trash)
 		if s.inbox.Load() == nil {
 			return
 		}

@@ -125,14 +125,19 @@ func (j *Job) Trace() []EdgeTrace {
 	for len(vertices) > 0 {
 		// Not all at once, so that a large job does not hold the graph for long.
 		n := min(len(vertices), watchChunk)
-		j.s.mu.Lock()
-		for _, v := range vertices[:n] {
-			for e := range v.edges {
-				out = append(out, e.decisions())
-			}
-		}
-		j.s.unlock(true)
+		out = j.s.appendTraces(out, vertices[:n])
 		vertices = vertices[n:]
+	}
+	return out
+}
+
+func (s *Solver) appendTraces(out []EdgeTrace, vertices []*vertex) []EdgeTrace {
+	s.mu.Lock()
+	defer s.unlock(true)
+	for _, v := range vertices {
+		for e := range v.edges {
+			out = append(out, e.decisions())
+		}
 	}
 	return out
 }

@@ -135,6 +135,9 @@ type climb struct {
 	// asked anew; 0 before.
 	asked uint64
 	exec  *execution // whose end is waited for
+	// rechecked: the caches were asked anew before running. Once is enough: others
+	// may go on ending all the time.
+	rechecked bool
 
 	// Room for what most edges have one of.
 	insRoom     [1]inputState
@@ -209,7 +212,7 @@ type progress struct {
 	// started is when the op or a load began, in Unix nanoseconds; 0 before.
 	started   atomic.Int64
 	completed int64
-	owner     *Job // whom it was run or loaded for
+	owner     uint64 // Job.serial of whom it was run or loaded for; 0 for nobody
 	err       error
 	wanted    bool        // a result of it was wanted
 	reported  bool        // a failure of a cache was

@@ -2,6 +2,7 @@ package solver
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -48,7 +49,7 @@ func (w *watcher) wake() {
 func (v *vertex) look(j *Job) shown {
 	p := &v.progress
 	sh := shown{v: v, started: p.started.Load(), completed: p.completed, outcome: p.outcome.name(), err: p.err}
-	if (sh.outcome == client.Executed || sh.outcome == client.Cached) && p.owner != j {
+	if (sh.outcome == client.Executed || sh.outcome == client.Cached) && p.owner != j.serial {
 		sh.outcome = client.Shared
 	}
 	return sh
@@ -122,7 +123,6 @@ func (s *Solver) watch(ctx context.Context, j *Job, ch chan *client.SolveStatus)
 	for _, en := range j.journal {
 		w.show(shown{entry: en})
 	}
-	w.ended = j.ended
 	w.wake()
 	s.watching.Unlock()
 	for from := 0; s.showSome(w, from); from += watchChunk {
@@ -142,7 +142,8 @@ func (s *Solver) showSome(w *watcher, from int) bool {
 	defer s.unlock(true)
 	s.watching.Lock()
 	defer s.watching.Unlock()
-	if w.ended {
+	if w.job.ended {
+		s.showRest(w)
 		return false
 	}
 	vertices := w.job.vertices
@@ -151,6 +152,30 @@ func (s *Solver) showSome(w *watcher, from int) bool {
 		s.showTo(w, v)
 	}
 	return to < len(vertices)
+}
+
+// showRest shows a subscriber, once, how the job's vertices ended that it does not
+// know of, and what was reported for those that it did not follow.
+func (s *Solver) showRest(w *watcher) {
+	if w.ended {
+		return
+	}
+	for _, v := range w.job.vertices {
+		follows := v.progress.journal != nil && slices.Contains(v.progress.journal.watchers, w)
+		switch {
+		case v.progress.outcome == 0:
+			w.show(s.final(v, w.job))
+		case !follows:
+			w.show(v.look(w.job))
+		}
+		if !follows && v.progress.journal != nil {
+			for _, en := range v.progress.journal.entries {
+				w.show(shown{entry: en})
+			}
+		}
+	}
+	w.ended = true
+	w.wake()
 }
 
 // send sends what is in a watcher's queue until the end.
@@ -228,13 +253,7 @@ func (s *Solver) endWatch(j *Job) {
 	defer s.watching.Unlock()
 	j.ended = true
 	for _, w := range j.watchers {
-		for _, v := range j.vertices {
-			if v.progress.outcome == 0 {
-				w.show(s.final(v, j))
-			}
-		}
-		w.ended = true
-		w.wake()
+		s.showRest(w)
 	}
 }
 
