@@ -84,9 +84,9 @@ type CacheResultStorage interface {
 	Exists(id string) bool
 }
 
-// MemoryAnswerer is implemented by a CacheKeyStorage or a CacheManager whose
-// look-ups (everything but saving and loading a result) answer from memory. The
-// solver asks such a one in line. Others are asked by a goroutine.
+// MemoryAnswerer is implemented by a CacheKeyStorage whose look-ups answer from
+// memory. The solver asks a manager that NewCacheManager made of such a storage in
+// line. Others are asked by a goroutine.
 type MemoryAnswerer interface {
 	// AnswersFromMemory is asked once.
 	AnswersFromMemory() bool

@@ -229,7 +229,7 @@ func (j *Job) Discard() error {
 	for _, v := range j.vertices {
 		v.jobs.remove(j.slot)
 		if v.jobs.empty() {
-			s.release(v)
+			s.releaseAtLast(v)
 		}
 	}
 	s.slots[j.slot] = nil

@@ -220,6 +220,13 @@ func (j *Job) joinCalls(v *vertex) {
 	}
 }
 
+// releaseAtLast releases a vertex that no job holds. A fault leaves the others as
+// they are.
+func (s *Solver) releaseAtLast(v *vertex) {
+	defer s.contain(v)
+	s.release(v)
+}
+
 // release lets go of a vertex that no job holds.
 func (s *Solver) release(v *vertex) {
 	v.released = true

@@ -49,9 +49,10 @@ const (
 	Shared Outcome = "shared"
 	// NotNeeded: no result of the vertex was wanted.
 	NotNeeded Outcome = "not needed"
-	// Failed: the op, or what was needed to run it, returned an error.
+	// Failed: the op returned an error, or could not say how it is cached.
 	Failed Outcome = "failed"
-	// Canceled: a result was wanted, and the job left before there was one.
+	// Canceled: a result was wanted, and there is none: the job left before, or
+	// something below it failed.
 	Canceled Outcome = "canceled"
 )
 
