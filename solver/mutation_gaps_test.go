@@ -236,3 +236,38 @@ func TestKeyLearnedWithResult(t *testing.T) {
 		w.executed(map[string]int{"child of runs": 1, "child of shares": 0}) // the one when far was filled
 	})
 }
+
+// contract 8, 18: answers to what an edge asked before it was abandoned are void:
+// when it searches again, it waits for all new ones, and definition keys that match
+// spare the content keys.
+func TestAnswersOfAbandonedSearch(t *testing.T) {
+	for plain := range 3 { // the input that rules n out
+		bubble(t, func(w *world) {
+			s, g, saves := w.solver(), newGate(), 0
+			n := func(id string) *solvertest.Node {
+				n := w.equal("n", id, w.equal("a", id), w.equal("b", id), w.equal("c", id))
+				for i := range n.In {
+					n.In[i].Content = i != plain
+				}
+				return n
+			}
+			// The cache has n as the input of top, and not as what its own inputs lead to.
+			w.results.OnSave = func() error {
+				if saves++; saves == 4 {
+					return errors.New("n is not saved")
+				}
+				return nil
+			}
+			w.build(s, w.equal("top", "first", n("first")).Edge(0))
+			// One answer rules n out, while others are on their way; then top is found.
+			live, j := n("live"), w.job(s)
+			live.OnCacheMap = func(ctx context.Context, _ int) error { return g.pass(ctx) }
+			top := w.start(j, w.equal("top", "live", live).Edge(0))
+			<-g.reached
+			bubbleWait()
+			w.costs("top", counts{loads: 1}, func() { g.open(); top.wait("top(n(a(),b(),c()))") })
+			w.costs("n, saved", counts{maps: 4, execs: 1, loads: 3, digests: 2}, func() { w.build(s, n("other").Edge(0)) })
+			w.costs("n, found", counts{loads: 4}, func() { w.buildIn(j, live.Edge(0)) })
+		})
+	}
+}
