@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"testing"
 
 	"github.com/tenonbuild/tenon/solver"
@@ -243,7 +244,7 @@ func TestKeyLearnedWithResult(t *testing.T) {
 func TestAnswersOfAbandonedSearch(t *testing.T) {
 	for plain := range 3 { // the input that rules n out
 		bubble(t, func(w *world) {
-			s, g, saves := w.solver(), newGate(), 0
+			s, g, saves := w.solver(), newGate(), new(atomic.Int32)
 			n := func(id string) *solvertest.Node {
 				n := w.equal("n", id, w.equal("a", id), w.equal("b", id), w.equal("c", id))
 				for i := range n.In {
@@ -253,7 +254,7 @@ func TestAnswersOfAbandonedSearch(t *testing.T) {
 			}
 			// The cache has n as the input of top, and not as what its own inputs lead to.
 			w.results.OnSave = func() error {
-				if saves++; saves == 4 {
+				if saves.Add(1) == 4 { // n's own: its inputs are saved before it
 					return errors.New("n is not saved")
 				}
 				return nil
