@@ -1,0 +1,2 @@
+// Package contenthash computes digests of what a path in a tree of files is.
+package contenthash

@@ -1,0 +1,2 @@
+// Package execop is the LLB exec op: it runs a process in a container.
+package execop

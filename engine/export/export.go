@@ -1,0 +1,57 @@
+// Package export writes the result of a build somewhere: an image into the local
+// store or a registry, an archive, a directory.
+package export
+
+import (
+	"context"
+	"io"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/tenonbuild/tenon/engine/session"
+	"github.com/tenonbuild/tenon/engine/store"
+)
+
+// Request says what is to be written, as --output does.
+type Request struct {
+	// Type is "image", "docker", "oci", "local", "tar" or "cacheonly", or that of a
+	// registered exporter.
+	Type  string
+	Attrs map[string]string
+	// Open makes the file of an exporter that writes one. It gets the exporter's
+	// response so far (the image's name, say).
+	Open func(response map[string]string) (io.WriteCloser, error)
+	// Dir is the directory of an exporter that writes one.
+	Dir string
+}
+
+// Source is what a build resulted in. Refs are borrowed.
+type Source struct {
+	// Platforms holds one element for each platform, sorted as the frontend said
+	// (exptypes.ExporterPlatformsKey); one with a nil Platform where it said nothing.
+	Platforms []Platform
+	// Metadata is the frontend's: exptypes keys, the image's config among them.
+	Metadata map[string][]byte
+}
+
+// Platform is the result for one platform.
+type Platform struct {
+	ID       string // "" where the frontend named none
+	Platform *ocispec.Platform
+	Ref      *store.Ref
+	// Config is the image's config (exptypes.ExporterImageConfigKey); nil if none.
+	Config []byte
+}
+
+// Exporter is one output of one build. Attributes have been checked when it was
+// made, before anything was built.
+type Exporter interface {
+	// Name says what it does, as progress shows it.
+	Name() string
+	// Export writes src and returns what it has to say (exptypes keys:
+	// containerimage.digest, ...). Session is the build's caller.
+	Export(ctx context.Context, src *Source, sess session.Session) (map[string]string, error)
+}
+
+// Factory makes the Exporter of a Request. An unknown attribute is an error that
+// names it.
+type Factory func(req Request) (Exporter, error)

@@ -1,0 +1,85 @@
+// Package source turns LLB source operations into trees of files. Each kind of
+// source (an image, a git repository, ...) is a package below this one and serves
+// one or more schemes of identifiers.
+package source
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/moby/buildkit/client/llb/sourceresolver"
+	"github.com/moby/buildkit/solver/pb"
+	"github.com/tenonbuild/tenon/engine/store"
+)
+
+// Source serves the identifiers of some schemes.
+type Source interface {
+	// Schemes are what identifiers begin with, before "://".
+	Schemes() []string
+	// Parse checks an operation without touching anything. Platform may be nil.
+	// An unknown attribute is ignored only if it cannot change the result.
+	Parse(op *pb.SourceOp, platform *pb.Platform) (Instance, error)
+}
+
+// Instance is one source operation that is being solved. Its methods are those of
+// a solver.Op, and called accordingly: CacheKey once an index until done, Snapshot
+// when the tree is needed. The session is found by the context.
+type Instance interface {
+	// CacheKey returns what the tree depends on: two instances of one key have the
+	// same tree. It is made of content (a manifest's digest, a commit, a tree's
+	// digest), never of time. It resolves what moves (a tag, a branch) at most once.
+	// A later index gives a further key by which the tree may be known; done ends
+	// them.
+	CacheKey(ctx context.Context, index int) (key string, done bool, err error)
+	// Snapshot returns the tree. The Ref is the caller's; nil stands for an empty
+	// tree.
+	Snapshot(ctx context.Context) (*store.Ref, error)
+}
+
+// MetaResolver is implemented by a Source that can tell about an identifier
+// without fetching what is behind it.
+type MetaResolver interface {
+	ResolveMetadata(ctx context.Context, op *pb.SourceOp, opt sourceresolver.Opt) (*sourceresolver.MetaResponse, error)
+}
+
+// Set finds the Source of an identifier.
+type Set struct {
+	byScheme map[string]Source
+}
+
+// NewSet makes a Set. A later source takes the schemes of an earlier one.
+func NewSet(sources ...Source) *Set {
+	s := &Set{byScheme: map[string]Source{}}
+	for _, src := range sources {
+		for _, scheme := range src.Schemes() {
+			s.byScheme[scheme] = src
+		}
+	}
+	return s
+}
+
+// For returns the source of an identifier.
+func (s *Set) For(identifier string) (Source, error) {
+	scheme, _, ok := strings.Cut(identifier, "://")
+	if !ok {
+		return nil, fmt.Errorf("source %q has no scheme: it should look like docker-image://..., local://... or https://...", identifier)
+	}
+	src, ok := s.byScheme[scheme]
+	if !ok {
+		return nil, fmt.Errorf("source %q: nothing serves the scheme %q", identifier, scheme)
+	}
+	return src, nil
+}
+
+// ResolveMetadata asks the source of op.
+func (s *Set) ResolveMetadata(ctx context.Context, op *pb.SourceOp, opt sourceresolver.Opt) (*sourceresolver.MetaResponse, error) {
+	src, err := s.For(op.GetIdentifier())
+	if err != nil {
+		return nil, err
+	}
+	if m, ok := src.(MetaResolver); ok {
+		return m.ResolveMetadata(ctx, op, opt)
+	}
+	return &sourceresolver.MetaResponse{Op: op}, nil
+}
