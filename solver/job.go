@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/tenonbuild/tenon/solver/client"
@@ -39,6 +40,8 @@ type Job struct {
 	watchers []*watcher
 	journal  []entry // what was reported to the job itself
 	ended    bool
+
+	steps atomic.Uint64 // how often Begin was called
 
 	// valuesMu guards values.
 	valuesMu sync.Mutex

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/opencontainers/go-digest"
+
 	"github.com/tenonbuild/tenon/solver/client"
 )
 
@@ -15,6 +17,8 @@ type Progress struct {
 	s *Solver
 	v *vertex // nil: to the job itself
 	j *Job
+	// of is what reports to the job are about, if v is nil; "" for what they say.
+	of digest.Digest
 }
 
 // ProgressFrom returns the Progress of the op, or job, that ctx belongs to. Of a
@@ -26,18 +30,30 @@ func ProgressFrom(ctx context.Context) *Progress {
 	if b, ok := ctx.Value(builderKey{}).(*builder); ok {
 		return &Progress{s: b.s, v: b.v}
 	}
+	if st, ok := ctx.Value(jobStepKey{}).(*jobStep); ok {
+		return &Progress{s: st.job.s, j: st.job, of: st.digest}
+	}
 	if j, ok := ctx.Value(jobKey{}).(*Job); ok {
 		return &Progress{s: j.s, j: j}
 	}
 	return &Progress{}
 }
 
+// about is the digest of what a report is about that says said.
+func (p *Progress) about(said digest.Digest) digest.Digest {
+	switch {
+	case p.v != nil:
+		return p.v.digest
+	case p.of != "":
+		return p.of
+	}
+	return said
+}
+
 // Status reports the state of a part of the work. A later report of the same ID
 // replaces it. Vertex is filled in, and Timestamp where it is zero.
 func (p *Progress) Status(st client.VertexStatus) {
-	if p.v != nil {
-		st.Vertex = p.v.digest
-	}
+	st.Vertex = p.about(st.Vertex)
 	if st.Timestamp.IsZero() {
 		st.Timestamp = time.Now()
 	}
@@ -47,17 +63,13 @@ func (p *Progress) Status(st client.VertexStatus) {
 // Log reports output. Stream is 1 or 2, as for file descriptors. The data is copied.
 func (p *Progress) Log(stream int, data []byte) {
 	l := &client.VertexLog{Stream: stream, Data: append([]byte(nil), data...), Timestamp: time.Now()}
-	if p.v != nil {
-		l.Vertex = p.v.digest
-	}
+	l.Vertex = p.about("")
 	p.add(entry{log: l})
 }
 
 // Warn reports a warning. Vertex is filled in.
 func (p *Progress) Warn(w client.VertexWarning) {
-	if p.v != nil {
-		w.Vertex = p.v.digest
-	}
+	w.Vertex = p.about(w.Vertex)
 	p.add(entry{warning: &w})
 }
 
@@ -93,6 +105,7 @@ type entry struct {
 	status  *client.VertexStatus
 	log     *client.VertexLog
 	warning *client.VertexWarning
+	step    *client.Vertex // see Job.Begin
 }
 
 // journal is what was reported for a vertex, and who is told. Guarded by

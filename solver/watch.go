@@ -212,6 +212,8 @@ func message(queue []shown) *client.SolveStatus {
 		switch en := sh.entry; {
 		case sh.v != nil:
 			st.Vertexes = append(st.Vertexes, sh.vertex())
+		case en.step != nil:
+			st.Vertexes = append(st.Vertexes, en.step)
 		case en.status != nil:
 			st.Statuses = append(st.Statuses, en.status)
 		case en.log != nil:
