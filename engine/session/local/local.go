@@ -1,0 +1,152 @@
+// Package local is the session of a caller that is this process: its directories,
+// files, environment and docker configuration, lent to a build in place.
+package local
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"path/filepath"
+
+	"github.com/containerd/containerd/v2/core/content"
+	"github.com/tenonbuild/tenon/engine/session"
+	"github.com/tonistiigi/fsutil"
+)
+
+// Options are what the caller lends. All of it is checked by New, before anything
+// is built.
+type Options struct {
+	// ID names the session; see session.Session.
+	ID string
+	// Dirs are directories by the names that a definition knows them by.
+	Dirs map[string]string
+	// Secrets are read once, by New.
+	Secrets []Secret
+	// SSH are agents. Key files are read once, by New.
+	SSH []SSH
+	// Layouts are the paths of OCI layouts by name.
+	Layouts map[string]string
+	// DockerConfig is the directory of docker's config.json, which has the
+	// credentials of registries. "" is what DOCKER_CONFIG says, or ~/.docker.
+	DockerConfig string
+}
+
+// New makes the session. It is an error if something in opt does not exist or
+// cannot be read.
+func New(opt Options) (session.Session, error) {
+	if opt.ID == "" {
+		return nil, errors.New("a session needs an ID")
+	}
+	s := &local{
+		id:      opt.ID,
+		dirs:    map[string]session.Dir{},
+		secrets: map[string][]byte{},
+		agents:  map[string]dialer{},
+		layouts: map[string]content.Store{},
+		creds:   &dockerConfig{dir: opt.DockerConfig},
+	}
+	for name, path := range opt.Dirs {
+		d, err := openDir(path)
+		if err != nil {
+			return nil, fmt.Errorf("local directory %q: %w", name, err)
+		}
+		s.dirs[name] = d
+	}
+	for _, secret := range opt.Secrets {
+		if _, ok := s.secrets[secret.ID]; ok {
+			return nil, fmt.Errorf("secret %q is given twice", secret.ID)
+		}
+		dt, err := secret.read()
+		if err != nil {
+			return nil, err
+		}
+		s.secrets[secret.ID] = dt
+	}
+	for _, a := range opt.SSH {
+		if _, ok := s.agents[a.id()]; ok {
+			return nil, fmt.Errorf("SSH agent %q is given twice", a.id())
+		}
+		dial, err := a.dialer()
+		if err != nil {
+			return nil, fmt.Errorf("SSH agent %q: %w", a.id(), err)
+		}
+		s.agents[a.id()] = dial
+	}
+	for name, path := range opt.Layouts {
+		l, err := openLayout(path)
+		if err != nil {
+			return nil, fmt.Errorf("OCI layout %q: %w", name, err)
+		}
+		s.layouts[name] = l
+	}
+	return s, nil
+}
+
+func openDir(path string) (session.Dir, error) {
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return session.Dir{}, err
+	}
+	// FS and Path must be of the same directory, also if a link is changed later.
+	real, err := filepath.EvalSymlinks(abs)
+	if err != nil {
+		return session.Dir{}, err
+	}
+	fs, err := fsutil.NewFS(real)
+	if err != nil {
+		return session.Dir{}, err
+	}
+	return session.Dir{FS: fs, Path: real}, nil
+}
+
+// local is never changed once made, except for what creds remembers.
+type local struct {
+	id      string
+	dirs    map[string]session.Dir
+	secrets map[string][]byte
+	agents  map[string]dialer
+	layouts map[string]content.Store
+	creds   *dockerConfig
+}
+
+func (s *local) ID() string { return s.id }
+
+func (s *local) Dir(_ context.Context, name string) (session.Dir, error) {
+	d, ok := s.dirs[name]
+	if !ok {
+		return session.Dir{}, fmt.Errorf("local directory %q: %w", name, session.ErrNotFound)
+	}
+	return d, nil
+}
+
+func (s *local) Secret(_ context.Context, id string) ([]byte, error) {
+	dt, ok := s.secrets[id]
+	if !ok {
+		return nil, fmt.Errorf("secret %q: %w", id, session.ErrNotFound)
+	}
+	return append([]byte{}, dt...), nil
+}
+
+func (s *local) SSH(ctx context.Context, id string) (net.Conn, error) {
+	if id == "" {
+		id = DefaultSSH
+	}
+	dial, ok := s.agents[id]
+	if !ok {
+		return nil, fmt.Errorf("SSH agent %q: %w", id, session.ErrNotFound)
+	}
+	return dial(ctx)
+}
+
+func (s *local) Credentials(ctx context.Context, host string) (session.Credentials, error) {
+	return s.creds.of(ctx, host)
+}
+
+func (s *local) Layout(_ context.Context, name string) (content.Store, error) {
+	l, ok := s.layouts[name]
+	if !ok {
+		return nil, fmt.Errorf("OCI layout %q: %w", name, session.ErrNotFound)
+	}
+	return l, nil
+}
