@@ -1,0 +1,137 @@
+// Package dockerfile is the Dockerfile frontend: it reads a Dockerfile and has what
+// it says solved. The language itself is BuildKit's library.
+package dockerfile
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+
+	"github.com/moby/buildkit/frontend/dockerfile/dockerfile2llb"
+	"github.com/moby/buildkit/frontend/dockerfile/linter"
+	"github.com/moby/buildkit/frontend/dockerfile/parser"
+	"github.com/moby/buildkit/frontend/dockerui"
+	"github.com/moby/buildkit/frontend/gateway/client"
+	"github.com/moby/buildkit/frontend/subrequests/convertllb"
+	"github.com/moby/buildkit/frontend/subrequests/lint"
+	"github.com/moby/buildkit/frontend/subrequests/outline"
+	"github.com/moby/buildkit/frontend/subrequests/targets"
+	"github.com/moby/buildkit/solver/pb"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// Name is what the frontend is asked for by.
+const Name = "dockerfile.v0"
+
+// Build is the frontend. Its attributes are those of BuildKit's dockerfile.v0; a
+// subrequest (requestid) is answered in the result's metadata.
+func Build(ctx context.Context, c client.Client) (_ *client.Result, err error) {
+	bc, err := dockerui.NewClient(c)
+	if err != nil {
+		return nil, err
+	}
+	opts := bc.BuildOpts().Opts
+	if err := checkCaps(opts["frontend.caps"]); err != nil {
+		return nil, err
+	}
+	if bc.SBOM != nil {
+		return nil, errors.New("attest:sbom: SBOM attestations are not there yet")
+	}
+	src, err := bc.ReadEntrypoint(ctx, "Dockerfile")
+	if err != nil {
+		return nil, err
+	}
+	// Wherever in the Dockerfile an error is, it says so.
+	defer func() { err = withLocations(err, src) }()
+	if err := syntax(ctx, c, opts, src); err != nil {
+		return nil, err
+	}
+	convert := dockerfile2llb.ConvertOpt{
+		Config:       bc.Config,
+		Client:       bc,
+		SourceMap:    src.SourceMap,
+		MetaResolver: c,
+		Warn:         warner(ctx, src),
+	}
+	if res, ok, err := bc.HandleSubrequest(ctx, subrequests(src.Data, convert)); ok || err != nil {
+		return res, err
+	}
+	rb, err := bc.Build(ctx, func(ctx context.Context, platform *ocispec.Platform, i int) (*dockerui.BuildResult, error) {
+		opt := convert
+		opt.BuildArgs = maps.Clone(opt.BuildArgs) // the conversion adds to them
+		opt.TargetPlatform = platform
+		if i > 0 {
+			opt.Warn = nil // each platform has the same warnings
+		}
+		return buildPlatform(ctx, c, src.Data, opt)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return rb.Finalize()
+}
+
+// buildPlatform has the Dockerfile solved for one platform.
+func buildPlatform(ctx context.Context, c client.Client, data []byte, opt dockerfile2llb.ConvertOpt) (*dockerui.BuildResult, error) {
+	converted, err := dockerfile2llb.Dockerfile2LLB(ctx, data, opt)
+	if err != nil {
+		return nil, err
+	}
+	def, err := converted.State.Marshal(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("the LLB of the Dockerfile: %w", err)
+	}
+	res, err := c.Solve(ctx, client.SolveRequest{Definition: def.ToPB(), CacheImports: opt.CacheImports})
+	if err != nil {
+		return nil, err
+	}
+	ref, err := res.SingleRef()
+	if err != nil {
+		return nil, err
+	}
+	return &dockerui.BuildResult{Reference: ref, Image: converted.Image, BaseImage: converted.BaseImage, Epoch: converted.Epoch}, nil
+}
+
+// subrequests are the questions about a Dockerfile that are answered without
+// building it.
+func subrequests(data []byte, opt dockerfile2llb.ConvertOpt) dockerui.RequestHandler {
+	return dockerui.RequestHandler{
+		Outline: func(ctx context.Context) (*outline.Outline, error) {
+			return dockerfile2llb.Dockerfile2Outline(ctx, data, opt)
+		},
+		ListTargets: func(ctx context.Context) (*targets.List, error) {
+			return dockerfile2llb.ListTargets(ctx, data)
+		},
+		Lint: func(ctx context.Context) (*lint.LintResults, error) {
+			return dockerfile2llb.DockerfileLint(ctx, data, opt)
+		},
+		ConvertLLB: func(ctx context.Context) (*convertllb.Result, error) {
+			return dockerfile2llb.DockerfileConvertLLB(ctx, data, opt)
+		},
+	}
+}
+
+// warner reports what the linter of the language finds, at the lines it is about.
+func warner(ctx context.Context, src *dockerui.Source) linter.LintWarnFunc {
+	return func(rule, description, url, msg string, location []parser.Range) {
+		line := 0
+		if len(location) > 0 {
+			line = location[0].Start.Line
+		}
+		src.Warn(ctx, linter.LintFormatShort(rule, msg, line), client.WarnOpts{
+			Level: 1, Detail: [][]byte{[]byte(description)}, URL: url, Range: ranges(location),
+		})
+	}
+}
+
+func ranges(location []parser.Range) []*pb.Range {
+	out := make([]*pb.Range, 0, len(location))
+	for _, r := range location {
+		out = append(out, &pb.Range{
+			Start: &pb.Position{Line: int32(r.Start.Line), Character: int32(r.Start.Character)},
+			End:   &pb.Position{Line: int32(r.End.Line), Character: int32(r.End.Character)},
+		})
+	}
+	return out
+}

@@ -1,0 +1,193 @@
+// Package frontend runs frontends in this process: programs that turn what a user
+// asks for into LLB and have it solved. A frontend is a function over BuildKit's
+// gateway client, so that those of its ecosystem can be used as they are.
+package frontend
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/moby/buildkit/client/llb"
+	"github.com/moby/buildkit/client/llb/sourceresolver"
+	"github.com/moby/buildkit/frontend/gateway/client"
+	gwpb "github.com/moby/buildkit/frontend/gateway/pb"
+	"github.com/moby/buildkit/solver/pb"
+	"github.com/opencontainers/go-digest"
+
+	tenonllb "github.com/tenonbuild/tenon/engine/llb"
+	"github.com/tenonbuild/tenon/solver"
+	tenonclient "github.com/tenonbuild/tenon/solver/client"
+)
+
+// Func is a frontend. It returns references that the client made, which stay the
+// client's.
+type Func = client.BuildFunc
+
+// Build is what a Client needs of the build it belongs to.
+type Build struct {
+	// SessionID is that of the caller, whose local directories are meant.
+	SessionID string
+	// Workers tells a frontend which platforms can be run here, the default first.
+	Workers []client.WorkerInfo
+	// Load checks a definition.
+	Load func(def *pb.Definition) (*tenonllb.Graph, error)
+	// Solve solves an edge for the build. The result is the caller's.
+	Solve func(ctx context.Context, e solver.Edge) (solver.CachedResult, error)
+	// ResolveMetadata asks a source about an identifier.
+	ResolveMetadata func(ctx context.Context, op *pb.SourceOp, opt sourceresolver.Opt) (*sourceresolver.MetaResponse, error)
+	// Warn shows a warning. Vertex is the digest of an op of a definition that was
+	// solved before.
+	Warn func(w tenonclient.VertexWarning)
+	// Note tells the user something that is neither a result nor a warning.
+	Note func(ctx context.Context, text string)
+	// Frontends are those that can be asked for by name.
+	Frontends map[string]Func
+}
+
+// Client is BuildKit's gateway client for one frontend of one build. What it
+// solves it keeps until Close.
+type Client struct {
+	build  *Build
+	attrs  map[string]string
+	inputs map[string]*pb.Definition
+	kept   *kept
+}
+
+var _ client.Client = (*Client)(nil)
+
+// NewClient makes the client of a frontend that is run with attrs and inputs.
+func NewClient(b *Build, attrs map[string]string, inputs map[string]*pb.Definition) *Client {
+	return &Client{build: b, attrs: attrs, inputs: inputs, kept: &kept{}}
+}
+
+// Close releases everything that references of this client hold.
+func (c *Client) Close(ctx context.Context) error { return c.kept.release(ctx) }
+
+// Run runs the frontend of a name.
+func (c *Client) Run(ctx context.Context, name string) (*client.Result, error) {
+	f, ok := c.build.Frontends[name]
+	if !ok {
+		known := slices.Sorted(maps.Keys(c.build.Frontends))
+		return nil, fmt.Errorf("there is no frontend %q: there is %s", name, strings.Join(known, ", "))
+	}
+	return f(ctx, c)
+}
+
+// Solve solves a definition, or runs another frontend. A definition is checked at
+// once, and solved when its reference is first used, or now if Evaluate is set.
+func (c *Client) Solve(ctx context.Context, req client.SolveRequest) (*client.Result, error) {
+	if req.Frontend != "" {
+		if req.Definition != nil && len(req.Definition.Def) > 0 {
+			return nil, errors.New("a request has both a frontend and a definition: it can have one")
+		}
+		other := &Client{build: c.build, attrs: req.FrontendOpt, inputs: req.FrontendInputs, kept: c.kept}
+		return other.Run(ctx, req.Frontend)
+	}
+	res := client.NewResult()
+	if req.Definition == nil || len(req.Definition.Def) == 0 {
+		return res, nil
+	}
+	graph, err := c.build.Load(req.Definition)
+	if err != nil {
+		return nil, err
+	}
+	ref := &Reference{build: c.build, graph: graph, def: req.Definition}
+	c.kept.add(ref)
+	if req.Evaluate {
+		if err := ref.Evaluate(ctx); err != nil {
+			return nil, err
+		}
+	}
+	res.SetRef(ref)
+	return res, nil
+}
+
+// ResolveSourceMetadata tells about a source without fetching it.
+func (c *Client) ResolveSourceMetadata(ctx context.Context, op *pb.SourceOp, opt sourceresolver.Opt) (*sourceresolver.MetaResponse, error) {
+	return c.build.ResolveMetadata(ctx, op, opt)
+}
+
+// ResolveImageConfig returns an image's name as it was resolved, its digest and
+// its config.
+func (c *Client) ResolveImageConfig(ctx context.Context, ref string, opt sourceresolver.Opt) (string, digest.Digest, []byte, error) {
+	scheme := "docker-image://"
+	if opt.OCILayoutOpt != nil {
+		scheme = "oci-layout://"
+	}
+	m, err := c.build.ResolveMetadata(ctx, &pb.SourceOp{Identifier: scheme + ref}, opt)
+	if err != nil {
+		return "", "", nil, err
+	}
+	if m.Image == nil {
+		return "", "", nil, fmt.Errorf("%s%s is not an image", scheme, ref)
+	}
+	return strings.TrimPrefix(m.Op.GetIdentifier(), scheme), m.Image.Digest, m.Image.Config, nil
+}
+
+// BuildOpts tells the frontend what it was asked for, and what there is.
+func (c *Client) BuildOpts() client.BuildOpts {
+	return client.BuildOpts{
+		Opts:      c.attrs,
+		SessionID: c.build.SessionID,
+		Workers:   c.build.Workers,
+		Product:   "tenon",
+		LLBCaps:   pb.Caps.CapSet(pb.Caps.All()),
+		Caps:      gwpb.Caps.CapSet(gwpb.Caps.All()),
+	}
+}
+
+// Inputs are the definitions that the caller gave the frontend, by name.
+func (c *Client) Inputs(context.Context) (map[string]llb.State, error) {
+	states := map[string]llb.State{}
+	for name, def := range c.inputs {
+		if def == nil || len(def.Def) == 0 {
+			states[name] = llb.Scratch()
+			continue
+		}
+		op, err := llb.NewDefinitionOp(def)
+		if err != nil {
+			return nil, fmt.Errorf("input %q of the frontend: %w", name, err)
+		}
+		states[name] = llb.NewState(op)
+	}
+	return states, nil
+}
+
+// NewContainer is for frontends that run something themselves.
+func (c *Client) NewContainer(context.Context, client.NewContainerRequest) (client.Container, error) {
+	return nil, errors.New("a frontend wants to run a container of its own (NewContainer): Tenon does not have this yet")
+}
+
+// Warn shows a warning of the frontend about an op.
+func (c *Client) Warn(_ context.Context, dgst digest.Digest, msg string, opts client.WarnOpts) error {
+	w := tenonclient.VertexWarning{
+		Vertex: dgst,
+		Level:  opts.Level,
+		Short:  []byte(msg),
+		Detail: opts.Detail,
+		URL:    opts.URL,
+	}
+	if s := opts.SourceInfo; s != nil {
+		w.SourceInfo = &tenonclient.SourceInfo{Filename: s.Filename, Data: s.Data, Language: s.Language}
+	}
+	for _, r := range opts.Range {
+		w.Range = append(w.Range, &tenonclient.Range{Start: position(r.GetStart()), End: position(r.GetEnd())})
+	}
+	if known := c.kept.vertexOf(dgst); known != "" {
+		w.Vertex = known
+	}
+	c.build.Warn(w)
+	return nil
+}
+
+func position(p *pb.Position) tenonclient.Position {
+	return tenonclient.Position{Line: p.GetLine(), Character: p.GetCharacter()}
+}
+
+// Note tells the user something. It is not of the gateway's client: a frontend
+// that wants to use it asks whether its client has it.
+func (c *Client) Note(ctx context.Context, text string) { c.build.Note(ctx, text) }

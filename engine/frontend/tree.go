@@ -1,0 +1,130 @@
+package frontend
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"path/filepath"
+
+	"github.com/containerd/continuity/fs"
+	"github.com/moby/buildkit/frontend/gateway/client"
+	"github.com/moby/buildkit/snapshot"
+	"github.com/tonistiigi/fsutil"
+	fstypes "github.com/tonistiigi/fsutil/types"
+
+	"github.com/tenonbuild/tenon/engine/store"
+)
+
+// tree is a tree of files mounted at a folder. Paths are resolved within it,
+// links included. "" is the empty tree.
+type tree string
+
+// withTree mounts a tree for as long as use runs.
+func withTree(ctx context.Context, ref *store.Ref, use func(tree) error) (err error) {
+	if ref == nil {
+		return use("")
+	}
+	m, err := ref.Mount(ctx, true)
+	if err != nil {
+		return err
+	}
+	mounter := snapshot.LocalMounter(m)
+	dir, err := mounter.Mount()
+	if err != nil {
+		return fmt.Errorf("mounting what was built, to read from it: %w", err)
+	}
+	defer func() { err = errors.Join(err, mounter.Unmount()) }()
+	return use(tree(dir))
+}
+
+func (t tree) resolve(op, name string) (string, error) {
+	if t == "" {
+		return "", &os.PathError{Op: op, Path: name, Err: os.ErrNotExist}
+	}
+	return fs.RootPath(string(t), name)
+}
+
+// named makes an error name the path in the tree and not where it is mounted.
+func named(err error, name string) error {
+	var pe *os.PathError
+	if errors.As(err, &pe) {
+		return &os.PathError{Op: pe.Op, Path: name, Err: pe.Err}
+	}
+	return err
+}
+
+func (t tree) read(req client.ReadRequest) ([]byte, error) {
+	p, err := t.resolve("open", req.Filename)
+	if err != nil {
+		return nil, named(err, req.Filename)
+	}
+	f, err := os.Open(p)
+	if err != nil {
+		return nil, named(err, req.Filename)
+	}
+	defer f.Close()
+	if st, err := f.Stat(); err != nil || !st.Mode().IsRegular() {
+		if err == nil {
+			err = fmt.Errorf("%s is not a regular file", req.Filename)
+		}
+		return nil, named(err, req.Filename)
+	}
+	if req.Range == nil {
+		data, err := io.ReadAll(f)
+		return data, named(err, req.Filename)
+	}
+	if req.Range.Offset < 0 || req.Range.Length < 0 {
+		return nil, fmt.Errorf("reading %s from %d, %d bytes: a range cannot be negative", req.Filename, req.Range.Offset, req.Range.Length)
+	}
+	length := int64(req.Range.Length)
+	if length == 0 {
+		length = 1<<63 - 1 - int64(req.Range.Offset)
+	}
+	data, err := io.ReadAll(io.NewSectionReader(f, int64(req.Range.Offset), length))
+	return data, named(err, req.Filename)
+}
+
+func (t tree) stat(name string) (*fstypes.Stat, error) {
+	p, err := t.resolve("stat", name)
+	if err != nil {
+		return nil, named(err, name)
+	}
+	st, err := fsutil.Stat(p)
+	if err != nil {
+		return nil, named(err, name)
+	}
+	return st, nil
+}
+
+func (t tree) list(req client.ReadDirRequest) ([]*fstypes.Stat, error) {
+	p, err := t.resolve("readdir", req.Path)
+	if err != nil {
+		return nil, named(err, req.Path)
+	}
+	entries, err := os.ReadDir(p)
+	if err != nil {
+		return nil, named(err, req.Path)
+	}
+	var list []*fstypes.Stat
+	for _, e := range entries {
+		if req.IncludePattern != "" {
+			ok, err := path.Match(req.IncludePattern, e.Name())
+			if err != nil {
+				return nil, fmt.Errorf("pattern %q: %w", req.IncludePattern, err)
+			}
+			if !ok {
+				continue
+			}
+		}
+		st, err := fsutil.Stat(filepath.Join(p, e.Name()))
+		if err != nil {
+			return nil, named(err, path.Join(req.Path, e.Name()))
+		}
+		st.Path = e.Name()
+		list = append(list, st)
+	}
+	return list, nil
+}
