@@ -3,6 +3,7 @@ package solver
 import (
 	"context"
 	"fmt"
+	"slices"
 )
 
 // Builder lets an op solve further edges while it runs. What it builds belongs to
@@ -103,9 +104,9 @@ func (b *builder) waits(v *vertex, t *task) bool {
 // owners are the vertices for which the op is called.
 func (b *builder) owners(t *task) []*vertex {
 	if x := executionOf(t); x != nil {
-		return append([]*vertex(nil), x.holders...)
+		return slices.Collect(x.holders.all)
 	}
-	return append([]*vertex(nil), b.v.op.vertices...)
+	return slices.Collect(b.v.op.vertices.all)
 }
 
 // executionOf is the execution whose call a task is; nil if it is none.
@@ -135,7 +136,7 @@ func (b *builder) export(t *task, res CachedResult) {
 func (b *builder) jobs(t *task) []*Job {
 	owners := b.owners(t)
 	if x := b.v.exec; x != nil {
-		owners = append(owners, x.holders...)
+		owners = slices.AppendSeq(owners, x.holders.all)
 	}
 	return b.s.jobsHolding(owners)
 }

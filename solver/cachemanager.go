@@ -196,15 +196,23 @@ func (m *cacheManager) load(ctx context.Context, res CacheResult) (Result, error
 // Save stores the result before the links, so that a link leads to something
 // from its first moment.
 func (m *cacheManager) Save(key *CacheKey, s Result) (*ExportableCacheKey, error) {
-	if err := checkKey(key); err != nil {
+	saved, err := m.save(key, s)
+	if err != nil {
 		return nil, err
 	}
+	return &saved, nil
+}
+
+func (m *cacheManager) save(key *CacheKey, s Result) (saved ExportableCacheKey, err error) {
+	if err := checkKey(key); err != nil {
+		return saved, err
+	}
 	if s == nil {
-		return nil, fmt.Errorf("cache key %s: no result to save", key.ID)
+		return saved, fmt.Errorf("cache key %s: no result to save", key.ID)
 	}
 	res, err := m.results.Save(s)
 	if err != nil {
-		return nil, err
+		return saved, err
 	}
 	if m.mem != nil {
 		err = m.mem.save(key, res)
@@ -212,7 +220,7 @@ func (m *cacheManager) Save(key *CacheKey, s Result) (*ExportableCacheKey, error
 		err = m.link(key)
 	}
 	if err != nil {
-		return nil, err
+		return saved, err
 	}
 	return exportableIn(m, key), nil
 }

@@ -74,7 +74,7 @@ func contentDigest(ctx context.Context, fn ResultBasedCacheFunc, on Result) (dgs
 }
 
 func (c *digestCall) done() {
-	s, v := c.solver, c.v
+	s, v := c.solver(), c.v
 	close(c.ended)
 	s.trash = append(s.trash, c.on)
 	if c.dropped {

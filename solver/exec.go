@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -17,30 +16,75 @@ import (
 // vertex that waits for it or uses its outputs holds it, and the one whose op it
 // runs may leave like any other. Guarded by Solver.mu.
 type execution struct {
-	runner   *vertex // whose op it is; may be released already
-	ignoring bool
-	names    []string  // under which it stands in Solver.execs
-	call     *execCall // nil once it is done
-	holders  []*vertex
-
-	outputs []*SharedResult // nil elements where the op returned nothing
-	err     error
+	runner  *vertex     // whose op it is; may be released already
+	names   few[string] // under which it stands in Solver.execs
+	call    *execCall   // nil once it is done
+	holders few[*vertex]
+	outputs outputs
 	// saved are the keys of the output that was asked for first.
-	first Index
-	saved []ExportableCacheKey
+	first    Index
+	saved    []ExportableCacheKey
+	ignoring bool
 
 	// rare is what few executions have; nil until there is something. See more.
 	rare *rareExecution
-
-	// Room for what most executions have one of.
-	namesRoom   [1]string
-	holdersRoom [1]*vertex
-	outputsRoom [1]*SharedResult
 }
 
-// rareExecution is the part of an execution that only ops with several outputs
-// have, or that build something.
+// outputs are what an op returned.
+type outputs struct {
+	n       int
+	first   *SharedResult // nil where the op returned nothing
+	further *[]*SharedResult
+}
+
+// share makes outputs of an op shareable.
+func share(results []Result) outputs {
+	out := outputs{n: len(results)}
+	for i, r := range results {
+		var shared *SharedResult
+		if !isNil(r) {
+			shared = NewSharedResult(r)
+		}
+		switch i {
+		case 0:
+			out.first = shared
+		case 1:
+			out.further = &[]*SharedResult{shared}
+		default:
+			*out.further = append(*out.further, shared)
+		}
+	}
+	return out
+}
+
+// at is an output; nil if there is none of the index, or the op returned nothing
+// for it.
+func (o *outputs) at(i Index) *SharedResult {
+	switch {
+	case int(i) >= o.n:
+		return nil
+	case i == 0:
+		return o.first
+	}
+	return (*o.further)[i-1]
+}
+
+// all yields the outputs that there are.
+func (o *outputs) all(yield func(*SharedResult) bool) {
+	if o.first != nil && !yield(o.first) || o.further == nil {
+		return
+	}
+	for _, out := range *o.further {
+		if out != nil && !yield(out) {
+			return
+		}
+	}
+}
+
+// rareExecution is the part of an execution that only ops have that fail, return
+// several outputs, or build something.
 type rareExecution struct {
+	err      error
 	savedToo map[Index][]ExportableCacheKey // the keys of further outputs
 	// subs are the vertices the op has built, exporters what exports them.
 	subs      []*vertex
@@ -90,21 +134,23 @@ func (x *execution) setSaved(output Index, keys []ExportableCacheKey) {
 type execCall struct {
 	task
 	x      *execution
-	op     Op
 	inputs []Result // holds for the call
 	room   [1]Result
 	// waiting are the edges that wait for the execution. Guarded by Solver.mu.
-	waiting     []*edgeState
-	waitingRoom [1]*edgeState
-	// first is the output that was asked for, and how it is to be saved.
-	keys     []*CacheKey
-	cache    CacheManager
-	contents []missingContent
+	waiting few[*edgeState]
+	// keys are those under which the output that was asked for is to be saved.
+	keys []*CacheKey
+	also *alsoExec // nil if there is nothing of it
 
-	outputs  []Result
-	saved    []ExportableCacheKey
-	err      error
-	cacheErr error
+	outputs outputs
+	saved   []ExportableCacheKey
+	err     error
+}
+
+// alsoExec is what few executions have to do beside running the op and saving.
+type alsoExec struct {
+	contents []missingContent
+	cacheErr error // what went wrong with the cache
 }
 
 // missingContent is a content key that no match depended on. It is computed after
@@ -149,19 +195,20 @@ func (e *edgeState) forgetAnswers() {
 func (s *Solver) execute(e *edgeState) {
 	v := e.v
 	x := &execution{runner: v, ignoring: v.ignore, first: e.index}
-	x.names, x.holders = x.namesRoom[:0], x.holdersRoom[:0]
-	c := &execCall{x: x, op: v.op.op, cache: v.caches.list[0]}
+	c := &execCall{x: x}
 	if len(v.inputs) > 0 {
 		if c.inputs = c.room[:]; len(v.inputs) > 1 {
 			c.inputs = make([]Result, len(v.inputs))
 		}
+		handles := make([]sharedHandle, len(v.inputs))
 		for i, in := range v.inputs {
-			c.inputs[i] = in.result.Clone()
+			c.inputs[i] = in.result.cloneInto(&handles[i])
 		}
-		c.contents = v.missingContents()
+		if missing := v.missingContents(); missing != nil {
+			c.also = &alsoExec{contents: missing}
+		}
 	}
 	c.keys = e.keysToSave()
-	c.waiting = c.waitingRoom[:0]
 	x.call = c
 	s.register(x, e)
 	s.enqueue(&c.task, c, v, opLane, v.weight)
@@ -198,27 +245,44 @@ func (v *vertex) missingContents() []missingContent {
 }
 
 func (c *execCall) do(ctx context.Context) {
-	c.solver.begin(c.v)
-	c.outputs, c.err = callExec(ctx, c.op, c.inputs)
-	if c.err != nil || ctx.Err() != nil {
+	s := c.solver()
+	s.begin(c.v)
+	var results []Result
+	results, c.err = callExec(ctx, c.v.op.op, c.inputs)
+	c.outputs = share(results)
+	if c.err == nil && ctx.Err() == nil {
+		if c.also != nil {
+			c.computeContents(ctx)
+		}
+		if out := c.outputs.at(c.x.first); out != nil {
+			var err error
+			c.saved, err = save(s.defaults.list[0], c.keys, out.main)
+			c.failed(err)
+		}
+	}
+	for _, in := range c.inputs {
+		release(in) //nolint:errcheck // it is reported to whoever holds the result itself
+	}
+}
+
+// failed notes what went wrong with the cache.
+func (c *execCall) failed(err error) {
+	if err == nil {
 		return
 	}
-	c.computeContents(ctx)
-	if int(c.x.first) < len(c.outputs) && !isNil(c.outputs[c.x.first]) {
-		c.saved, c.cacheErr = save(c.cache, c.keys, c.outputs[c.x.first])
+	if c.also == nil {
+		c.also = &alsoExec{}
 	}
+	c.also.cacheErr = err
 }
 
 // computeContents computes the content keys that nothing depended on so far, so
 // that the result is saved under them too.
 func (c *execCall) computeContents(ctx context.Context) {
-	if len(c.contents) == 0 {
-		return
-	}
 	k := *c.keys[0]
 	k.deps = append([]keyDep(nil), k.deps...)
-	for i := range c.contents {
-		m := &c.contents[i]
+	for i := range c.also.contents {
+		m := &c.also.contents[i]
 		dgst, err := m.compute(ctx, c.inputs[m.input])
 		if err != nil {
 			m.err = err
@@ -258,75 +322,66 @@ func save(m CacheManager, keys []*CacheKey, r Result) ([]ExportableCacheKey, err
 	var errs []error
 	for _, k := range keys {
 		ek, err := saveOne(m, k, r)
-		if err != nil || ek == nil || ek.CacheKey == nil {
+		if err != nil || ek.CacheKey == nil {
 			if err != nil {
 				errs = append(errs, fmt.Errorf("cache %s: save: %w", managerID(m), err))
 			}
 			out = append(out, newExportableKey(k))
 			continue
 		}
-		out = append(out, *ek)
+		out = append(out, ek)
 	}
 	return out, errors.Join(errs...)
 }
 
-func saveOne(m CacheManager, k *CacheKey, r Result) (ek *ExportableCacheKey, err error) {
+func saveOne(m CacheManager, k *CacheKey, r Result) (ek ExportableCacheKey, err error) {
 	defer recovered("Save", &err)
-	return m.Save(k, r)
+	if own, ok := m.(*cacheManager); ok {
+		return own.save(k, r)
+	}
+	saved, err := m.Save(k, r)
+	if saved != nil {
+		ek = *saved
+	}
+	return ek, err
 }
 
 // done takes the outputs in, or releases them if everybody has left.
 func (c *execCall) done() {
-	s, x, v := c.solver, c.x, c.v
+	s, x, v := c.solver(), c.x, c.v
 	s.calls[1]++
-	for _, in := range c.inputs {
-		s.trash = append(s.trash, in)
-	}
 	if c.dropped {
-		for _, out := range c.outputs {
-			if !isNil(out) {
-				s.trash = append(s.trash, out)
-			}
+		for out := range c.outputs.all {
+			s.trash = append(s.trash, out)
 		}
 		return
 	}
-	waiting := c.waiting
-	x.call, c.waiting = nil, nil
-	if c.cacheErr != nil {
-		s.report(v, c.cacheErr)
+	waiting := c.waiting.take()
+	x.call = nil
+	if c.also != nil {
+		c.takeAlso()
 	}
-	c.takeContents()
-	x.outputs = x.outputsRoom[:0]
-	for _, out := range c.outputs {
-		var shared *SharedResult
-		if !isNil(out) {
-			shared = NewSharedResult(out)
-		}
-		x.outputs = append(x.outputs, shared)
+	x.outputs, x.saved = c.outputs, c.saved
+	switch {
+	case c.err != nil:
+		x.more().err, x.saved = c.err, nil
+		s.note(v, client.Failed, c.owner, v.wrap(c.err))
+	case x.serves(&waiting):
+		s.note(v, client.Executed, c.owner, nil)
 	}
-	outcome := client.Executed
-	if c.err != nil {
-		x.err = c.err
-		outcome = client.Failed
-	} else {
-		x.saved = c.saved
-	}
-	if c.err != nil || x.serves(waiting) {
-		var err error
-		if x.err != nil {
-			err = v.wrap(x.err)
-		}
-		s.note(v, outcome, c.owner, err)
-	}
-	for _, e := range waiting {
+	for e := range waiting.all {
 		s.collect(e)
 	}
 }
 
-// takeContents notes the content keys that were computed for saving.
-func (c *execCall) takeContents() {
+// takeAlso notes the content keys that were computed for saving, and tells what
+// went wrong with the cache.
+func (c *execCall) takeAlso() {
 	v := c.v
-	for _, m := range c.contents {
+	if c.also.cacheErr != nil {
+		c.solver().report(v, c.also.cacheErr)
+	}
+	for _, m := range c.also.contents {
 		if v.contents == nil {
 			v.contents = make([]contentKey, len(v.inputs))
 		}
@@ -334,7 +389,7 @@ func (c *execCall) takeContents() {
 			ck.key = m.key
 		}
 		if m.err != nil {
-			c.solver.report(v, fmt.Errorf("content key of input %d: %w", m.input, m.err))
+			c.solver().report(v, fmt.Errorf("content key of input %d: %w", m.input, m.err))
 		}
 	}
 }
@@ -348,25 +403,28 @@ func (s *Solver) begin(v *vertex) {
 
 // serves reports whether anybody waits for an output that there is. If not, the
 // vertex fails.
-func (x *execution) serves(waiting []*edgeState) bool {
-	return slices.ContainsFunc(waiting, func(e *edgeState) bool {
-		return int(e.index) < len(x.outputs) && x.outputs[e.index] != nil
-	})
+func (x *execution) serves(waiting *few[*edgeState]) bool {
+	for e := range waiting.all {
+		if x.outputs.at(e.index) != nil {
+			return true
+		}
+	}
+	return false
 }
 
 // collect gives an edge its output of an execution that is done.
 func (s *Solver) collect(e *edgeState) {
 	x := e.exec
 	e.exec = nil
-	if x.err != nil {
-		s.fail(e, e.v.wrap(x.err))
+	if err := x.has().err; err != nil {
+		s.fail(e, e.v.wrap(err))
 		return
 	}
-	if int(e.index) >= len(x.outputs) {
-		s.fail(e, e.v.wrap(fmt.Errorf("the op returned %d outputs, and output %d is wanted", len(x.outputs), e.index)))
+	if int(e.index) >= x.outputs.n {
+		s.fail(e, e.v.wrap(fmt.Errorf("the op returned %d outputs, and output %d is wanted", x.outputs.n, e.index)))
 		return
 	}
-	shared := x.outputs[e.index]
+	shared := x.outputs.at(e.index)
 	if shared == nil {
 		s.fail(e, e.v.wrap(fmt.Errorf("the op returned nothing for output %d", e.index)))
 		return
@@ -393,7 +451,7 @@ func (s *Solver) take(e *edgeState, x *execution, keys []ExportableCacheKey) {
 			keys[i] = withSubExporters(keys[i], x.rare.exporters)
 		}
 	}
-	s.succeed(e, edge.Ran, x.outputs[e.index], keys)
+	s.succeed(e, edge.Ran, x.outputs.at(e.index), keys)
 }
 
 // saveCall saves an output for an edge that did not start its execution.
@@ -428,7 +486,7 @@ func (c *saveCall) do(context.Context) {
 }
 
 func (c *saveCall) done() {
-	s, e := c.solver, c.e
+	s, e := c.solver(), c.e
 	s.trash = append(s.trash, c.on)
 	if c.dropped {
 		return

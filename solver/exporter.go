@@ -26,15 +26,15 @@ func newExportGroup(keys []*CacheKey) []ExportableCacheKey {
 
 // exportableIn connects a key with an exporter that asks m even if the key does
 // not name it.
-func exportableIn(m *cacheManager, key *CacheKey) *ExportableCacheKey {
+func exportableIn(m *cacheManager, key *CacheKey) ExportableCacheKey {
 	k := newExportableKey(key)
 	for _, c := range key.caches {
 		if c == CacheManager(m) {
-			return &k
+			return k
 		}
 	}
 	k.Exporter = &storedExporter{key: key, manager: m}
-	return &k
+	return k
 }
 
 // ExportTo implements CacheExporter.

@@ -52,7 +52,7 @@ func TestFaultFailsWhoWaits(t *testing.T) {
 		synctest.Wait()
 		active := func(i int) *vertex { return s.vertices[digest.FromString(fmt.Sprint("v", i))].normal }
 		s.mu.Lock()
-		s.takeBack(&task{work: faultyWork{}, solver: s, v: active(0), sharers: []*vertex{active(1)}})
+		s.takeBack(&task{work: faultyWork{}, v: active(0), sharers: &[]*vertex{active(1)}})
 		s.unlock(true)
 		synctest.Wait()
 		for i, err := range errs {

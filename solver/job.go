@@ -284,7 +284,7 @@ type jobKey struct{}
 // Without one it returns "".
 func SessionID(ctx context.Context) string {
 	if t := taskOf(ctx); t != nil {
-		s := t.solver
+		s := t.solver()
 		s.mu.Lock()
 		defer s.unlock(true)
 		return sessionOf(s.jobsOf(t))

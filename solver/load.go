@@ -90,7 +90,7 @@ func (s *Solver) loadVertex(it *planItem, inputs []planEdge, loaded []*vertex, l
 	} else {
 		known.normal = v
 	}
-	v.op.vertices = append(v.op.vertices, v)
+	v.op.vertices.add(v)
 	s.vertices[it.digest] = known
 	return v, nil
 }
@@ -255,13 +255,7 @@ func (s *Solver) release(v *vertex) {
 		}
 	}
 	s.letGo(v)
-	st := v.op
-	for i, o := range st.vertices {
-		if o == v {
-			st.vertices = append(st.vertices[:i:i], st.vertices[i+1:]...)
-			break
-		}
-	}
+	v.op.vertices.remove(v)
 }
 
 // errDiscarded is what waits in a job that is discarded ends with.

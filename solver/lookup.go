@@ -283,7 +283,7 @@ func records(m CacheManager, k *CacheKey) (recs []*CacheRecord, err error) {
 }
 
 func (c *lookupCall) done() {
-	s, e := c.solver, c.e
+	s, e := c.solver(), c.e
 	if c.dropped || e.settled() {
 		return
 	}

@@ -14,17 +14,14 @@ import (
 // mapCall resolves a vertex's op, if need be, and calls CacheMap for one index.
 type mapCall struct {
 	task
-	st    *opState
-	index int
-
-	op   Op
-	m    *CacheMap
-	last bool
-
 	// waiting are the edges that wait for the call. Guarded by Solver.mu.
-	waiting []*edgeState
-	room    [1]*edgeState
-	err     error
+	waiting few[*edgeState]
+
+	index int32
+	last  bool
+	op    Op
+	m     *CacheMap
+	err   error
 }
 
 // callMap gets an edge the next of its op's cache maps.
@@ -37,13 +34,12 @@ func (s *Solver) callMap(e *edgeState) {
 		s.tell(step{e: e, kind: edge.Mapped})
 	default:
 		if st.call == nil {
-			st.call = &mapCall{st: st, index: len(st.maps), op: st.op}
-			st.call.waiting = st.call.room[:0]
+			st.call = &mapCall{index: int32(len(st.maps)), op: st.op}
 			s.enqueue(&st.call.task, st.call, e.v, lightLane, 1)
 		} else {
 			s.alsoFor(&st.call.task, e.v)
 		}
-		st.call.waiting = append(st.call.waiting, e)
+		st.call.waiting.add(e)
 	}
 }
 
@@ -52,12 +48,13 @@ func (s *Solver) alsoFor(t *task, v *vertex) {
 	if t.v == v {
 		return
 	}
-	for _, o := range t.sharers {
-		if o == v {
-			return
-		}
+	if t.sharers == nil {
+		t.sharers = new([]*vertex)
 	}
-	t.sharers = append(t.sharers, v)
+	if slices.Contains(*t.sharers, v) {
+		return
+	}
+	*t.sharers = append(*t.sharers, v)
 	for slot := range v.jobs.all {
 		s.queue.pushAlso(t, &s.slots[slot].lines[t.lane])
 	}
@@ -69,8 +66,7 @@ func (s *Solver) leaveMap(e *edgeState) {
 	if c == nil {
 		return
 	}
-	var left bool
-	if c.waiting, left = without(c.waiting, e); left && len(c.waiting) == 0 {
+	if c.waiting.remove(e) && c.waiting.empty() {
 		s.drop(&c.task)
 		e.v.op.call = nil
 	}
@@ -91,12 +87,13 @@ func without(list []*edgeState, e *edgeState) ([]*edgeState, bool) {
 func (c *mapCall) do(ctx context.Context) {
 	v := c.v
 	if c.op == nil {
-		if c.op, c.err = c.solver.resolveOp(v); c.err != nil {
+		if c.op, c.err = c.solver().resolveOp(v); c.err != nil {
 			return
 		}
 	}
-	if c.m, c.last, c.err = callCacheMap(ctx, c.op, c.index); c.err == nil {
-		if c.err = checkCacheMap(v, c.m, c.index, c.last); c.err == nil {
+	index := int(c.index)
+	if c.m, c.last, c.err = callCacheMap(ctx, c.op, index); c.err == nil {
+		if c.err = checkCacheMap(v, c.m, index, c.last); c.err == nil {
 			// A copy: the op may use its own again.
 			m := *c.m
 			m.Deps = slices.Clone(m.Deps)
@@ -162,7 +159,7 @@ func (cm *CacheMap) contents() []bool {
 }
 
 func (c *mapCall) done() {
-	s, st := c.solver, c.st
+	s, st := c.solver(), c.v.op
 	if c.dropped {
 		if st.op == nil {
 			st.op = c.op
@@ -171,19 +168,20 @@ func (c *mapCall) done() {
 	}
 	s.calls[0]++
 	st.call = nil
-	waiting := c.waiting
-	c.waiting = nil
+	waiting := c.waiting.take()
 	if c.err != nil {
 		st.err = c.v.wrap(c.err)
-		for _, e := range waiting {
+		for e := range waiting.all {
 			s.fail(e, st.err)
 		}
 		return
 	}
-	st.op = c.op
+	if len(st.maps) == 0 { // later, ops that run are reading it
+		st.op = c.op
+	}
 	st.maps = append(st.maps, c.m)
 	st.done = c.last
-	for _, e := range waiting {
+	for e := range waiting.all {
 		s.tell(step{e: e, kind: edge.Mapped})
 	}
 }

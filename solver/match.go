@@ -167,7 +167,7 @@ func (e *edgeState) currentDeps() []keyDep {
 func (s *Solver) link(e *edgeState, m *cacheManager, k *CacheKey) {
 	c := &linkCall{m: m, key: k}
 	if m.answersFromMemory() {
-		c.solver, c.v = s, e.v
+		c.v = e.v
 		c.do(context.Background())
 		c.done()
 		return
@@ -190,7 +190,7 @@ func (c *linkCall) do(context.Context) {
 
 func (c *linkCall) done() {
 	if c.err != nil {
-		c.solver.report(c.v, fmt.Errorf("cache %s: linking keys: %w", c.m.ID(), c.err))
+		c.solver().report(c.v, fmt.Errorf("cache %s: linking keys: %w", c.m.ID(), c.err))
 	}
 }
 

@@ -25,7 +25,7 @@ type Progress struct {
 // ctx that belongs to neither it returns one that reports to nobody.
 func ProgressFrom(ctx context.Context) *Progress {
 	if t := taskOf(ctx); t != nil {
-		return &Progress{s: t.solver, v: t.v}
+		return &Progress{s: t.solver(), v: t.v}
 	}
 	if b, ok := ctx.Value(builderKey{}).(*builder); ok {
 		return &Progress{s: b.s, v: b.v}

@@ -160,10 +160,10 @@ func (q *queue) take() *task {
 				break
 			}
 			q.occupy(ln, t)
-			if t.resumed == nil {
+			if t.pause == nil || t.pause.resumed == nil {
 				return t
 			}
-			close(t.resumed) // the slot is its op's, which goes on in its own goroutine
+			close(t.pause.resumed) // the slot is its op's, which goes on in its own goroutine
 		}
 	}
 	return nil
@@ -202,14 +202,17 @@ func (q *queue) leave(t *task) {
 // last of them.
 func (q *queue) yield(t *task) {
 	q.mu.Lock()
-	t.builds++
+	if t.pause == nil {
+		t.pause = &pause{}
+	}
+	t.pause.builds++
 	q.giveWay(t)
 	q.mu.Unlock()
 }
 
 func (q *queue) giveWay(t *task) {
 	if t.line != nil {
-		t.yielded = t.line
+		t.pause.yielded = t.line
 		q.leave(t)
 		q.start()
 	}
@@ -219,19 +222,21 @@ func (q *queue) giveWay(t *task) {
 // task goes on without one.
 func (q *queue) reclaim(t *task, done <-chan struct{}) {
 	q.mu.Lock()
-	t.builds--
-	l := t.yielded
-	if t.builds > 0 || l == nil || t.over {
+	p := t.pause
+	p.builds--
+	l := p.yielded
+	if p.builds > 0 || l == nil || t.over {
 		q.mu.Unlock()
 		return
 	}
-	t.yielded = nil
-	r := &task{lane: t.lane, weight: t.weight, resumed: make(chan struct{}), queued: true}
+	p.yielded = nil
+	resumed := make(chan struct{})
+	r := &task{lane: t.lane, weight: t.weight, pause: &pause{resumed: resumed}, queued: true}
 	q.add(l, r)
 	q.start()
 	q.mu.Unlock()
 	select {
-	case <-r.resumed:
+	case <-resumed:
 	case <-done:
 	}
 	q.mu.Lock()
@@ -241,7 +246,7 @@ func (q *queue) reclaim(t *task, done <-chan struct{}) {
 	case t.over && t.line != nil: // the op has left this goroutine behind
 		q.leave(t)
 		q.start()
-	case t.builds > 0: // the op has begun to build something else meanwhile
+	case p.builds > 0: // the op has begun to build something else meanwhile
 		q.giveWay(t)
 	}
 	q.mu.Unlock()

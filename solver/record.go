@@ -99,7 +99,7 @@ func (s *Solver) leaveLoad(e *edgeState) {
 }
 
 func (c *loadCall) do(ctx context.Context) {
-	c.solver.begin(c.v)
+	c.solver().begin(c.v)
 	c.result, c.err = callLoad(ctx, c.manager, c.from.record)
 	if c.err != nil {
 		if own, ok := c.manager.(*cacheManager); ok && ctx.Err() == nil {
@@ -131,7 +131,7 @@ func forget(m *cacheManager, rec *CacheRecord) (err error) {
 }
 
 func (c *loadCall) done() {
-	s, ld := c.solver, c.ld
+	s, ld := c.solver(), c.ld
 	s.calls[2]++
 	if c.dropped {
 		if c.err == nil {
@@ -186,7 +186,7 @@ func (c *keepCall) do(context.Context) {
 }
 
 func (c *keepCall) done() {
-	s := c.solver
+	s := c.solver()
 	s.trash = append(s.trash, c.on)
 	if c.err != nil {
 		s.report(c.v, c.err)

@@ -36,10 +36,16 @@ func (r *SharedResult) init(main Result) {
 // releases of one handle do nothing. After the last holder has released there is
 // nothing left to hold: Clone returns nil.
 func (r *SharedResult) Clone() Result {
+	return r.cloneInto(&sharedHandle{})
+}
+
+// cloneInto is Clone into a handle that is there.
+func (r *SharedResult) cloneInto(h *sharedHandle) Result {
 	if !r.hold() {
 		return nil
 	}
-	return &sharedHandle{shared: r}
+	h.shared = r
+	return h
 }
 
 // Release gives up the creator's hold. Further calls do nothing.

@@ -43,14 +43,14 @@ func (s *Solver) attach(e *edgeState, x *execution) {
 		s.tell(step{e: e, kind: edge.Ran})
 		return
 	}
-	x.call.waiting = append(x.call.waiting, e)
+	x.call.waiting.add(e)
 	s.alsoFor(&x.call.task, e.v)
 }
 
 // hold makes a vertex one of those that use an execution.
 func (s *Solver) hold(v *vertex, x *execution) {
 	v.exec = x
-	x.holders = append(x.holders, v)
+	x.holders.add(v)
 	for _, sub := range x.has().subs {
 		s.adopt(v, sub)
 	}
@@ -70,7 +70,7 @@ func (s *Solver) leaveExec(e *edgeState) {
 	}
 	e.exec = nil
 	if c := x.call; c != nil {
-		if c.waiting, _ = without(c.waiting, e); len(c.waiting) == 0 {
+		if c.waiting.remove(e); c.waiting.empty() {
 			s.cancel(x)
 		}
 	}
@@ -84,10 +84,9 @@ func (s *Solver) cancel(x *execution) {
 			s.trash = append(s.trash, in)
 		}
 	}
-	for _, v := range x.holders {
+	for v := range x.holders.take().all {
 		v.exec = nil
 	}
-	x.holders = nil
 	s.unregister(x)
 }
 
@@ -98,18 +97,13 @@ func (s *Solver) letGo(v *vertex) {
 		return
 	}
 	v.exec = nil
-	if i := slices.Index(x.holders, v); i >= 0 {
-		x.holders = slices.Delete(x.holders, i, i+1)
-	}
-	if len(x.holders) > 0 {
+	if x.holders.remove(v); !x.holders.empty() {
 		return
 	}
 	s.unregister(x)
 	s.released++
-	for _, out := range x.outputs {
-		if out != nil {
-			s.trash = append(s.trash, out)
-		}
+	for out := range x.outputs.all {
+		s.trash = append(s.trash, out)
 	}
 }
 
@@ -120,18 +114,17 @@ func (s *Solver) register(x *execution, e *edgeState) {
 	for _, name := range e.names(room[:0]) {
 		// There is none of the name, or one that cannot be shared with.
 		table[name] = x
-		x.names = append(x.names, name)
+		x.names.add(name)
 	}
 }
 
 func (s *Solver) unregister(x *execution) {
 	table := s.execs[index(x.ignoring)]
-	for _, name := range x.names {
+	for name := range x.names.take().all {
 		if table[name] == x {
 			delete(table, name)
 		}
 	}
-	x.names = nil
 }
 
 func index(b bool) int {

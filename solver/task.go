@@ -23,30 +23,38 @@ type work interface {
 // It is also the context of the call, which is cancelled when the last one who
 // waits has gone, and carries no values but the task itself.
 type task struct {
-	work   work
-	solver *Solver
+	work work
 	// v is the vertex whose op or edge the call is for; sharers are further
 	// vertices that wait for it. Guarded by Solver.mu.
 	v       *vertex
-	sharers []*vertex
+	sharers *[]*vertex // nil if there are none
 	// owner is the job in whose turn the task was taken; set before do.
 	owner *Job
 	next  *task // in Solver.inbox
 	end   atomic.Pointer[taskEnd]
 
-	weight int32
-	lane   lane
+	// The queue's part, guarded by queue.mu.
+	line   *line  // whose slot it has; nil without one
+	pause  *pause // nil if its op has built nothing
+	queued bool   // it is to be run
+	over   bool   // its op has returned
+
 	// dropped: nobody waits for it any more. Guarded by Solver.mu.
 	dropped bool
+	lane    lane
+	weight  int32
+}
 
-	// The queue's part, guarded by queue.mu.
-	queued  bool          // it is to be run
-	line    *line         // whose slot it has; nil without one
+// pause is the part of a task that only ops which build something have. Guarded by
+// queue.mu.
+type pause struct {
 	builds  int           // how many things its op waits for that it builds
 	yielded *line         // whose slot it gave back for that; nil if it had none
-	over    bool          // its op has returned
-	resumed chan struct{} // this is a place in line for an op that goes on
+	resumed chan struct{} // the task is a place in line for an op that goes on
 }
+
+// solver is the solver the call is made for.
+func (t *task) solver() *Solver { return t.v.ownOp.builder.s }
 
 // taskEnd is the part of a task's context that most calls do not look at.
 type taskEnd struct {
@@ -140,7 +148,7 @@ func taskOf(ctx context.Context) *task {
 
 // enqueue has a call be made for v once the current turn ends.
 func (s *Solver) enqueue(t *task, w work, v *vertex, ln lane, weight int32) {
-	t.work, t.solver, t.v, t.lane, t.weight, t.queued = w, s, v, ln, weight, true
+	t.work, t.v, t.lane, t.weight, t.queued = w, v, ln, weight, true
 	waiting := false
 	for slot := range v.jobs.all {
 		s.ready = append(s.ready, place{t, &s.slots[slot].lines[ln]})
@@ -160,8 +168,10 @@ type place struct {
 // vertices visits the vertices the task is for.
 func (t *task) vertices(fn func(*vertex)) {
 	fn(t.v)
-	for _, v := range t.sharers {
-		fn(v)
+	if t.sharers != nil {
+		for _, v := range *t.sharers {
+			fn(v)
+		}
 	}
 }
 

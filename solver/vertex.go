@@ -64,17 +64,15 @@ type opState struct {
 	done bool        // there are no more cache maps
 	call *mapCall    // the CacheMap call under way; nil if none
 	// vertices are the variants that use the op.
-	vertices []*vertex
+	vertices few[*vertex]
 	builder  builder // the op's
 
-	// Room for what most ops have one of.
-	mapsRoom     [1]*CacheMap
-	verticesRoom [1]*vertex
+	mapsRoom [1]*CacheMap // for maps, where there is one
 }
 
 func (st *opState) init(s *Solver, v *vertex) {
 	st.builder = builder{s: s, v: v}
-	st.maps, st.vertices = st.mapsRoom[:0], st.verticesRoom[:0]
+	st.maps = st.mapsRoom[:0]
 }
 
 // contentKey is the content key of one input of a vertex. Guarded by Solver.mu.
