@@ -102,3 +102,28 @@ func (s *Sessions) Of(ctx context.Context) (Session, error) {
 	}
 	return s.Get(id)
 }
+
+// Empty is a session that lends nothing.
+func Empty(id string) Session { return empty(id) }
+
+type empty string
+
+func (e empty) ID() string { return string(e) }
+
+func (empty) Dir(_ context.Context, name string) (Dir, error) {
+	return Dir{}, fmt.Errorf("local directory %q: %w", name, ErrNotFound)
+}
+
+func (empty) Secret(_ context.Context, id string) ([]byte, error) {
+	return nil, fmt.Errorf("secret %q: %w", id, ErrNotFound)
+}
+
+func (empty) SSH(_ context.Context, id string) (net.Conn, error) {
+	return nil, fmt.Errorf("SSH agent %q: %w", id, ErrNotFound)
+}
+
+func (empty) Credentials(context.Context, string) (Credentials, error) { return Credentials{}, nil }
+
+func (empty) Layout(_ context.Context, name string) (content.Store, error) {
+	return nil, fmt.Errorf("OCI layout %q: %w", name, ErrNotFound)
+}
