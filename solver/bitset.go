@@ -5,7 +5,14 @@ import "math/bits"
 // bitset is a set of small numbers.
 type bitset struct {
 	first uint64
-	more  []uint64
+	more  *[]uint64 // nil while there is none from 64 on
+}
+
+func (b *bitset) rest() []uint64 {
+	if b.more == nil {
+		return nil
+	}
+	return *b.more
 }
 
 func (b *bitset) has(i int) bool {
@@ -13,7 +20,8 @@ func (b *bitset) has(i int) bool {
 		return b.first&(1<<i) != 0
 	}
 	w := i/64 - 1
-	return w < len(b.more) && b.more[w]&(1<<(i%64)) != 0
+	rest := b.rest()
+	return w < len(rest) && rest[w]&(1<<(i%64)) != 0
 }
 
 func (b *bitset) add(i int) {
@@ -22,22 +30,25 @@ func (b *bitset) add(i int) {
 		return
 	}
 	w := i/64 - 1
-	for w >= len(b.more) {
-		b.more = append(b.more, 0)
+	if b.more == nil {
+		b.more = new([]uint64)
 	}
-	b.more[w] |= 1 << (i % 64)
+	for w >= len(*b.more) {
+		*b.more = append(*b.more, 0)
+	}
+	(*b.more)[w] |= 1 << (i % 64)
 }
 
 func (b *bitset) remove(i int) {
 	if i < 64 {
 		b.first &^= 1 << i
-	} else if w := i/64 - 1; w < len(b.more) {
-		b.more[w] &^= 1 << (i % 64)
+	} else if rest := b.rest(); i/64-1 < len(rest) {
+		rest[i/64-1] &^= 1 << (i % 64)
 	}
 }
 
 func (b *bitset) empty() bool {
-	for _, w := range b.more {
+	for _, w := range b.rest() {
 		if w != 0 {
 			return false
 		}
@@ -52,7 +63,7 @@ func (b *bitset) all(yield func(int) bool) {
 			return
 		}
 	}
-	for i, w := range b.more {
+	for i, w := range b.rest() {
 		for ; w != 0; w &= w - 1 {
 			if !yield((i+1)*64 + bits.TrailingZeros64(w)) {
 				return

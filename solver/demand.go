@@ -47,7 +47,7 @@ func (s *Solver) addDemand(e *edgeState, level edge.Level, n int32) {
 func (s *Solver) ask(e *edgeState, i int32, level edge.Level) {
 	child, in := e.v.inputs[i], &e.ins[i]
 	in.asked = max(in.asked, level)
-	if child.err != nil || child.knows() >= level {
+	if child.failed || child.knows() >= level {
 		s.tell(step{e: e, kind: edge.News, input: i})
 		return
 	}
@@ -112,11 +112,14 @@ func (s *Solver) publish(e *edgeState, level edge.Level) {
 	}
 }
 
-// succeed gives an edge its result, and the keys it was saved under. How says by
-// which event.
+// succeed gives an edge its result, and the keys it was saved under; nil for those
+// of its execution. How says by which event.
 func (s *Solver) succeed(e *edgeState, how edge.EventKind, r *SharedResult, saved []ExportableCacheKey) {
 	s.step(e, edge.Event{Kind: how, Flag: true})
-	e.result, e.saved = r, saved
+	e.result = r
+	if saved != nil {
+		e.more().saved = saved
+	}
 	s.settle(e)
 }
 
@@ -133,12 +136,12 @@ func (s *Solver) fail(e *edgeState, err error) {
 // inputFailed ends an edge because it needs an input that has failed.
 func (s *Solver) inputFailed(e *edgeState, i int32) {
 	e.trace.add(traceEvent{kind: TraceInputFailed, input: i})
-	s.end(e, e.v.inputs[i].err)
+	s.end(e, e.v.inputs[i].failure())
 }
 
 func (s *Solver) end(e *edgeState, err error) {
 	s.step(e, edge.Event{Kind: edge.Failed})
-	e.err = err
+	e.setFailed(err)
 	s.settle(e)
 }
 
@@ -152,7 +155,7 @@ func (s *Solver) settle(e *edgeState) {
 	e.climb = nil
 	dismiss(waiters)
 	for _, w := range waiters {
-		if e.err == nil || w.level > e.known {
+		if !e.failed || w.level > e.known {
 			s.tell(step{e: w.parent, kind: edge.News, input: w.input})
 		}
 	}
@@ -189,7 +192,10 @@ func (s *Solver) abandon(e *edgeState) {
 func (s *Solver) note(v *vertex, outcome client.Outcome, owner *Job, err error) {
 	p := &v.progress
 	p.completed = time.Now().UnixNano()
-	p.outcome, p.owner, p.err = codeOf(outcome), 0, err
+	p.outcome, p.owner = codeOf(outcome), 0
+	if err != nil || v.rare != nil {
+		v.more().err = err
+	}
 	if owner != nil {
 		p.owner = owner.serial
 	}

@@ -25,15 +25,12 @@ type digestCall struct {
 // digest computes the content key of an edge's input, whose result is there.
 func (s *Solver) digest(e *edgeState, i int32) {
 	v := e.v
-	if v.contents == nil {
-		v.contents = make([]contentKey, len(v.inputs))
-	}
-	ck := &v.contents[i]
+	ck := &v.contents()[i]
 	if ck.key != nil || ck.failed {
 		s.tell(step{e: e, kind: edge.Digested, input: i, flag: ck.key != nil})
 		return
 	}
-	ck.waiting = append(ck.waiting, e)
+	ck.waiting.add(e)
 	if ck.call != nil {
 		return
 	}
@@ -42,16 +39,15 @@ func (s *Solver) digest(e *edgeState, i int32) {
 		kind = TraceContentMayRuleOut
 	}
 	e.trace.add(traceEvent{kind: kind, input: i})
-	c := &digestCall{input: i, fn: v.op.maps[0].Deps[i].ComputeDigestFunc, on: v.inputs[i].result.Clone(), ended: make(chan struct{})}
+	c := &digestCall{input: i, fn: v.op.first.Deps[i].ComputeDigestFunc, on: v.inputs[i].result.Clone(), ended: make(chan struct{})}
 	ck.call = c
 	s.enqueue(&c.task, c, v, lightLane, 1)
 }
 
 func (s *Solver) leaveDigests(e *edgeState) {
-	for i := range e.v.contents {
-		ck := &e.v.contents[i]
-		var left bool
-		if ck.waiting, left = without(ck.waiting, e); left && len(ck.waiting) == 0 {
+	for i := range e.v.has().contents {
+		ck := &e.v.rare.contents[i]
+		if ck.waiting.remove(e) && ck.waiting.empty() {
 			if s.drop(&ck.call.task) {
 				s.trash = append(s.trash, ck.call.on)
 				close(ck.call.ended)
@@ -80,9 +76,9 @@ func (c *digestCall) done() {
 	if c.dropped {
 		return
 	}
-	ck := &v.contents[c.input]
-	waiting := ck.waiting
-	ck.call, ck.waiting = nil, nil
+	ck := &v.rare.contents[c.input]
+	waiting := ck.waiting.take()
+	ck.call = nil
 	if c.err != nil {
 		// Without its content key the input can still be used.
 		ck.failed = true
@@ -90,7 +86,7 @@ func (c *digestCall) done() {
 	} else {
 		ck.key = NewCacheKey(c.dgst, contentOutput)
 	}
-	for _, e := range waiting {
+	for e := range waiting.all {
 		e.trace.add(traceEvent{kind: TraceContent, input: c.input, flag: ck.key != nil})
 		s.tell(step{e: e, kind: edge.Digested, input: c.input, flag: ck.key != nil})
 	}

@@ -229,14 +229,14 @@ func (e *edgeState) keysToSave() []*CacheKey {
 }
 
 func (v *vertex) missingContents() []missingContent {
-	m := v.op.maps[0]
+	m, contents := &v.op.first, v.has().contents
 	var out []missingContent
 	for i, d := range m.Deps {
-		known := v.contents != nil && (v.contents[i].key != nil || v.contents[i].failed)
+		known := contents != nil && (contents[i].key != nil || contents[i].failed)
 		if d.ComputeDigestFunc != nil && !known {
 			m := missingContent{input: i, fn: d.ComputeDigestFunc}
-			if v.contents != nil {
-				m.call = v.contents[i].call
+			if contents != nil {
+				m.call = contents[i].call
 			}
 			out = append(out, m)
 		}
@@ -382,10 +382,7 @@ func (c *execCall) takeAlso() {
 		c.solver().report(v, c.also.cacheErr)
 	}
 	for _, m := range c.also.contents {
-		if v.contents == nil {
-			v.contents = make([]contentKey, len(v.inputs))
-		}
-		if ck := &v.contents[m.input]; ck.key == nil && m.key != nil {
+		if ck := &v.contents()[m.input]; ck.key == nil && m.key != nil {
 			ck.key = m.key
 		}
 		if m.err != nil {
@@ -437,15 +434,19 @@ func (s *Solver) collect(e *edgeState) {
 		s.note(e.v, client.Shared, nil, nil)
 	}
 	if keys := x.savedUnder(e.index); keys != nil && (e.v == x.runner || e.keys[0].ID == keys[0].ID) {
-		s.take(e, x, keys)
+		s.take(e, x, nil)
 		return
 	}
 	s.saveFor(e, x, shared)
 }
 
-// take ends an edge with its output of an execution.
+// take ends an edge with its output of an execution, and the keys that was saved
+// under; nil for those of the execution.
 func (s *Solver) take(e *edgeState, x *execution, keys []ExportableCacheKey) {
 	if len(x.has().exporters) > 0 {
+		if keys == nil {
+			keys = x.savedUnder(e.index)
+		}
 		keys = append([]ExportableCacheKey(nil), keys...)
 		for i := range keys {
 			keys[i] = withSubExporters(keys[i], x.rare.exporters)

@@ -198,11 +198,11 @@ func (s *Solver) withdraw(r *request, err error) {
 }
 
 func (r *request) complete(e *edgeState) {
-	if e.err != nil {
-		r.end(nil, e.err)
+	if e.failed {
+		r.end(nil, e.failure())
 		return
 	}
-	r.end(NewCachedResult(e.result.Clone(), e.saved), nil)
+	r.end(NewCachedResult(e.result.Clone(), e.savedKeys()), nil)
 }
 
 func (r *request) end(result CachedResult, err error) {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/opencontainers/go-digest"
 
@@ -69,7 +70,10 @@ func (s *Solver) loadVertex(it *planItem, inputs []planEdge, loaded []*vertex, l
 	}
 	v = s.newVertex(left)
 	v.vtx, v.digest, v.name = it.vtx, it.digest, it.name
-	v.ignore, v.exportable, v.weight = opts.IgnoreCache, opts.ExportCache, int32(min(max(1, opts.Weight), math.MaxInt32))
+	v.ignore, v.weight = opts.IgnoreCache, int32(min(max(1, opts.Weight), math.MaxInt32))
+	if opts.ExportCache != nil {
+		v.more().exportable = opts.ExportCache
+	}
 	v.caches = s.defaults
 	if len(inputs) > 0 {
 		if v.inputs = v.inputsRoom[:]; len(inputs) > 1 {
@@ -80,11 +84,13 @@ func (s *Solver) loadVertex(it *planItem, inputs []planEdge, loaded []*vertex, l
 		}
 	}
 	v.op = &v.ownOp
-	v.op.init(s, v)
+	v.op.builder = builder{s: s, v: v}
 	if v.ignore {
 		if known.normal != nil {
 			v.op = known.normal.op
-			v.subs = append(v.subs, known.normal.subs...) // CacheMap may wait for them
+			if subs := known.normal.has().subs; len(subs) > 0 { // CacheMap may wait for them
+				v.more().subs = slices.Clone(subs)
+			}
 		}
 		known.ignoring = v
 	} else {
@@ -151,12 +157,10 @@ func (s *Solver) addSources(v *vertex, opts *VertexOptions, inherited *cacheSet)
 
 // adopt makes a vertex that was built by an op part of what holds the op's vertex.
 func (s *Solver) adopt(v, sub *vertex) {
-	for _, o := range v.subs {
-		if o == sub {
-			return
-		}
+	if slices.Contains(v.has().subs, sub) {
+		return
 	}
-	v.subs = append(v.subs, sub)
+	v.more().subs = append(v.rare.subs, sub)
 	for slot := range v.jobs.all {
 		s.slots[slot].hold(sub)
 	}
@@ -185,7 +189,7 @@ func (v *vertex) below(fn func(*vertex)) {
 	for _, in := range v.inputs {
 		fn(in.v)
 	}
-	for _, sub := range v.subs {
+	for _, sub := range v.has().subs {
 		fn(sub)
 	}
 }
@@ -246,7 +250,8 @@ func (s *Solver) release(v *vertex) {
 		if !e.settled() {
 			s.abandon(e)
 			dismiss(e.waiters) // which are being released too
-			e.err, e.climb = errDiscarded, nil
+			e.setFailed(errDiscarded)
+			e.climb = nil
 			for _, r := range e.has().requests {
 				r.end(nil, errDiscarded)
 			}

@@ -52,13 +52,13 @@ type candidate struct {
 // probe asks the caches whether any new key of an input leads to the operation.
 func (s *Solver) probe(e *edgeState, i int32) {
 	v, in := e.v, &e.ins[i]
-	op, child := v.op.maps[0], v.inputs[i]
+	op, child := &v.op.first, v.inputs[i]
 	item := probeItem{input: i}
 	item.dep.selector = op.Deps[i].Selector
 	item.dep.keys = child.keys[in.probed:len(child.keys):len(child.keys)]
 	in.probed = int32(len(child.keys))
-	if !in.content && v.contents != nil && v.contents[i].key != nil {
-		item.dep.content, in.content = v.contents[i].key, true
+	if content := v.content(int(i)); content != nil && !in.content {
+		item.dep.content, in.content = content, true
 	}
 	s.noteAsked(e)
 	set := v.caches
@@ -120,7 +120,7 @@ func (s *Solver) lookUp(e *edgeState) {
 }
 
 func (s *Solver) newLookup(e *edgeState) *lookupCall {
-	c := &lookupCall{e: e, set: e.v.caches, skip: e.v.caches.inline, op: e.v.op.maps[0], output: e.index}
+	c := &lookupCall{e: e, set: e.v.caches, skip: e.v.caches.inline, op: &e.v.op.first, output: e.index}
 	e.more().lookup = c
 	return c
 }

@@ -20,7 +20,7 @@ type mapCall struct {
 	index int32
 	last  bool
 	op    Op
-	m     *CacheMap
+	m     CacheMap // a copy: the op may use its own again
 	err   error
 }
 
@@ -30,11 +30,11 @@ func (s *Solver) callMap(e *edgeState) {
 	switch {
 	case st.err != nil:
 		s.fail(e, st.err)
-	case int(e.maps) < len(st.maps):
+	case e.maps < st.n:
 		s.tell(step{e: e, kind: edge.Mapped})
 	default:
 		if st.call == nil {
-			st.call = &mapCall{index: int32(len(st.maps)), op: st.op}
+			st.call = &mapCall{index: st.n, op: st.op}
 			s.enqueue(&st.call.task, st.call, e.v, lightLane, 1)
 		} else {
 			s.alsoFor(&st.call.task, e.v)
@@ -92,13 +92,13 @@ func (c *mapCall) do(ctx context.Context) {
 		}
 	}
 	index := int(c.index)
-	if c.m, c.last, c.err = callCacheMap(ctx, c.op, index); c.err == nil {
-		if c.err = checkCacheMap(v, c.m, index, c.last); c.err == nil {
-			// A copy: the op may use its own again.
-			m := *c.m
-			m.Deps = slices.Clone(m.Deps)
-			c.m = &m
-		}
+	m, last, err := callCacheMap(ctx, c.op, index)
+	if err == nil {
+		err = checkCacheMap(v, m, index, last)
+	}
+	if c.err = err; err == nil {
+		c.m, c.last = *m, last
+		c.m.Deps = slices.Clone(m.Deps)
 	}
 }
 
@@ -176,10 +176,10 @@ func (c *mapCall) done() {
 		}
 		return
 	}
-	if len(st.maps) == 0 { // later, ops that run are reading it
+	if st.n == 0 { // later, ops that run are reading it
 		st.op = c.op
 	}
-	st.maps = append(st.maps, c.m)
+	st.addMap(c.m)
 	st.done = c.last
 	for e := range waiting.all {
 		s.tell(step{e: e, kind: edge.Mapped})
@@ -189,14 +189,14 @@ func (c *mapCall) done() {
 // nextMap gives an edge the next cache map.
 func (s *Solver) nextMap(e *edgeState) edge.Event {
 	st := e.v.op
-	m := st.maps[e.maps]
+	m := st.mapAt(e.maps)
 	e.maps++
-	return edge.Event{Kind: edge.Mapped, More: !st.done || int(e.maps) < len(st.maps), Contents: m.contents()}
+	return edge.Event{Kind: edge.Mapped, More: !st.done || e.maps < st.n, Contents: m.contents()}
 }
 
 // formKey computes the edge's definition key.
 func (s *Solver) formKey(e *edgeState) {
-	m := e.v.op.maps[e.maps-1]
+	m := e.v.op.mapAt(e.maps - 1)
 	var key *CacheKey
 	if len(e.v.inputs) == 1 {
 		// Most keys have one input: both parts are one object.
@@ -212,7 +212,7 @@ func (s *Solver) formKey(e *edgeState) {
 			key.deps = make([]keyDep, n)
 		}
 	}
-	key.digest, key.output, key.export, key.caches = m.Digest, e.index, e.v.exportable, e.v.caches.list
+	key.digest, key.output, key.export, key.caches = m.Digest, e.index, e.v.has().exportable, e.v.caches.list
 	if len(e.v.inputs) == 0 {
 		key.ID = string(rootKeyDigest(m.Digest, e.index))
 	} else {
@@ -231,7 +231,7 @@ func (v *vertex) definition(m *CacheMap) string {
 
 // definition names the edge's vertex by its op and the first key of each input.
 func (e *edgeState) definition() string {
-	if m := e.v.op.maps[0]; len(e.v.inputs) == 0 {
+	if m := &e.v.op.first; len(e.v.inputs) == 0 {
 		return string(m.Digest)
 	} else if e.index != 0 {
 		return e.v.definition(m)
@@ -248,9 +248,7 @@ func (v *vertex) keyDeps() []keyDep {
 
 func (v *vertex) fillDeps(deps []keyDep) {
 	for i, in := range v.inputs {
-		deps[i] = keyDep{keys: in.keys[:len(in.keys):len(in.keys)], selector: v.op.maps[0].Deps[i].Selector}
-		if v.contents != nil {
-			deps[i].content = v.contents[i].key
-		}
+		deps[i] = keyDep{keys: in.keys[:len(in.keys):len(in.keys)], selector: v.op.first.Deps[i].Selector}
+		deps[i].content = v.content(i)
 	}
 }

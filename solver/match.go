@@ -13,7 +13,7 @@ import (
 // each of them leads to the operation.
 func (s *Solver) match(e *edgeState) {
 	set, v := e.v.caches, e.v
-	op := v.op.maps[e.maps-1]
+	op := v.op.mapAt(e.maps - 1)
 	s.noteAsked(e)
 	among := set.mask()
 	var deps []keyDep
@@ -144,7 +144,7 @@ func (e *edgeState) keyFor(found *CacheKey) *CacheKey {
 // alternatives reports whether some input is known by more than one key.
 func (e *edgeState) alternatives() bool {
 	for i, in := range e.v.inputs {
-		if len(in.keys) > 1 || e.v.contents != nil && e.v.contents[i].key != nil {
+		if len(in.keys) > 1 || e.v.content(i) != nil {
 			return true
 		}
 	}

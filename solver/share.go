@@ -160,8 +160,8 @@ func (s *Solver) equalExecution(e *edgeState) *execution {
 func (e *edgeState) names(out []string) []string {
 	v := e.v
 	if len(v.inputs) == 0 {
-		for _, m := range v.op.maps[:min(int(e.maps), maxNames)] {
-			out = append(out, string(m.Digest))
+		for i := range min(e.maps, maxNames) {
+			out = append(out, string(v.op.mapAt(i).Digest))
 		}
 		return out
 	}
@@ -169,7 +169,7 @@ func (e *edgeState) names(out []string) []string {
 	if !e.alternatives() {
 		return out
 	}
-	deps, op := v.keyDeps(), v.op.maps[0].Digest
+	deps, op := v.keyDeps(), v.op.first.Digest
 	// choice counts through the alternatives of all inputs like an odometer, the
 	// content key of each input first.
 	choice := make([]int, len(deps))
@@ -245,7 +245,7 @@ func (s *Solver) reaches(from []*vertex, goal func(*vertex) bool) bool {
 			continue
 		}
 		if v.op.call != nil { // what CacheMap builds
-			stack = append(stack, v.subs...)
+			stack = append(stack, v.has().subs...)
 		}
 		for _, in := range v.inputs {
 			if in.result == nil {

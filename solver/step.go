@@ -43,7 +43,7 @@ func (s *Solver) perform(st step) {
 		}
 	case edge.News:
 		child := e.v.inputs[st.input]
-		if child.err != nil && e.ins[st.input].asked > child.known {
+		if child.failed && e.ins[st.input].asked > child.known {
 			s.inputFailed(e, st.input)
 			return
 		}

@@ -1,6 +1,11 @@
 package solver
 
-import "github.com/opencontainers/go-digest"
+import (
+	"math"
+	"slices"
+
+	"github.com/opencontainers/go-digest"
+)
 
 // DecisionKind is the closed set of what can have been decided about an edge.
 type DecisionKind uint8
@@ -79,8 +84,10 @@ type traceEvent struct {
 	kind    DecisionKind
 	flag    bool
 	content bool
-	input   int32
-	n       int32
+	// times: it stands for so many more of it, for the inputs that follow.
+	times uint8
+	input int32
+	n     int32
 	// asked and answered are edge.Managers: maxManagers fit.
 	asked    uint32
 	answered uint32
@@ -89,28 +96,58 @@ type traceEvent struct {
 // edgeTrace keeps the decisions about an edge. Most edges have few.
 type edgeTrace struct {
 	first [2]traceEvent
-	n     int32
-	more  []traceEvent
+	n     int32 // of what is kept
+	more  *[]traceEvent
 }
 
 func (t *edgeTrace) add(ev traceEvent) {
-	if int(t.n) < len(t.first) {
+	// An operation's inputs are mostly asked about one after the other, with the
+	// same answer.
+	if last := t.last(); last != nil && last.times < math.MaxUint8 {
+		next := *last
+		next.times, next.input = 0, last.input+int32(last.times)+1
+		if next == ev {
+			last.times++
+			return
+		}
+	}
+	switch {
+	case int(t.n) < len(t.first):
 		t.first[t.n] = ev
-	} else {
-		t.more = append(t.more, ev)
+	case t.more == nil:
+		t.more = &[]traceEvent{ev}
+	default:
+		*t.more = append(*t.more, ev)
 	}
 	t.n++
 }
 
-func (t *edgeTrace) all(yield func(traceEvent) bool) {
-	for _, ev := range t.first[:min(int(t.n), len(t.first))] {
-		if !yield(ev) {
-			return
-		}
+// last is what was added last; nil if there is nothing.
+func (t *edgeTrace) last() *traceEvent {
+	switch n := int(t.n); {
+	case n == 0:
+		return nil
+	case n <= len(t.first):
+		return &t.first[n-1]
+	default:
+		return &(*t.more)[n-len(t.first)-1]
 	}
-	for _, ev := range t.more {
-		if !yield(ev) {
-			return
+}
+
+// all yields the decisions, each of them by itself.
+func (t *edgeTrace) all(yield func(traceEvent) bool) {
+	kept := t.first[:min(int(t.n), len(t.first))]
+	if t.more != nil {
+		kept = slices.Concat(kept, *t.more)
+	}
+	for _, ev := range kept {
+		times := ev.times
+		ev.times = 0
+		for range int(times) + 1 {
+			if !yield(ev) {
+				return
+			}
+			ev.input++
 		}
 	}
 }
@@ -144,19 +181,17 @@ func (s *Solver) appendTraces(out []EdgeTrace, vertices []*vertex) []EdgeTrace {
 
 func (e *edgeState) decisions() EdgeTrace {
 	v := e.v
-	t := EdgeTrace{Vertex: v.digest, Name: v.name, Output: e.index, IgnoreCache: v.ignore, Keys: e.keys[:len(e.keys):len(e.keys)], Err: e.err}
-	for _, m := range v.op.maps {
-		t.Op = append(t.Op, m.Digest)
+	t := EdgeTrace{Vertex: v.digest, Name: v.name, Output: e.index, IgnoreCache: v.ignore, Keys: e.keys[:len(e.keys):len(e.keys)], Err: e.failure()}
+	for i := range v.op.n {
+		t.Op = append(t.Op, v.op.mapAt(i).Digest)
 	}
 	for i, in := range v.inputs {
 		it := InputTrace{Vertex: in.v.digest, Output: in.index, Keys: in.keys[:len(in.keys):len(in.keys)]}
-		if len(v.op.maps) > 0 {
-			d := v.op.maps[0].Deps[i]
+		if v.op.n > 0 {
+			d := v.op.first.Deps[i]
 			it.Selector, it.HasContent = d.Selector, d.ComputeDigestFunc != nil
 		}
-		if v.contents != nil {
-			it.Content = v.contents[i].key
-		}
+		it.Content = v.content(i)
 		t.Inputs = append(t.Inputs, it)
 	}
 	for ev := range e.trace.all {

@@ -24,55 +24,113 @@ type vertex struct {
 	digest digest.Digest
 	name   string
 	inputs []*edgeState
-	ignore bool
-	// exportable and weight are the options of who loaded it first.
-	exportable *bool
-	weight     int32
+	// weight is an option of who loaded it first.
+	weight   int32
+	ignore   bool
+	released bool
 	// caches begins with the default cache; the sources of all requests follow.
 	// It grows, and is shared between vertices that have the same.
 	caches *cacheSet
 
 	op *opState // own, or the other variant's
-	// contents holds the content keys of the inputs; nil until one is asked for.
-	contents []contentKey
 	// exec is the execution that this vertex has started or waits for, also once
 	// it is done; nil if none. The vertex counts in its holders.
 	exec *execution
-	// subs are the vertices that the op built. Whoever holds this vertex holds them.
-	subs []*vertex
-
 	// jobs are the slots of the jobs that hold the vertex. Without any it is
 	// released.
-	jobs     bitset
-	released bool
+	jobs bitset
+	// rare is what few vertices have; nil until there is something. See more.
+	rare *rareVertex
 
-	first  edgeState // of whichever output was wanted first
-	others []*edgeState
-
+	first    edgeState // of whichever output was wanted first
 	progress progress
 	ownOp    opState
 
 	inputsRoom [1]*edgeState // for inputs, where there is one
 }
 
+// rareVertex is the part of a vertex's state that one does without which has one
+// output, builds nothing, succeeds, and is found or not by definition keys.
+type rareVertex struct {
+	// contents holds the content keys of the inputs; nil until one is asked for.
+	contents []contentKey
+	// subs are the vertices that the op built. Whoever holds this vertex holds them.
+	subs       []*vertex
+	others     []*edgeState // outputs beside the first
+	exportable *bool        // the option of who loaded it first
+	err        error        // why it failed
+}
+
+// noRareVertex is read in place of what is not there. It is never written to.
+var noRareVertex rareVertex
+
+// has reads the rare part of a vertex's state.
+func (v *vertex) has() *rareVertex {
+	if v.rare == nil {
+		return &noRareVertex
+	}
+	return v.rare
+}
+
+// more returns the rare part of a vertex's state to be written to.
+func (v *vertex) more() *rareVertex {
+	if v.rare == nil {
+		v.rare = &rareVertex{}
+	}
+	return v.rare
+}
+
+// content is the content key of an input; nil if it was not computed.
+func (v *vertex) content(i int) *CacheKey {
+	if v.rare == nil || v.rare.contents == nil {
+		return nil
+	}
+	return v.rare.contents[i].key
+}
+
+// contents are the content keys of the inputs, to be written to.
+func (v *vertex) contents() []contentKey {
+	r := v.more()
+	if r.contents == nil {
+		r.contents = make([]contentKey, len(v.inputs))
+	}
+	return r.contents
+}
+
 // opState is an op and its cache maps, shared between the variants of a vertex.
 // Guarded by Solver.mu.
 type opState struct {
 	op   Op
-	err  error       // op could not be resolved, or CacheMap failed
-	maps []*CacheMap // checked
-	done bool        // there are no more cache maps
-	call *mapCall    // the CacheMap call under way; nil if none
+	err  error    // op could not be resolved, or CacheMap failed
+	call *mapCall // the CacheMap call under way; nil if none
+	// first is the first of n cache maps, further are the others. They were checked.
+	first   CacheMap
+	further *[]*CacheMap
+	n       int32
+	done    bool // there are no more
 	// vertices are the variants that use the op.
 	vertices few[*vertex]
 	builder  builder // the op's
-
-	mapsRoom [1]*CacheMap // for maps, where there is one
 }
 
-func (st *opState) init(s *Solver, v *vertex) {
-	st.builder = builder{s: s, v: v}
-	st.maps = st.mapsRoom[:0]
+// mapAt is one of the op's cache maps.
+func (st *opState) mapAt(i int32) *CacheMap {
+	if i == 0 {
+		return &st.first
+	}
+	return (*st.further)[i-1]
+}
+
+func (st *opState) addMap(m CacheMap) {
+	switch {
+	case st.n == 0:
+		st.first = m
+	case st.further == nil:
+		st.further = &[]*CacheMap{&m}
+	default:
+		*st.further = append(*st.further, &m)
+	}
+	st.n++
 }
 
 // contentKey is the content key of one input of a vertex. Guarded by Solver.mu.
@@ -80,7 +138,7 @@ type contentKey struct {
 	key     *CacheKey
 	failed  bool
 	call    *digestCall // under way; nil if not
-	waiting []*edgeState
+	waiting few[*edgeState]
 }
 
 // edgeState is what the driver knows of one output of a vertex. Guarded by
@@ -104,8 +162,7 @@ type edgeState struct {
 	// result is set when the edge is done. The vertex's execution, or the load,
 	// holds it.
 	result *SharedResult
-	saved  []ExportableCacheKey // the keys it was saved under
-	err    error                // why it failed; final
+	failed bool // for good; see failure
 	// known is what was known when the edge ended.
 	known edge.Level
 
@@ -145,7 +202,9 @@ type climb struct {
 // rareState is the part of an edge's state that is not needed to find nothing in
 // caches that answer from memory, and to execute.
 type rareState struct {
-	requests []*request // callers of Build
+	requests []*request           // callers of Build
+	err      error                // why the edge failed
+	saved    []ExportableCacheKey // the keys it was saved under, if not its execution's
 	// found are keys that caches have for the edge; those before tried have no
 	// record that can be loaded. candidates are records still to be tried.
 	found      []foundKey
@@ -210,8 +269,7 @@ type progress struct {
 	// started is when the op or a load began, in Unix nanoseconds; 0 before.
 	started   atomic.Int64
 	completed int64
-	owner     uint64 // Job.serial of whom it was run or loaded for; 0 for nobody
-	err       error
+	owner     uint64      // Job.serial of whom it was run or loaded for; 0 for nobody
 	wanted    bool        // a result of it was wanted
 	reported  bool        // a failure of a cache was
 	outcome   outcomeCode // as its owner sees it
@@ -238,14 +296,14 @@ func (s *Solver) output(v *vertex, index Index) *edgeState {
 	if v.first.index == index {
 		return &v.first
 	}
-	for _, e := range v.others {
+	for _, e := range v.has().others {
 		if e.index == index {
 			return e
 		}
 	}
 	e := &edgeState{}
 	s.initEdge(e, v, index)
-	v.others = append(v.others, e)
+	v.more().others = append(v.rare.others, e)
 	return e
 }
 
@@ -275,7 +333,7 @@ func (v *vertex) edges(yield func(*edgeState) bool) {
 	if v.first.v == nil || !yield(&v.first) {
 		return
 	}
-	for _, e := range v.others {
+	for _, e := range v.has().others {
 		if !yield(e) {
 			return
 		}
@@ -283,4 +341,19 @@ func (v *vertex) edges(yield func(*edgeState) bool) {
 }
 
 // settled reports whether the edge has ended, one way or the other.
-func (e *edgeState) settled() bool { return e.result != nil || e.err != nil }
+func (e *edgeState) settled() bool { return e.result != nil || e.failed }
+
+// failure is why an edge has failed; nil if it has not.
+func (e *edgeState) failure() error { return e.has().err }
+
+func (e *edgeState) setFailed(err error) {
+	e.failed, e.more().err = true, err
+}
+
+// savedKeys are the keys the edge's result was saved under.
+func (e *edgeState) savedKeys() []ExportableCacheKey {
+	if saved := e.has().saved; saved != nil || e.v.exec == nil {
+		return saved
+	}
+	return e.v.exec.savedUnder(e.index)
+}

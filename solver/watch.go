@@ -48,7 +48,7 @@ func (w *watcher) wake() {
 // look is a vertex as a job sees it. Solver.mu is held.
 func (v *vertex) look(j *Job) shown {
 	p := &v.progress
-	sh := shown{v: v, started: p.started.Load(), completed: p.completed, outcome: p.outcome.name(), err: p.err}
+	sh := shown{v: v, started: p.started.Load(), completed: p.completed, outcome: p.outcome.name(), err: v.has().err}
 	if (sh.outcome == client.Executed || sh.outcome == client.Cached) && p.owner != j.serial {
 		sh.outcome = client.Shared
 	}
