@@ -1,0 +1,157 @@
+// Package runtime finds an OCI runtime on this machine and makes an executor of
+// it: what runs one process in a container, on file systems that it is given. The
+// executor is BuildKit's (executor/runcexecutor), with its specification of a
+// container: the default capabilities and seccomp profile, a PID namespace, DNS and
+// /etc/hosts.
+//
+// # Who reaps
+//
+// The process is PID 1 of a PID namespace of its own. When it ends, the kernel kills
+// whatever else is in the namespace and reaps it: a step whose children go into the
+// background ends when the step's own process does, and leaves nothing behind. Until
+// then it is up to that process to reap what is orphaned, as with BuildKit. A shell
+// does; for a program that does not, Options.Init puts an init before it.
+package runtime
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/containerd/containerd/v2/pkg/namespaces"
+	runc "github.com/containerd/go-runc"
+	"github.com/moby/buildkit/executor"
+	"github.com/moby/buildkit/executor/oci"
+	"github.com/moby/buildkit/executor/resources"
+	"github.com/moby/buildkit/executor/runcexecutor"
+	"github.com/moby/buildkit/util/bklog"
+	"github.com/sirupsen/logrus"
+)
+
+// Options say how containers are run. Only Root is required.
+type Options struct {
+	// Root is a directory for the state of running containers. One executor has it
+	// at a time: what New finds in it was left by a process that died, and is
+	// removed.
+	Root string
+	// Binary is the OCI runtime: a name or a path. Empty stands for the first of
+	// buildkit-runc, runc and crun that works here.
+	Binary string
+	// Network is what a step gets that asks for no particular network.
+	Network Network
+	// DNS is written to the containers' resolv.conf in place of what this machine
+	// has, as far as it is given. Nil leaves it at that.
+	DNS *oci.DNSConfig
+	// CgroupParent is the cgroup below which containers get theirs. Empty stands
+	// for /tenon.
+	CgroupParent string
+	// ApparmorProfile is the profile that processes are confined by; empty for none.
+	ApparmorProfile string
+	// SELinux labels the processes.
+	SELinux bool
+	// NoPivot is for machines whose root is a ramdisk.
+	NoPivot bool
+	// Init is the path of a statically linked program that is made PID 1, starts the
+	// process ("INIT -- ARGS...") and reaps: catatonit, tini-static. Empty for none.
+	Init string
+	// Log gets what BuildKit's executor has to say; nil drops it.
+	Log io.Writer
+}
+
+// Executor runs processes in containers. Besides what BuildKit's does, it kills a
+// container whose context ends at whichever point that happens, and then waits
+// until it is gone.
+type Executor struct {
+	inner executor.Executor
+	runc  *runc.Runc // for what inner does not do
+	log   *logrus.Entry
+	init  string
+
+	binary, version string
+}
+
+var _ executor.Executor = (*Executor)(nil)
+
+// New finds an OCI runtime, sees by a trial that it works here, and makes an
+// executor of it. The trial's outcome is kept in opt.Root until the machine or the
+// runtime changes. Where there is none that works, the error is a
+// *NoRuntimeError, which says what is missing and how to get it.
+func New(ctx context.Context, opt Options) (*Executor, error) {
+	if opt.Root == "" {
+		return nil, errors.New("runtime: Options.Root is empty: it says where the state of containers is kept")
+	}
+	root, err := filepath.Abs(opt.Root)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(root, 0o711); err != nil {
+		return nil, fmt.Errorf("making the folder for the state of containers: %w", err)
+	}
+	// BuildKit's executor resolves links, and so must who cleans up after it.
+	if opt.Root, err = filepath.EvalSymlinks(root); err != nil {
+		return nil, err
+	}
+	if opt.Init != "" {
+		if err := checkInit(opt.Init); err != nil {
+			return nil, err
+		}
+	}
+	return find(ctx, opt)
+}
+
+// newExecutor makes an executor of one runtime, without trying it.
+func newExecutor(opt Options, binary string) (*Executor, error) {
+	providers, err := opt.Network.providers(opt.Root)
+	if err != nil {
+		return nil, err
+	}
+	inner, err := runcexecutor.New(runcexecutor.Opt{
+		Root:                opt.Root,
+		CommandCandidates:   []string{binary},
+		Rootless:            os.Geteuid() != 0,
+		DefaultCgroupParent: opt.CgroupParent,
+		ProcessMode:         oci.ProcessSandbox,
+		NoPivot:             opt.NoPivot,
+		DNS:                 opt.DNS,
+		ApparmorProfile:     opt.ApparmorProfile,
+		SELinux:             opt.SELinux,
+		// The zero Monitor records nothing. Where it records, it keeps containers
+		// until a goroutine has taken the last sample.
+		ResourceMonitor: &resources.Monitor{},
+	}, providers)
+	if err != nil {
+		return nil, err
+	}
+	logger := logrus.New()
+	logger.SetOutput(io.Discard)
+	if opt.Log != nil {
+		logger.SetOutput(opt.Log)
+	}
+	return &Executor{
+		inner:  inner,
+		runc:   &runc.Runc{Command: binary, Setpgid: true},
+		log:    logrus.NewEntry(logger),
+		init:   opt.Init,
+		binary: binary,
+	}, nil
+}
+
+// Binary is the path of the OCI runtime.
+func (e *Executor) Binary() string { return e.binary }
+
+// Version is the first line of what the OCI runtime says of itself.
+func (e *Executor) Version() string { return e.version }
+
+// Exec starts a further process in a container that runs.
+func (e *Executor) Exec(ctx context.Context, id string, process executor.ProcessInfo) error {
+	return e.inner.Exec(e.context(ctx), id, process)
+}
+
+// context has BuildKit's and containerd's code log to e.log.
+func (e *Executor) context(ctx context.Context) context.Context {
+	// The namespace is also that of cgroups: /tenon/ID.
+	return namespaces.WithNamespace(bklog.WithLogger(ctx, e.log), "tenon")
+}

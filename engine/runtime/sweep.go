@@ -1,0 +1,62 @@
+package runtime
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/containerd/containerd/v2/core/mount"
+	"golang.org/x/sys/unix"
+)
+
+// sweep removes the containers that a process left in root which was killed. Files
+// are removed by name: should a file system not come off, nothing in it is touched.
+func (e *Executor) sweep(ctx context.Context, root string) error {
+	entries, err := os.ReadDir(root)
+	if err != nil {
+		return err
+	}
+	for _, entry := range entries {
+		name := entry.Name()
+		path := filepath.Join(root, name)
+		switch {
+		case entry.IsDir() && strings.HasPrefix(name, "trial-"):
+			err = os.RemoveAll(path)
+		case entry.IsDir() && isBundle(path):
+			err = e.sweepBundle(ctx, name, path)
+		case strings.HasPrefix(name, "hosts.") || name == "runc-log.json":
+			err = os.Remove(path)
+		default:
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("removing what a killed build left in %s: %w", path, err)
+		}
+	}
+	return nil
+}
+
+func isBundle(path string) bool {
+	_, err := os.Lstat(filepath.Join(path, "rootfs"))
+	return err == nil
+}
+
+func (e *Executor) sweepBundle(ctx context.Context, id, path string) error {
+	if err := e.remove(ctx, id); err != nil {
+		return err
+	}
+	rootfs := filepath.Join(path, "rootfs")
+	if err := mount.UnmountAll(rootfs, unix.MNT_DETACH); err != nil {
+		return err
+	}
+	for _, p := range []string{filepath.Join(path, "config.json"), rootfs, path} {
+		if err := os.Remove(p); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
