@@ -1,0 +1,194 @@
+package llb
+
+import (
+	"fmt"
+	"maps"
+	"strings"
+
+	"github.com/containerd/platforms"
+	"github.com/moby/buildkit/solver/pb"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/tenonbuild/tenon/solver"
+	"google.golang.org/protobuf/proto"
+)
+
+// vertex is an op of a definition. It is immutable.
+type vertex struct {
+	digest digest.Digest
+	op     *pb.Op
+	meta   *pb.OpMetadata
+	name   string
+	inputs []solver.Edge
+	opts   solver.VertexOptions
+}
+
+func (v *vertex) Digest() digest.Digest         { return v.digest }
+func (v *vertex) Sys() interface{}              { return v.op }
+func (v *vertex) Options() solver.VertexOptions { return v.opts }
+func (v *vertex) Inputs() []solver.Edge         { return v.inputs }
+func (v *vertex) Name() string                  { return v.name }
+
+// MetadataOf returns the metadata that a definition has for a vertex that Load made:
+// progress group, resource limits and the like. Nil if there is none. It must not be
+// changed.
+func MetadataOf(v solver.Vertex) *pb.OpMetadata {
+	if x, ok := v.(*vertex); ok {
+		return x.meta
+	}
+	return nil
+}
+
+// loader makes vertices of ops.
+type loader struct {
+	def      *definition
+	opt      LoadOptions
+	platform *pb.Platform
+	vertices map[int]*vertex // by index into def.ops
+	last     *vertex
+}
+
+// init settles the default platform and checks what ops ask for as a whole.
+func (l *loader) init() error {
+	l.platform = l.opt.DefaultPlatform
+	if l.platform == nil {
+		p := platforms.DefaultSpec()
+		l.platform = &pb.Platform{OS: p.OS, Architecture: p.Architecture, Variant: p.Variant}
+	}
+	if err := checkPlatform(l.platform); err != nil {
+		return fmt.Errorf("default platform: %w", err)
+	}
+	return checkCaps(l.def.src.Metadata)
+}
+
+// add makes the vertex of an op, after those of its inputs.
+func (l *loader) add(n int) error {
+	o := l.def.ops[n]
+	fail := func(err error) error { return fmt.Errorf("%s: %w", o.label(), err) }
+	p := l.normalise(o.pb)
+	v := &vertex{op: p, meta: o.meta, opts: l.options(o.meta), inputs: make([]solver.Edge, len(o.inputs))}
+	for i, in := range o.inputs {
+		sub := l.vertices[in]
+		v.inputs[i] = solver.Edge{Vertex: sub, Index: solver.Index(p.Inputs[i].Index)}
+		p.Inputs[i].Digest = sub.digest.String()
+	}
+	dt, err := proto.MarshalOptions{Deterministic: true}.Marshal(p)
+	if err != nil {
+		return fail(err)
+	}
+	v.digest = digest.FromBytes(dt)
+	v.name = v.opts.Description["llb.customname"]
+	if v.name == "" {
+		v.name = name(p, v.inputs)
+	}
+	if err := checkEntitled(p, l.opt.Allowed, v.name); err != nil {
+		return fail(err)
+	}
+	if err := checkConstraints(p.Constraints, l.opt.WorkerLabels); err != nil {
+		return fail(err)
+	}
+	if src := p.GetSource(); src != nil && l.opt.CheckSource != nil {
+		if err := l.opt.CheckSource(src, p.Platform); err != nil {
+			return fail(err)
+		}
+	}
+	l.vertices[n] = v
+	l.last = v
+	return nil
+}
+
+// options are what the request and the op's metadata say of a vertex.
+func (l *loader) options(m *pb.OpMetadata) solver.VertexOptions {
+	o := solver.VertexOptions{
+		IgnoreCache:  l.opt.NoCache || m.GetIgnoreCache(),
+		CacheSources: l.opt.CacheSources,
+		Description:  m.GetDescription(),
+	}
+	if e := m.GetExportCache(); e != nil {
+		o.ExportCache = &e.Value
+	}
+	return o
+}
+
+// normalise returns a copy of the op in the form its digest is made of: see the
+// package comment.
+func (l *loader) normalise(in *pb.Op) *pb.Op {
+	p := proto.CloneOf(in)
+	switch k := p.Op.(type) {
+	case *pb.Op_Source:
+		p.Platform = l.normalPlatform(p.Platform)
+		k.Source.Attrs = l.withSession(k.Source)
+	case *pb.Op_Exec:
+		p.Platform = l.normalPlatform(p.Platform)
+	default:
+		p.Platform = nil
+	}
+	if len(p.GetConstraints().GetFilter()) == 0 {
+		p.Constraints = nil
+	}
+	return p
+}
+
+func (l *loader) normalPlatform(p *pb.Platform) *pb.Platform {
+	if p == nil || p.OS == "" && p.Architecture == "" {
+		p = l.platform
+	}
+	n := platforms.Normalize(ocispec.Platform{
+		OS: p.OS, Architecture: p.Architecture, Variant: p.Variant, OSVersion: p.OSVersion, OSFeatures: p.OSFeatures,
+	})
+	return &pb.Platform{
+		OS: n.OS, Architecture: n.Architecture, Variant: n.Variant, OSVersion: n.OSVersion, OSFeatures: n.OSFeatures,
+	}
+}
+
+// withSession returns the attributes of a source, with the session that it reads
+// from if it is one that reads from a session.
+func (l *loader) withSession(s *pb.SourceOp) map[string]string {
+	key := ""
+	switch scheme, _, _ := strings.Cut(s.Identifier, "://"); scheme {
+	case "local":
+		key = pb.AttrLocalSessionID
+	case "oci-layout":
+		key = pb.AttrOCILayoutSessionID
+	}
+	if key == "" || l.opt.SessionID == "" || s.Attrs[key] != "" {
+		return s.Attrs
+	}
+	attrs := maps.Clone(s.Attrs)
+	if attrs == nil {
+		attrs = map[string]string{}
+	}
+	attrs[key] = l.opt.SessionID
+	return attrs
+}
+
+// graph is the result, once all vertices are made.
+func (l *loader) graph() (*Graph, error) {
+	g := &Graph{
+		Edge:    solver.Edge{Vertex: l.last, Index: solver.Index(l.def.end.Index)},
+		Digests: make(map[digest.Digest]digest.Digest, len(l.vertices)),
+	}
+	for n, v := range l.vertices {
+		g.Digests[l.def.ops[n].digest] = v.digest
+	}
+	g.Source = mapSource(l.def.src.Source, l.def.ops, l.vertices)
+	return g, nil
+}
+
+// mapSource returns the source map with the digests of vertices.
+func mapSource(src *pb.Source, ops []*op, vertices map[int]*vertex) *pb.Source {
+	if src == nil {
+		return nil
+	}
+	out := &pb.Source{Infos: src.Infos, Locations: make(map[string]*pb.Locations, len(src.Locations))}
+	for n, o := range ops {
+		v, locs := vertices[n], src.Locations[o.digest.String()]
+		if v == nil || locs == nil {
+			continue
+		}
+		// Two ops may have become one vertex.
+		all := append(out.Locations[v.digest.String()].GetLocations(), locs.Locations...)
+		out.Locations[v.digest.String()] = &pb.Locations{Locations: all}
+	}
+	return out
+}
