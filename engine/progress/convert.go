@@ -1,0 +1,236 @@
+package progress
+
+import (
+	"strings"
+	"time"
+	"unicode"
+
+	bkclient "github.com/moby/buildkit/client"
+	"github.com/moby/buildkit/solver/pb"
+	"github.com/opencontainers/go-digest"
+	"github.com/tenonbuild/tenon/solver/client"
+)
+
+// What is said of a step that neither ran for this build nor came from a cache.
+const (
+	wordShared    = "shared with another build"
+	wordNotNeeded = "not needed"
+)
+
+// hidden is the group of steps that are not to be shown. BuildKit's display leaves
+// out, and does not count, a group of which nothing has started.
+var hidden = &pb.ProgressGroup{Id: "tenon: not needed", Name: wordNotNeeded, Weak: true}
+
+// Converter makes BuildKit's status messages of the solver's. It is for one
+// stream, in order, and one goroutine.
+type Converter struct {
+	// Begin is when the build began, or zero: what other builds did before is shown
+	// as of then.
+	Begin time.Time
+	// InName says in a step's name what became of it, for a display that shows the
+	// last name of each step. Otherwise a status of the step says it.
+	InName bool
+
+	steps map[digest.Digest]*step
+}
+
+// step is what has been shown of a vertex.
+type step struct {
+	vertex client.Vertex // as the solver last told it
+	// looking is since when the step reports something although it has not started:
+	// a source that finds out what it is. Nil if it does not.
+	looking *time.Time
+	open    map[string]struct{} // statuses that have not completed
+	// shown: it has been shown as something that began.
+	shown bool
+}
+
+// Convert makes one message. It may be empty, but is never nil.
+func (c *Converter) Convert(st *client.SolveStatus) *bkclient.SolveStatus {
+	out := &bkclient.SolveStatus{}
+	for _, v := range st.Vertexes {
+		if v != nil {
+			c.vertex(out, v)
+		}
+	}
+	for _, s := range st.Statuses {
+		if s != nil {
+			c.status(out, s)
+		}
+	}
+	for _, l := range st.Logs {
+		if l == nil {
+			continue
+		}
+		c.look(out, l.Vertex, l.Timestamp)
+		out.Logs = append(out.Logs, &bkclient.VertexLog{Vertex: l.Vertex, Stream: l.Stream, Data: l.Data, Timestamp: l.Timestamp})
+	}
+	for _, w := range st.Warnings {
+		if w != nil {
+			out.Warnings = append(out.Warnings, warning(w))
+		}
+	}
+	return out
+}
+
+func (c *Converter) step(d digest.Digest) *step {
+	s, ok := c.steps[d]
+	if !ok {
+		if c.steps == nil {
+			c.steps = map[digest.Digest]*step{}
+		}
+		s = &step{open: map[string]struct{}{}}
+		c.steps[d] = s
+	}
+	return s
+}
+
+func (c *Converter) vertex(out *bkclient.SolveStatus, v *client.Vertex) {
+	s := c.step(v.Digest)
+	s.vertex = *v
+	b := c.plain(v)
+	switch v.Outcome {
+	case "":
+		if b.Started == nil && s.looking != nil {
+			return // it is shown as looking: leave it so
+		}
+		s.looking = nil
+	case client.NotNeeded, client.Canceled:
+		if !c.ended(out, s, b) {
+			return
+		}
+	default:
+		if s.looking != nil && b.Started == nil {
+			b.Started = s.looking
+		}
+		if b.Started == nil {
+			b.Started = b.Completed
+		}
+		s.looking = nil
+		if v.Outcome == client.Shared {
+			c.say(out, b, wordShared)
+		}
+	}
+	s.shown = s.shown || b.Started != nil
+	out.Vertexes = append(out.Vertexes, b)
+}
+
+// ended says how a vertex ended that has no result for this job. It reports
+// whether there is something to show of it.
+func (c *Converter) ended(out *bkclient.SolveStatus, s *step, b *bkclient.Vertex) bool {
+	if b.Started == nil && s.looking != nil {
+		b.Started = s.looking
+		s.looking = nil
+	}
+	switch {
+	case b.Started == nil && s.shown:
+		// It has been shown as done with what it looked up: that is all it did.
+		return false
+	case b.Started == nil:
+		b.Completed, b.ProgressGroup = nil, hidden
+	case s.vertex.Outcome == client.NotNeeded:
+		c.say(out, b, wordNotNeeded)
+	case b.Error == "":
+		b.Error = "context canceled" // the display knows it by these words
+	}
+	return true
+}
+
+// plain is a vertex as BuildKit knows it, with nothing added.
+func (c *Converter) plain(v *client.Vertex) *bkclient.Vertex {
+	b := &bkclient.Vertex{
+		Digest: v.Digest, Inputs: v.Inputs, Name: printable(v.Name),
+		Started: c.since(v.Started), Completed: c.since(v.Completed),
+		Cached: v.Outcome == client.Cached, Error: v.Error,
+	}
+	if g := v.ProgressGroup; g != nil {
+		b.ProgressGroup = &pb.ProgressGroup{Id: g.ID, Name: printable(g.Name), Weak: g.Weak}
+	}
+	return b
+}
+
+func (c *Converter) since(t *time.Time) *time.Time {
+	if t == nil || !t.Before(c.Begin) {
+		return t
+	}
+	begin := c.Begin
+	return &begin
+}
+
+// say adds a word to a step that has ended.
+func (c *Converter) say(out *bkclient.SolveStatus, b *bkclient.Vertex, word string) {
+	if c.InName {
+		b.Name += " (" + word + ")"
+		return
+	}
+	st := &bkclient.VertexStatus{ID: word, Vertex: b.Digest, Started: b.Completed, Completed: b.Completed}
+	if b.Completed != nil {
+		st.Timestamp = *b.Completed
+	}
+	out.Statuses = append(out.Statuses, st)
+}
+
+func (c *Converter) status(out *bkclient.SolveStatus, st *client.VertexStatus) {
+	s := c.look(out, st.Vertex, st.Timestamp)
+	if st.Completed == nil {
+		s.open[st.ID] = struct{}{}
+	} else {
+		delete(s.open, st.ID)
+	}
+	started := st.Started
+	if started == nil { // the display shows none that has not
+		started = &st.Timestamp
+	}
+	out.Statuses = append(out.Statuses, &bkclient.VertexStatus{
+		ID: printable(st.ID), Vertex: st.Vertex, Name: printable(st.Name), Total: st.Total, Current: st.Current,
+		Timestamp: st.Timestamp, Started: started, Completed: st.Completed,
+	})
+	if s.looking != nil && len(s.open) == 0 {
+		b := c.plain(&s.vertex)
+		b.Started, b.Completed = s.looking, st.Completed
+		s.looking = nil
+		out.Vertexes = append(out.Vertexes, b)
+	}
+}
+
+// look shows a vertex as begun that reports something before the solver has
+// started it.
+func (c *Converter) look(out *bkclient.SolveStatus, d digest.Digest, at time.Time) *step {
+	s := c.step(d)
+	if s.looking != nil || s.vertex.Digest == "" || s.vertex.Started != nil || s.vertex.Outcome != "" {
+		return s
+	}
+	s.looking, s.shown = &at, true
+	b := c.plain(&s.vertex)
+	b.Started = &at
+	out.Vertexes = append(out.Vertexes, b)
+	return s
+}
+
+func warning(w *client.VertexWarning) *bkclient.VertexWarning {
+	out := &bkclient.VertexWarning{Vertex: w.Vertex, Level: w.Level, Short: w.Short, Detail: w.Detail, URL: w.URL}
+	if in := w.SourceInfo; in != nil {
+		out.SourceInfo = &pb.SourceInfo{Filename: in.Filename, Data: in.Data, Language: in.Language}
+	}
+	for _, r := range w.Range {
+		if r != nil {
+			out.Range = append(out.Range, &pb.Range{Start: position(r.Start), End: position(r.End)})
+		}
+	}
+	return out
+}
+
+func position(p client.Position) *pb.Position {
+	return &pb.Position{Line: p.Line, Character: p.Character}
+}
+
+// printable makes a name fit for a line of a terminal: names come from
+// definitions, and could otherwise move the cursor.
+func printable(name string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return ' '
+		}
+		return r
+	}, name)
+}
