@@ -1,0 +1,169 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"sync"
+
+	"github.com/containerd/containerd/v2/core/remotes/docker"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/tenonbuild/tenon/engine/session"
+)
+
+// access is what one session has been given by registries: tokens, and what names
+// stand for. It is never used for another session.
+type access struct {
+	session  string // "": anonymous
+	sessions *session.Sessions
+
+	mu    sync.Mutex // guards what follows
+	auths map[string]*authorizer
+	names map[string]*resolution
+}
+
+func newAccess(id string, sessions *session.Sessions) *access {
+	return &access{
+		session:  id,
+		sessions: sessions,
+		auths:    map[string]*authorizer{},
+		names:    map[string]*resolution{},
+	}
+}
+
+// resolution is what a name stands for, once that is known.
+type resolution struct {
+	turn chan struct{} // held by who resolves, and guards what follows
+	done bool
+	desc ocispec.Descriptor
+}
+
+// once returns what resolve returned when it first succeeded for name. Callers at
+// the same time take turns, each with its own context: a failure or an interrupt of
+// one is not the others'.
+func (a *access) once(ctx context.Context, name string, resolve func() (ocispec.Descriptor, error)) (ocispec.Descriptor, error) {
+	a.mu.Lock()
+	res, ok := a.names[name]
+	if !ok {
+		res = &resolution{turn: make(chan struct{}, 1)}
+		a.names[name] = res
+	}
+	a.mu.Unlock()
+
+	select {
+	case res.turn <- struct{}{}:
+		defer func() { <-res.turn }()
+	case <-ctx.Done():
+		return ocispec.Descriptor{}, context.Cause(ctx)
+	}
+	if res.done {
+		return res.desc, nil
+	}
+	desc, err := resolve()
+	if err != nil {
+		return ocispec.Descriptor{}, err
+	}
+	res.desc, res.done = desc, true
+	return desc, nil
+}
+
+// credentials asks the session. Anonymous access, and a session that is gone, have
+// none.
+func (a *access) credentials(ctx context.Context, host string) (session.Credentials, error) {
+	if a.session == "" {
+		return session.Credentials{}, nil
+	}
+	s, err := a.sessions.Get(a.session)
+	if err != nil {
+		return session.Credentials{}, err
+	}
+	c, err := s.Credentials(ctx, host)
+	if err != nil {
+		return session.Credentials{}, fmt.Errorf("credentials for %s: %w", host, err)
+	}
+	return c, nil
+}
+
+// authorizer returns the one of a host. It keeps the tokens.
+func (a *access) authorizer(host docker.RegistryHost, headers http.Header) docker.Authorizer {
+	key := host.Scheme + "://" + host.Host + host.Path
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if au, ok := a.auths[key]; ok {
+		return au
+	}
+	au := &authorizer{access: a, known: map[string]session.Credentials{}}
+	au.fresh = func() docker.Authorizer {
+		return docker.NewDockerAuthorizer(
+			docker.WithAuthClient(host.Client),
+			docker.WithAuthHeader(headers),
+			docker.WithAuthCreds(au.creds),
+		)
+	}
+	au.inner = au.fresh()
+	a.auths[key] = au
+	return au
+}
+
+// authorizer is containerd's, which answers a registry's challenge, with
+// credentials that are asked for under the context of the request.
+type authorizer struct {
+	access *access
+	fresh  func() docker.Authorizer
+
+	mu    sync.Mutex // guards what follows
+	inner docker.Authorizer
+	known map[string]session.Credentials // by host that wanted them
+}
+
+// Authorize implements docker.Authorizer.
+func (au *authorizer) Authorize(ctx context.Context, req *http.Request) error {
+	inner := au.current()
+	err := inner.Authorize(ctx, req)
+	if err == nil {
+		return nil
+	}
+	// containerd remembers a token that it did not get, and gives that error to
+	// whoever asks next. Begin anew, so that it is nobody else's.
+	au.mu.Lock()
+	if au.inner == inner {
+		au.inner = au.fresh()
+	}
+	au.mu.Unlock()
+	if errors.Is(err, context.Canceled) && ctx.Err() == nil {
+		return nil // somebody else's: go without, and be challenged
+	}
+	if req.Body != nil {
+		// The request will not be made, and nobody else tells who writes its body.
+		_ = req.Body.Close()
+	}
+	return err
+}
+
+// AddResponses implements docker.Authorizer.
+func (au *authorizer) AddResponses(ctx context.Context, responses []*http.Response) error {
+	host := responses[len(responses)-1].Request.URL.Host
+	c, err := au.access.credentials(ctx, host)
+	if err != nil {
+		return err
+	}
+	au.mu.Lock()
+	au.known[host] = c
+	au.mu.Unlock()
+	return au.current().AddResponses(ctx, responses)
+}
+
+func (au *authorizer) current() docker.Authorizer {
+	au.mu.Lock()
+	defer au.mu.Unlock()
+	return au.inner
+}
+
+func (au *authorizer) creds(host string) (username, secret string, err error) {
+	au.mu.Lock()
+	defer au.mu.Unlock()
+	c := au.known[host]
+	return c.Username, c.Secret, nil
+}

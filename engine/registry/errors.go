@@ -1,0 +1,69 @@
+package registry
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+
+	"github.com/containerd/containerd/v2/core/remotes/docker"
+	remoteserrors "github.com/containerd/containerd/v2/core/remotes/errors"
+	"github.com/containerd/errdefs"
+)
+
+// ErrDenied is wrapped by errors of a registry that wants other credentials.
+var ErrDenied = errors.New("access denied")
+
+// explain says what was being done, and what to do where that is known. The error
+// of a caller that has gone stays what it is.
+func explain(doing, ref string, err error) error {
+	if err == nil {
+		return nil
+	}
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Errorf("%s %s: %w", doing, ref, err)
+	}
+	host := ref
+	if _, h, perr := normalize(ref); perr == nil {
+		host = h
+	}
+	var status remoteserrors.ErrUnexpectedStatus
+	hasStatus := errors.As(err, &status)
+	switch {
+	case errors.Is(err, docker.ErrInvalidAuthorization),
+		hasStatus && (status.StatusCode == http.StatusUnauthorized || status.StatusCode == http.StatusForbidden):
+		return fmt.Errorf("%s %s: %w: check the name, or log in with \"docker login %s\": %w", doing, ref, ErrDenied, host, said(err, status.Body))
+	case errdefs.IsNotFound(err):
+		return fmt.Errorf("%s %s: the registry does not have it, or not for anonymous users: check the name, or log in with \"docker login %s\": %w", doing, ref, host, err)
+	case hasStatus:
+		return fmt.Errorf("%s %s: %w", doing, ref, said(err, status.Body))
+	}
+	return fmt.Errorf("%s %s: %w", doing, ref, err)
+}
+
+// said adds the message in the body of a registry's answer, if it has the form of
+// the distribution specification.
+func said(err error, body []byte) error {
+	var answer struct {
+		Errors []struct {
+			Code    string `json:"code"`
+			Message string `json:"message"`
+		} `json:"errors"`
+	}
+	var told docker.Errors
+	if errors.As(err, &told) || json.Unmarshal(body, &answer) != nil {
+		return err // it says so, or there is nothing to say
+	}
+	var words []string
+	for _, e := range answer.Errors {
+		if w := strings.TrimSpace(e.Code + " " + e.Message); w != "" && len(words) < 3 {
+			words = append(words, w[:min(len(w), 300)])
+		}
+	}
+	if len(words) == 0 {
+		return err
+	}
+	return fmt.Errorf("%w: %s", err, strings.Join(words, "; "))
+}

@@ -1,0 +1,267 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"github.com/containerd/containerd/v2/core/content"
+	"github.com/containerd/containerd/v2/core/images"
+	"github.com/containerd/containerd/v2/core/remotes"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/tenonbuild/tenon/solver"
+	"github.com/tenonbuild/tenon/solver/client"
+)
+
+// maxCuts bounds how often one blob is resumed, whatever progress is made.
+const maxCuts = 64
+
+// Fetcher reads blobs of ref's repository by digest, manifests included. Each Fetch
+// finds a living session by its own context, so a Fetcher can be kept.
+//
+// A transfer that breaks off is resumed where it broke. What is read is not checked
+// against its digest: who writes it into a content store does that.
+func (r *Registry) Fetcher(ref string) remotes.Fetcher {
+	return remotes.FetcherFunc(func(ctx context.Context, desc ocispec.Descriptor) (io.ReadCloser, error) {
+		return r.open(ctx, ref, desc, false)
+	})
+}
+
+// Provider is a Fetcher that gives random access, and reports what it transfers as
+// the progress of the op that reads. It holds no connection while nobody reads.
+func (r *Registry) Provider(ref string) content.Provider {
+	return provider{r: r, ref: ref}
+}
+
+type provider struct {
+	r   *Registry
+	ref string
+}
+
+// ReaderAt implements content.Provider. The reader ends with ctx.
+func (p provider) ReaderAt(ctx context.Context, desc ocispec.Descriptor) (content.ReaderAt, error) {
+	b, err := p.r.open(ctx, p.ref, desc, true)
+	if err != nil {
+		return nil, err
+	}
+	return b, nil
+}
+
+func (r *Registry) open(ctx context.Context, ref string, desc ocispec.Descriptor, report bool) (*blob, error) {
+	name, _, err := normalize(ref)
+	if err != nil {
+		return nil, err
+	}
+	if err := desc.Digest.Validate(); err != nil {
+		return nil, fmt.Errorf("fetch from %s: digest %q: %w", name, desc.Digest, err)
+	}
+	if !images.IsNonDistributable(desc.MediaType) {
+		desc.URLs = nil // what a manifest says elsewhere is no reason to go there
+	}
+	b := &blob{ctx: ctx, r: r, ref: name, desc: desc}
+	if report {
+		b.report = reporter(ctx, desc)
+	}
+	return b, nil
+}
+
+// blob reads one blob, in order or from anywhere.
+type blob struct {
+	ctx    context.Context
+	r      *Registry
+	ref    string
+	desc   ocispec.Descriptor
+	report func(at int64) // or nil
+
+	mu       sync.Mutex // guards what follows
+	rc       io.ReadCloser
+	at       int64 // where rc is
+	off      int64 // where Read is
+	failures int   // in a row, without a byte between
+	cuts     int   // in all
+}
+
+var _ content.ReaderAt = (*blob)(nil)
+
+// Size implements content.ReaderAt.
+func (b *blob) Size() int64 { return b.desc.Size }
+
+// Close implements content.ReaderAt.
+func (b *blob) Close() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.drop()
+}
+
+// Read implements io.Reader.
+func (b *blob) Read(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	n, err := b.read(p, b.off)
+	b.off += int64(n)
+	return n, err
+}
+
+// Seek implements io.Seeker. It costs a request when the next byte is read.
+func (b *blob) Seek(offset int64, whence int) (int64, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	switch whence {
+	case io.SeekCurrent:
+		offset += b.off
+	case io.SeekEnd:
+		offset += b.desc.Size
+	}
+	if offset < 0 {
+		return 0, fmt.Errorf("seek in %s: negative position %d", b.desc.Digest, offset)
+	}
+	b.off = offset
+	return offset, nil
+}
+
+// ReadAt implements io.ReaderAt. It is cheap where it goes on from the last.
+func (b *blob) ReadAt(p []byte, off int64) (n int, err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for n < len(p) && err == nil {
+		var m int
+		m, err = b.read(p[n:], off+int64(n))
+		n += m
+	}
+	if n == len(p) && err == io.EOF {
+		err = nil
+	}
+	return n, err
+}
+
+// read reads some bytes at off, reconnecting as often as it may. b.mu is held.
+func (b *blob) read(p []byte, off int64) (int, error) {
+	if b.desc.Size > 0 {
+		if off >= b.desc.Size {
+			if err := b.drop(); err != nil {
+				return 0, err
+			}
+			return 0, io.EOF
+		}
+		p = p[:min(int64(len(p)), b.desc.Size-off)]
+	}
+	if len(p) == 0 {
+		return 0, nil
+	}
+	for {
+		n, err := b.attempt(p, off)
+		if n > 0 {
+			b.failures = 0
+			off += int64(n)
+			if b.report != nil {
+				b.report(off)
+			}
+			if off == b.desc.Size {
+				return n, b.drop() // others may be waiting for the connection
+			}
+			return n, nil // an error comes again, if it is one
+		}
+		switch {
+		case err == nil:
+			continue
+		case err == io.EOF && b.desc.Size <= 0:
+			return 0, io.EOF
+		case err == io.EOF:
+			err = fmt.Errorf("ended at byte %d of %d: %w", off, b.desc.Size, io.ErrUnexpectedEOF)
+		}
+		if err := b.resume(err); err != nil {
+			return 0, explain("fetch "+b.desc.Digest.String()+" from", b.ref, err)
+		}
+	}
+}
+
+// attempt reads once from a connection that is at off.
+func (b *blob) attempt(p []byte, off int64) (int, error) {
+	if b.rc == nil {
+		resolver, err := b.r.Resolver(b.ctx)
+		if err != nil {
+			return 0, err
+		}
+		f, err := resolver.Fetcher(b.ctx, b.ref)
+		if err != nil {
+			return 0, err
+		}
+		if b.rc, err = b.r.group.WrapFetcher(f, b.ref).Fetch(b.ctx, b.desc); err != nil {
+			return 0, err
+		}
+		b.at = 0
+	}
+	if b.at != off {
+		s, ok := b.rc.(io.Seeker)
+		if !ok {
+			return 0, fmt.Errorf("cannot go to byte %d of %s", off, b.desc.Digest)
+		}
+		if _, err := s.Seek(off, io.SeekStart); err != nil {
+			return 0, err
+		}
+		b.at = off
+	}
+	n, err := b.rc.Read(p)
+	b.at += int64(n)
+	return n, err
+}
+
+// resume waits before another attempt after err, or says that there is none.
+func (b *blob) resume(err error) error {
+	if derr := b.drop(); derr != nil && !broken(derr) {
+		err = errors.Join(err, derr)
+	}
+	if b.ctx.Err() != nil {
+		return context.Cause(b.ctx)
+	}
+	b.failures++
+	b.cuts++
+	if !broken(err) {
+		return err
+	}
+	if b.failures >= b.r.opt.Attempts || b.cuts >= maxCuts {
+		return &exhausted{attempts: b.cuts, cause: err}
+	}
+	delay := backoff(b.failures)
+	note(b.ctx, "%s: %v; resuming in %s\n", b.desc.Digest, err, delay)
+	return b.r.opt.Wait(b.ctx, delay)
+}
+
+// drop closes the connection, and gives back its place. b.mu is held.
+func (b *blob) drop() error {
+	if b.rc == nil {
+		return nil
+	}
+	err := b.rc.Close()
+	b.rc = nil
+	return err
+}
+
+// reporter tells the op of ctx how far a transfer is, now and then, and at its end.
+func reporter(ctx context.Context, desc ocispec.Descriptor) func(at int64) {
+	return throttled(solver.ProgressFrom(ctx).Status, desc.Digest.String(), desc.Size)
+}
+
+// throttled reports to sink how much of total has been transferred.
+func throttled(sink func(client.VertexStatus), id string, total int64) func(at int64) {
+	const pause = 200 * time.Millisecond
+	started := time.Now()
+	var last time.Time
+	return func(at int64) {
+		now := time.Now()
+		done := at >= total
+		if !done && now.Sub(last) < pause {
+			return
+		}
+		last = now
+		st := client.VertexStatus{ID: id, Current: at, Total: total, Timestamp: now, Started: &started}
+		if done {
+			st.Completed = &now
+		}
+		sink(st)
+	}
+}
