@@ -3,6 +3,7 @@ package runtime
 import (
 	"context"
 	"errors"
+	"fmt"
 	"syscall"
 	"time"
 
@@ -22,13 +23,17 @@ const (
 // Run runs a process in a container of its own and returns when it has ended and
 // the container is gone. A process that ends with a code that meta.ValidExitCodes
 // does not hold (nil: 0 only) is a *gatewayapi.ExitError. When ctx ends the process
-// is killed, and the error is the context's cause.
+// is killed, and the error wraps the context's cause. Started is closed, if not nil,
+// when the process is being started, or will not be.
 func (e *Executor) Run(ctx context.Context, id string, root executor.Mount, mounts []executor.Mount, process executor.ProcessInfo, started chan<- struct{}) (resourcestypes.Recorder, error) {
-	if ctx.Err() != nil {
+	running := make(chan struct{})
+	ended := make(chan struct{})
+	root, mounts, err := prepare(e.context(ctx), root, mounts)
+	if err != nil {
 		if started != nil {
 			close(started)
 		}
-		return nil, context.Cause(ctx)
+		return nil, err
 	}
 	if id == "" {
 		id = identity.NewID()
@@ -37,30 +42,21 @@ func (e *Executor) Run(ctx context.Context, id string, root executor.Mount, moun
 		mounts, process.Meta = withInit(e.init, mounts, process.Meta)
 	}
 
-	// BuildKit's executor kills the runtime itself, not the container, if the
-	// context ends while the container is still being made, which leaves halves of
-	// it behind. So it gets a context that ends only before that. Once the runtime
-	// has been started, the container is killed from here.
-	inner, cancel := context.WithCancelCause(context.WithoutCancel(e.context(ctx)))
-	defer cancel(nil)
-	running := make(chan struct{}) // closed when the runtime was started, or will not be
-	ended := make(chan struct{})   // closed when inner.Run has returned
-
+	// BuildKit's executor kills the runtime itself, not the container, if its
+	// context ends while the container is being made, which leaves halves of it
+	// behind. So its context does not end: the container is killed from here.
+	inner, giveUp := context.WithCancelCause(context.WithoutCancel(e.context(ctx)))
+	defer giveUp(nil)
 	var g errgroup.Group
 	g.Go(func() error {
-		select {
-		case <-running:
-		case <-ctx.Done():
-			cancel(context.Cause(ctx))
-			<-running
-		}
+		<-running
 		if started != nil {
 			close(started)
 		}
 		select {
 		case <-ended:
 		case <-ctx.Done():
-			e.kill(id, ended, func() { cancel(context.Cause(ctx)) })
+			e.kill(id, ended, func() { giveUp(context.Cause(ctx)) })
 		}
 		return nil
 	})
@@ -79,10 +75,7 @@ func (e *Executor) Run(ctx context.Context, id string, root executor.Mount, moun
 func (e *Executor) kill(id string, ended <-chan struct{}, giveUp func()) {
 	ctx, stop := context.WithTimeout(e.context(context.Background()), killGiveUp)
 	defer stop()
-	for {
-		if e.runc.Kill(ctx, id, int(syscall.SIGKILL), nil) == nil {
-			break // it dies as soon as the kernel lets it
-		}
+	for e.runc.Kill(ctx, id, int(syscall.SIGKILL), nil) != nil {
 		select {
 		case <-ended:
 			return
@@ -93,7 +86,7 @@ func (e *Executor) kill(id string, ended <-chan struct{}, giveUp func()) {
 		case <-time.After(killAgain):
 		}
 	}
-	<-ended
+	<-ended // it dies as soon as the kernel lets it
 }
 
 // remove takes away what may be left of a container that was killed.
@@ -102,3 +95,31 @@ func (e *Executor) remove(ctx context.Context, id string) error {
 	defer stop()
 	return e.runc.Delete(ctx, id, &runc.DeleteOpts{Force: true})
 }
+
+// prepare makes the mounts ready, which may take long (a lazy layer is pulled) and
+// ends with ctx. What it returns mounts at once.
+func prepare(ctx context.Context, root executor.Mount, mounts []executor.Mount) (executor.Mount, []executor.Mount, error) {
+	ready := make([]executor.Mount, 0, len(mounts)+1)
+	for _, m := range append([]executor.Mount{root}, mounts...) {
+		if m.Src == nil {
+			return root, nil, fmt.Errorf("mount %s has no source", m.Dest)
+		}
+		readonly := m.Readonly && len(ready) != 0 // the root is made read-only by the runtime
+		ref, err := m.Src.Mount(ctx, readonly)
+		if err != nil {
+			return root, nil, fmt.Errorf("making the mount %s ready: %w", m.Dest, err)
+		}
+		m.Src = prepared{ref}
+		ready = append(ready, m)
+	}
+	if ctx.Err() != nil {
+		return root, nil, context.Cause(ctx)
+	}
+	return ready[0], ready[1:], nil
+}
+
+// prepared is a mountable that is ready.
+type prepared struct{ ref executor.MountableRef }
+
+// Mount implements executor.Mountable.
+func (p prepared) Mount(context.Context, bool) (executor.MountableRef, error) { return p.ref, nil }

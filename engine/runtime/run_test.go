@@ -1,0 +1,282 @@
+package runtime_test
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/moby/buildkit/executor"
+	gatewayapi "github.com/moby/buildkit/frontend/gateway/pb"
+	"github.com/moby/buildkit/identity"
+	"github.com/moby/buildkit/solver/pb"
+	"github.com/moby/sys/mountinfo"
+	"github.com/tenonbuild/tenon/engine/runtime"
+	"golang.org/x/sync/errgroup"
+)
+
+// leftovers are the mounts below a folder, the containers runc knows, and the
+// cgroups of the test's.
+func leftovers(t *testing.T, state string) []string {
+	t.Helper()
+	var left []string
+	mounts, err := mountinfo.GetMounts(mountinfo.PrefixFilter(state))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range mounts {
+		left = append(left, "mounted: "+m.Mountpoint)
+	}
+	entries, err := os.ReadDir(state)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		if !e.IsDir() {
+			continue
+		}
+		left = append(left, "there: "+e.Name())
+	}
+	return left
+}
+
+// known are the containers runc and the cgroups below parent have.
+func known(t *testing.T, parent string) []string {
+	t.Helper()
+	var left []string
+	groups, err := filepath.Glob("/sys/fs/cgroup/*/" + parent + "/buildkit/*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	v2, err := filepath.Glob("/sys/fs/cgroup/" + parent + "/buildkit/*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, g := range append(groups, v2...) {
+		if st, err := os.Stat(g); err == nil && st.IsDir() {
+			left = append(left, g)
+		}
+	}
+	return left
+}
+
+func TestExitCodes(t *testing.T) {
+	e := newExecutor(t, runtime.Options{})
+	root := rootfs(t)
+	for script, want := range map[string]uint32{"exit 3": 3, "sh -c 'kill -9 $$'; exit $?": 137, "no-such-program": 127} {
+		_, err := run(t.Context(), e, root, script)
+		var exit *gatewayapi.ExitError
+		if !errors.As(err, &exit) || exit.ExitCode != want {
+			t.Errorf("%s: %v", script, err)
+		}
+	}
+}
+
+// What a step leaves in the background ends with it, whoever holds its output open.
+func TestBackgroundProcesses(t *testing.T) {
+	e := newExecutor(t, runtime.Options{})
+	root := rootfs(t)
+	begun := time.Now()
+	out, err := run(t.Context(), e, root, "for i in 1 2 3 4 5; do sh -c 'sleep 600 & sleep 600 &' & done; wait; echo done")
+	if err != nil || out != "done\n" {
+		t.Fatalf("%q, %v", out, err)
+	}
+	if d := time.Since(begun); d > 20*time.Second {
+		t.Errorf("it took %s", d)
+	}
+}
+
+// orphans makes zombies of PID 1, unless that reaps: a shell does, sleep does not.
+const orphans = `i=0; while [ $i -lt 20 ]; do sh -c 'true & exit'; i=$((i+1)); done
+sleep 0.2
+echo pid $$ zombies $(grep -l '^State:.Z' /proc/[0-9]*/status 2>/dev/null | wc -l)`
+
+func TestInitReaps(t *testing.T) {
+	init := filepath.Join(t.TempDir(), "init")
+	cmd := exec.Command("go", "build", "-o", init, "./testdata/init")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	root := rootfs(t)
+	for _, name := range []string{"grep", "wc"} {
+		if err := os.Symlink("busybox", filepath.Join(string(root), "bin", name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+
+	shell := newExecutor(t, runtime.Options{})
+	out, err := run(t.Context(), shell, root, orphans)
+	if err != nil || out != "pid 1 zombies 0\n" {
+		t.Errorf("with the shell as PID 1: %q, %v", out, err)
+	}
+
+	e := newExecutor(t, runtime.Options{Init: init})
+	out, err = run(t.Context(), e, root, orphans)
+	if err != nil || !strings.HasSuffix(out, " zombies 0\n") || strings.HasPrefix(out, "pid 1 ") {
+		t.Errorf("with an init: %q, %v", out, err)
+	}
+	var exit *gatewayapi.ExitError
+	if _, err := run(t.Context(), e, root, "exit 5"); !errors.As(err, &exit) || exit.ExitCode != 5 {
+		t.Errorf("the exit code behind an init: %v", err)
+	}
+	if _, err := os.Lstat(filepath.Join(string(root), "dev/.init")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the init's mount point stays in the tree: %v", err)
+	}
+}
+
+// A step that is cancelled is killed, whenever that is, and nothing is left of it.
+func TestCancelAtAnyTime(t *testing.T) {
+	const parent = "tenon-test-cancel"
+	state := filepath.Join(t.TempDir(), "containers")
+	e := newExecutor(t, runtime.Options{Root: state, CgroupParent: parent})
+	root := rootfs(t)
+	n := 40
+	if testing.Short() {
+		n = 10
+	}
+	var slowest time.Duration
+	for range n {
+		ctx, cancel := context.WithCancelCause(t.Context())
+		why := errors.New("no longer wanted")
+		after := time.Duration(rand.Int64N(int64(80 * time.Millisecond)))
+		timer := time.AfterFunc(after, func() { cancel(why) })
+		begun := time.Now()
+		_, err := run(ctx, e, root, "sleep 600 & sleep 600")
+		timer.Stop()
+		if !errors.Is(err, why) {
+			t.Fatalf("cancelled after %s: %v", after, err)
+		}
+		slowest = max(slowest, time.Since(begun)-after)
+	}
+	t.Logf("the slowest took %s to end", slowest)
+	if slowest > 5*time.Second {
+		t.Errorf("a cancelled step took %s to end", slowest)
+	}
+	if left := append(leftovers(t, state), known(t, parent)...); len(left) != 0 {
+		t.Errorf("left behind:\n%s", strings.Join(left, "\n"))
+	}
+	out, err := exec.Command("runc", "list").CombinedOutput()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(string(out), state) {
+		t.Errorf("runc still knows:\n%s", out)
+	}
+}
+
+func TestCancelledBefore(t *testing.T) {
+	e := newExecutor(t, runtime.Options{})
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	started := make(chan struct{})
+	_, err := runMeta(ctx, e, rootfs(t), nil, executor.Meta{Args: []string{"/bin/true"}, Cwd: "/"}, started)
+	if !errors.Is(err, context.Canceled) {
+		t.Fatal(err)
+	}
+	<-started
+}
+
+// What a process that was killed left is removed when the next one starts.
+func TestSweep(t *testing.T) {
+	state := filepath.Join(t.TempDir(), "containers")
+	e := newExecutor(t, runtime.Options{Root: state})
+	root := rootfs(t)
+	bundle := filepath.Join(state, "abandoned")
+	if err := os.MkdirAll(filepath.Join(bundle, "rootfs"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	m, _, err := bindMount{path: string(root), opts: []string{"rbind"}}.Mount()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := m[0].Mount(filepath.Join(bundle, "rootfs")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(bundle, "config.json"), []byte("{}"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_ = e
+	newExecutor(t, runtime.Options{Root: state})
+	if left := leftovers(t, state); len(left) != 0 {
+		t.Errorf("left behind:\n%s", strings.Join(left, "\n"))
+	}
+	if _, err := os.Stat(filepath.Join(string(root), "bin/busybox")); err != nil {
+		t.Errorf("what was mounted is gone: %v", err)
+	}
+}
+
+func TestNetworks(t *testing.T) {
+	host, err := os.Readlink("/proc/self/ns/net")
+	if err != nil {
+		t.Fatal(err)
+	}
+	root := rootfs(t)
+	if err := os.Symlink("busybox", filepath.Join(string(root), "bin/readlink")); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		mode string
+		net  pb.NetMode
+		host bool
+	}{
+		{"", pb.NetMode_UNSET, true},
+		{"auto", pb.NetMode_NONE, false},
+		{"host", pb.NetMode_UNSET, true},
+		{"none", pb.NetMode_UNSET, false},
+		{"none", pb.NetMode_HOST, true},
+	} {
+		e := newExecutor(t, runtime.Options{Network: runtime.Network{Mode: c.mode}})
+		out, err := runMeta(t.Context(), e, root, nil, executor.Meta{Args: []string{"/bin/readlink", "/proc/self/ns/net"}, Cwd: "/", NetMode: c.net}, nil)
+		if err != nil {
+			t.Fatal(err, out)
+		}
+		if got := strings.TrimSpace(out) == host; got != c.host {
+			t.Errorf("mode %q, asked for %s: host network: %t", c.mode, c.net, got)
+		}
+	}
+}
+
+func TestConcurrentRunsAndExec(t *testing.T) {
+	e := newExecutor(t, runtime.Options{})
+	var g errgroup.Group
+	for range 2 {
+		root := rootfs(t)
+		g.Go(func() error {
+			_, err := run(t.Context(), e, root, "echo here > /tmp/file; cat /tmp/file")
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		t.Fatal(err)
+	}
+
+	id := identity.NewID()
+	ctx, cancel := context.WithCancel(t.Context())
+	root := rootfs(t)
+	started := make(chan struct{})
+	g.Go(func() error {
+		_, err := e.Run(ctx, id, executor.Mount{Src: root}, nil, executor.ProcessInfo{
+			Meta: executor.Meta{Args: []string{"/bin/sleep", "600"}, Cwd: "/"}}, started)
+		if !errors.Is(err, context.Canceled) {
+			return errors.New("the container ended by itself")
+		}
+		return nil
+	})
+	<-started
+	var out output
+	err := e.Exec(t.Context(), id, executor.ProcessInfo{Meta: executor.Meta{Args: []string{"/bin/echo", "inside"}}, Stdout: &out, Stderr: &out})
+	if err != nil || out.String() != "inside\n" {
+		t.Errorf("%q, %v", out.String(), err)
+	}
+	cancel()
+	if err := g.Wait(); err != nil {
+		t.Error(err)
+	}
+}
+
