@@ -3,26 +3,42 @@ package solver
 import "math/bits"
 
 // pile is a list that grows without moving what is in it: each chunk is twice as
-// long as the one before.
+// long as the one before, up to a length.
 type pile[T any] struct {
 	chunks [][]T
 	n      int
 }
 
-// firstChunk is the length of a pile's first chunk; a power of two.
-const firstChunk = 16
+const (
+	// firstChunk is the length of a pile's first chunk, lastChunk that from which on
+	// it stays the same; powers of two.
+	firstChunk = 16
+	lastChunk  = 1024
+	// growing is how many elements there are before the chunks of that length.
+	growing = lastChunk - firstChunk
+)
+
+// find is the chunk of an element, and where it stands there.
+func (p *pile[T]) find(i int) (chunk, at int) {
+	if i >= growing {
+		i -= growing
+		return bits.Len(lastChunk/firstChunk) - 1 + i/lastChunk, i % lastChunk
+	}
+	k := bits.Len(uint(i)/firstChunk + 1)
+	return k - 1, i - (firstChunk<<(k-1) - firstChunk)
+}
 
 func (p *pile[T]) at(i int) *T {
-	k := bits.Len(uint(i)/firstChunk + 1)
-	return &p.chunks[k-1][i-(firstChunk<<(k-1)-firstChunk)]
+	chunk, at := p.find(i)
+	return &p.chunks[chunk][at]
 }
 
 // grow adds an element, and returns it.
 func (p *pile[T]) grow() *T {
-	i := p.n
+	chunk, at := p.find(p.n)
 	p.n++
-	if k := bits.Len(uint(i)/firstChunk + 1); k > len(p.chunks) {
-		p.chunks = append(p.chunks, make([]T, firstChunk<<(k-1)))
+	if chunk == len(p.chunks) {
+		p.chunks = append(p.chunks, make([]T, min(firstChunk<<chunk, lastChunk)))
 	}
-	return p.at(i)
+	return &p.chunks[chunk][at]
 }

@@ -2,6 +2,7 @@ package solver
 
 import (
 	"fmt"
+	"hash/maphash"
 	"reflect"
 	"strings"
 
@@ -16,7 +17,52 @@ type plan struct {
 	order []int32
 	// links are the items' inputs, one after the other.
 	links []planEdge
-	index map[digest.Digest]int32
+	index planIndex
+}
+
+// planIndex finds items by their digests, by linear probing. A map would hold the
+// digests a second time, and take longer to grow than all the rest of a plan.
+type planIndex struct {
+	seed  maphash.Seed
+	slots []planSlot
+	used  int
+}
+
+type planSlot struct {
+	hash uint32
+	item int32 // from 1; 0: the slot is empty
+}
+
+// slot is where an item of a digest stands, or belongs.
+func (p *plan) slot(dgst digest.Digest) (s *planSlot, hash uint32) {
+	x := &p.index
+	if x.used*4 >= len(x.slots)*3 {
+		x.grow()
+	}
+	hash = uint32(maphash.String(x.seed, string(dgst)))
+	mask := uint32(len(x.slots) - 1)
+	for i := hash & mask; ; i = (i + 1) & mask {
+		s = &x.slots[i]
+		if s.item == 0 || s.hash == hash && p.items.at(int(s.item-1)).digest == dgst {
+			return s, hash
+		}
+	}
+}
+
+func (x *planIndex) grow() {
+	old := x.slots
+	x.slots = make([]planSlot, max(16, 2*len(old)))
+	mask := uint32(len(x.slots) - 1)
+	for _, s := range old {
+		if s.item == 0 {
+			continue
+		}
+		i := s.hash & mask
+		for x.slots[i].item != 0 {
+			i = (i + 1) & mask
+		}
+		x.slots[i] = s
+	}
 }
 
 type planItem struct {
@@ -50,12 +96,14 @@ func (p *plan) top() *planItem { return p.items.at(0) }
 
 // newPlan reads the graph below an edge. It needs no stack for its depth.
 func newPlan(e Edge) (p *plan, err error) {
-	p = &plan{index: map[digest.Digest]int32{}}
+	p = &plan{index: planIndex{seed: maphash.MakeSeed()}}
 	defer recovered("a method of a vertex", &err)
 	if err := checkEdge(e); err != nil {
 		return nil, err
 	}
-	if err := p.read(e.Vertex, e.Vertex.Digest()); err != nil {
+	dgst := e.Vertex.Digest()
+	slot, hash := p.slot(dgst)
+	if err := p.read(e.Vertex, dgst, slot, hash); err != nil {
 		return nil, err
 	}
 	stack := []planFrame{{}}
@@ -73,10 +121,11 @@ func newPlan(e Edge) (p *plan, err error) {
 			return nil, fmt.Errorf("input %d of %s: %w", f.next, it.label(), err)
 		}
 		dgst := in.Vertex.Digest()
-		i, known := p.index[dgst]
-		if !known {
+		slot, hash := p.slot(dgst)
+		i := slot.item - 1
+		if i < 0 {
 			i = int32(p.items.n)
-			if err := p.read(in.Vertex, dgst); err != nil {
+			if err := p.read(in.Vertex, dgst, slot, hash); err != nil {
 				return nil, fmt.Errorf("input %d of %s: %w", f.next, it.label(), err)
 			}
 			stack = append(stack, planFrame{item: i})
@@ -100,8 +149,8 @@ func checkEdge(e Edge) error {
 	return nil
 }
 
-// read adds a vertex, whose inputs are to be read next.
-func (p *plan) read(v Vertex, dgst digest.Digest) error {
+// read adds a vertex in a free slot. Its inputs are to be read next.
+func (p *plan) read(v Vertex, dgst digest.Digest, slot *planSlot, hash uint32) error {
 	it := p.items.grow()
 	*it = planItem{vtx: v, digest: dgst, name: v.Name(), inputs: v.Inputs(), links: int32(len(p.links)), open: true}
 	if err := checkDigest(dgst); err != nil {
@@ -116,7 +165,8 @@ func (p *plan) read(v Vertex, dgst digest.Digest) error {
 	for range it.inputs {
 		p.links = append(p.links, planEdge{})
 	}
-	p.index[dgst] = int32(p.items.n - 1)
+	p.index.used++
+	*slot = planSlot{hash: hash, item: int32(p.items.n)}
 	return nil
 }
 

@@ -68,7 +68,7 @@ func (s *Solver) perform(st step) {
 // step tells an edge's machine, and performs the effects.
 func (s *Solver) step(e *edgeState, ev edge.Event) {
 	from := len(s.effects)
-	s.effects = e.m.Step(ev, s.effects)
+	e.m.Step(ev, &s.effects)
 	for i := from; i < len(s.effects) && !e.settled(); i++ {
 		s.effect(e, s.effects[i])
 	}

@@ -21,7 +21,8 @@ func (d *drive) init(n int, managers Managers) {
 func (d *drive) want(level Level) {
 	d.queue = append(d.queue, Event{Kind: Want, Level: level})
 	for i := 0; i < len(d.queue); i++ {
-		d.effects = d.m.Step(d.queue[i], d.effects[:0])
+		d.effects = d.effects[:0]
+		d.m.Step(d.queue[i], &d.effects)
 		d.steps++
 		d.total += len(d.effects)
 		for _, e := range d.effects {

@@ -25,7 +25,7 @@ func TestLinearDemand(t *testing.T) {
 	for range times {
 		d.want(Keys)
 		d.want(Nothing)
-		d.m.Step(Event{Kind: Added, Mask: 2}, nil)
+		d.m.Step(Event{Kind: Added, Mask: 2}, new([]Effect))
 	}
 	d.want(Result)
 	if limit := 6 * n * (times + 1); d.steps > limit {
@@ -40,7 +40,10 @@ func TestLinearTime(t *testing.T) {
 	var m Machine
 	m.Init(n, 1)
 	var out []Effect
-	step := func(ev Event) { out = m.Step(ev, out[:0]) }
+	step := func(ev Event) {
+		out = out[:0]
+		m.Step(ev, &out)
+	}
 	step(Event{Kind: Want, Level: Result})
 	step(Event{Kind: Mapped})
 	for round := range keys {

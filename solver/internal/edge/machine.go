@@ -55,10 +55,8 @@ type input struct {
 
 // Machine decides for one edge. The zero value is not usable; see Init.
 type Machine struct {
-	in []input
-	// matchedIn counts, for each manager, the inputs that are matched in it.
-	matchedIn []int32
-	managers  Managers
+	in       []input
+	managers Managers
 	// dead has the managers in which an exhausted input has no match.
 	dead Managers
 
@@ -88,12 +86,17 @@ type Machine struct {
 	reprobe bool // some input is unprobed and not being probed
 	anew    bool // managers were added: to search anew as soon as nothing is looked up
 
+	// matched counts the inputs that are matched in the first manager, further those
+	// in each of the others; nil without any. See matchedIn.
+	matched int32
+	further *[]int32
+
 	withKeys   int32 // inputs that know Keys
 	withResult int32 // inputs that know Result
 	pending    int32 // inputs awaited in this stage
 	probing    int32 // inputs with an unanswered Probe
 
-	out []Effect
+	out *[]Effect // of the Step under way
 }
 
 // Init prepares a machine for an edge with n inputs. Managers are the caches
@@ -102,8 +105,30 @@ func (m *Machine) Init(n int, managers Managers) {
 	*m = Machine{managers: managers}
 	if n > 0 {
 		m.in = make([]input, n)
-		m.matchedIn = make([]int32, bits.Len64(uint64(managers)))
+		m.grow()
 	}
+}
+
+// grow makes room for what is counted of each manager.
+func (m *Machine) grow() {
+	n := bits.Len64(uint64(m.managers)) - 1
+	if n <= 0 {
+		return
+	}
+	if m.further == nil {
+		m.further = new([]int32)
+	}
+	for len(*m.further) < n {
+		*m.further = append(*m.further, 0)
+	}
+}
+
+// matchedIn counts the inputs that are matched in a manager.
+func (m *Machine) matchedIn(manager int) *int32 {
+	if manager == 0 {
+		return &m.matched
+	}
+	return &(*m.further)[manager-1]
 }
 
 // Known is what the edge knows and has published.
@@ -127,7 +152,7 @@ func (m *Machine) Stage() string { return stageNames[m.stage] }
 func (m *Machine) ContentMatters() bool { return m.stage == unmatchedContent }
 
 // Step takes an event in and appends what is to be done to out.
-func (m *Machine) Step(ev Event, out []Effect) []Effect {
+func (m *Machine) Step(ev Event, out *[]Effect) {
 	m.out = out
 	if m.stage != failed {
 		m.take(ev)
@@ -136,8 +161,7 @@ func (m *Machine) Step(ev Event, out []Effect) []Effect {
 		}
 		m.decide()
 	}
-	out, m.out = m.out, nil
-	return out
+	m.out = nil
 }
 
 // take notes an event.
@@ -184,7 +208,7 @@ func (m *Machine) take(ev Event) {
 	}
 }
 
-func (m *Machine) emit(e Effect) { m.out = append(m.out, e) }
+func (m *Machine) emit(e Effect) { *m.out = append(*m.out, e) }
 
 // raise publishes that level is known; with again, also when it was already,
 // because there are new keys. A demand for AllKeys is answered by either: who
@@ -222,12 +246,12 @@ func (m *Machine) alive() Managers { return m.managers &^ m.dead }
 // full are the managers in which every input is matched.
 func (m *Machine) full() Managers {
 	var full Managers
-	for i, n := range m.matchedIn {
-		if int(n) == len(m.in) {
+	for left := m.managers; left != 0; left &= left - 1 {
+		if i := bits.TrailingZeros64(uint64(left)); int(*m.matchedIn(i)) == len(m.in) {
 			full |= 1 << i
 		}
 	}
-	return full & m.managers
+	return full
 }
 
 // setWant takes a new demand. A lower one abandons what it no longer covers.
@@ -389,7 +413,7 @@ func (m *Machine) probed(i int32, mask Managers) {
 		m.fresh = true
 	}
 	for added := mask &^ in.matched; added != 0; added &= added - 1 {
-		m.matchedIn[bits.TrailingZeros64(uint64(added))]++
+		*m.matchedIn(bits.TrailingZeros64(uint64(added)))++
 	}
 	in.matched |= mask
 	if in.unprobed {
@@ -423,8 +447,8 @@ func (m *Machine) exhaust(in *input) {
 // once nothing else is looked up: what is loading or running goes on.
 func (m *Machine) add(mask Managers) {
 	m.managers |= mask
-	for len(m.in) > 0 && len(m.matchedIn) < bits.Len64(uint64(m.managers)) {
-		m.matchedIn = append(m.matchedIn, 0)
+	if len(m.in) > 0 {
+		m.grow()
 	}
 	m.anew = true
 }
@@ -447,7 +471,10 @@ func (m *Machine) recheck() {
 	for i := range m.in {
 		m.in[i].matched = 0
 	}
-	clear(m.matchedIn)
+	m.matched = 0
+	if m.further != nil {
+		clear(*m.further)
+	}
 	m.restart()
 }
 

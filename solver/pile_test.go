@@ -1,0 +1,19 @@
+package solver
+
+import "testing"
+
+// TestPile grows a pile past the length at which its chunks stay the same.
+func TestPile(t *testing.T) {
+	var p pile[int]
+	var where []*int
+	for i := range 5 * lastChunk {
+		x := p.grow()
+		*x = i
+		where = append(where, x)
+	}
+	for i, x := range where {
+		if p.at(i) != x || *x != i {
+			t.Fatalf("element %d is %d, and has moved: %v", i, *p.at(i), p.at(i) != x)
+		}
+	}
+}
