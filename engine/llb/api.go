@@ -64,6 +64,8 @@ type Graph struct {
 	// They differ where something was normalised. Ops that the result does not
 	// depend on are not in it.
 	Digests map[digest.Digest]digest.Digest
+	// Vertices are all that the result depends on, in no order.
+	Vertices []solver.Vertex
 }
 
 // Load checks a definition and makes vertices of it, without I/O and in time linear

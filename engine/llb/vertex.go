@@ -170,6 +170,7 @@ func (l *loader) graph() (*Graph, error) {
 	}
 	for n, v := range l.vertices {
 		g.Digests[l.def.ops[n].digest] = v.digest
+		g.Vertices = append(g.Vertices, v)
 	}
 	g.Source = mapSource(l.def.src.Source, l.def.ops, l.vertices)
 	return g, nil
