@@ -1,2 +1,28 @@
-// Package contenthash computes digests of what a path in a tree of files is.
+// Package contenthash gives the digest of what a path in a tree of files is: of
+// names, types, modes, owners, link targets, device numbers, some extended
+// attributes and bytes. Times, inode numbers and sizes on disk are no part of it,
+// so that trees that were made differently and came out the same are known to be
+// the same.
+//
+// # What counts
+//
+//   - A file: type, mode (with setuid, setgid and sticky), uid, gid, kept extended
+//     attributes (see KeepXattr), bytes. Its own name belongs to the directory that
+//     holds it: what copies a file and keeps its name must put the name in its key.
+//   - A symlink: owner and target. The mode of a link means nothing.
+//   - A device: its numbers besides. A fifo and a socket: as a file without bytes.
+//   - A directory: its own header as above, and each name in it with what is there.
+//     So an empty directory counts, and so does the mode of the directory itself,
+//     with or without a slash after its name, since a copy may take it over.
+//   - Hard links are as many files of equal bytes: a copy of each has the same digest.
+//
+// Everything hashed is of fixed length or preceded by its length, so names of any
+// bytes are told apart.
+//
+// # Cost
+//
+// A Ref's tree is read as far as a path needs, each directory and each file once,
+// and what was found is kept: in memory for the trees used last, and with the Ref's
+// record. Files are hashed in parallel. Calls for one Ref take turns; one that is
+// cancelled leaves what it has hashed to the next.
 package contenthash
