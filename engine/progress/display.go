@@ -3,6 +3,7 @@ package progress
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"time"
@@ -14,50 +15,49 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// Mode is how progress is shown.
-type Mode string
-
 // The modes, by the names they have for docker build.
 const (
-	Auto    Mode = "auto" // TTY on a terminal, else Plain
-	TTY     Mode = "tty"  // redrawn in place
-	Plain   Mode = "plain"
-	Quiet   Mode = "quiet"   // nothing
-	RawJSON Mode = "rawjson" // one message a line: BuildKit's, with each vertex's outcome
+	Auto    = "auto" // TTY on a terminal, else Plain; "" is the same
+	TTY     = "tty"  // redrawn in place
+	Plain   = "plain"
+	Quiet   = "quiet"   // nothing
+	RawJSON = "rawjson" // one message a line: BuildKit's, with each vertex's outcome
 )
 
-// ParseMode reads a --progress flag. "" is Auto.
-func ParseMode(s string) (Mode, error) {
-	switch m := Mode(s); m {
-	case "":
-		return Auto, nil
-	case Auto, TTY, Plain, Quiet, RawJSON:
-		return m, nil
+// CheckMode refuses what is no mode.
+func CheckMode(mode string) error {
+	switch mode {
+	case "", Auto, TTY, Plain, Quiet, RawJSON:
+		return nil
 	}
-	return "", fmt.Errorf("progress %q is unknown: it is one of auto, tty, plain, quiet, rawjson", s)
+	return fmt.Errorf("%q is unknown: it is one of auto, tty, plain, quiet, rawjson", mode)
 }
 
-// Options are how Display shows a build.
-type Options struct {
-	Mode Mode // "" is Auto
-	// Tail, if not nil, is told what steps log.
-	Tail *Tail
+// Display shows a build on out until ch is closed, and returns its warnings. It
+// reads ch to its end also when it fails, so that nobody waits for it; only the
+// end of ctx stops it at once, with the context's cause and without a last look.
+// So to show how a build is cancelled, let the status stream end and keep ctx.
+// TTY is an error if out is no terminal. Logs are told to each of tails.
+func Display(ctx context.Context, out io.Writer, mode string, ch <-chan *client.SolveStatus, tails ...*Tail) ([]bkclient.VertexWarning, error) {
+	warnings, err := display(ctx, out, mode, ch, tails)
+	if err != nil && ctx.Err() == nil {
+		err = errors.Join(err, each(ctx, ch, func(*client.SolveStatus) error { return nil }))
+	}
+	return warnings, err
 }
 
-// Display shows a build on out until ch is closed, and returns its warnings. When
-// ctx ends it returns at once, with the context's cause and without a last look:
-// to show how a build is cancelled, let the status stream end and keep ctx. TTY is
-// an error if out is no terminal.
-func Display(ctx context.Context, out io.Writer, opt Options, ch <-chan *client.SolveStatus) ([]bkclient.VertexWarning, error) {
+func display(ctx context.Context, out io.Writer, mode string, ch <-chan *client.SolveStatus, tails []*Tail) ([]bkclient.VertexWarning, error) {
+	if err := CheckMode(mode); err != nil {
+		return nil, fmt.Errorf("progress: %w", err)
+	}
 	conv := &Converter{Begin: time.Now()}
-	if opt.Mode == RawJSON {
-		return rawJSON(ctx, out, conv, opt.Tail, ch)
+	if mode == RawJSON {
+		return rawJSON(ctx, out, conv, ch, tails)
 	}
-	mode := progressui.DisplayMode(opt.Mode)
-	conv.InName = (opt.Mode == Auto || opt.Mode == "" || opt.Mode == TTY) && isTerminal(out)
-	display, err := progressui.NewDisplay(out, mode)
+	conv.InName = (mode == Auto || mode == "" || mode == TTY) && isTerminal(out)
+	display, err := progressui.NewDisplay(out, progressui.DisplayMode(mode))
 	if err != nil {
-		return nil, fmt.Errorf("progress %s: %w", opt.Mode, err)
+		return nil, fmt.Errorf("progress %s: %w", mode, err)
 	}
 	var warnings []bkclient.VertexWarning
 	converted := make(chan *bkclient.SolveStatus)
@@ -65,7 +65,7 @@ func Display(ctx context.Context, out io.Writer, opt Options, ch <-chan *client.
 	g.Go(func() error {
 		defer close(converted)
 		return each(gctx, ch, func(st *client.SolveStatus) error {
-			opt.Tail.Add(st)
+			tell(tails, st)
 			select {
 			case converted <- conv.Convert(st):
 				return nil
@@ -75,13 +75,19 @@ func Display(ctx context.Context, out io.Writer, opt Options, ch <-chan *client.
 		})
 	})
 	g.Go(func() error {
-		// Not gctx: that ends when the other one is done.
+		// Not gctx: that ends when the other one fails, and then converted is closed.
 		w, err := display.UpdateFrom(ctx, converted)
 		warnings = w
 		return err
 	})
 	err = g.Wait()
 	return warnings, err
+}
+
+func tell(tails []*Tail, st *client.SolveStatus) {
+	for _, t := range tails {
+		t.Add(st)
+	}
 }
 
 // each calls fn for what comes from ch until that is closed.
@@ -128,13 +134,16 @@ type rawStatus struct {
 }
 
 // rawJSON writes what the solver tells, with nothing added or left out.
-func rawJSON(ctx context.Context, out io.Writer, conv *Converter, tail *Tail, ch <-chan *client.SolveStatus) ([]bkclient.VertexWarning, error) {
+func rawJSON(ctx context.Context, out io.Writer, conv *Converter, ch <-chan *client.SolveStatus, tails []*Tail) ([]bkclient.VertexWarning, error) {
 	var warnings []bkclient.VertexWarning
 	enc := json.NewEncoder(out)
 	err := each(ctx, ch, func(st *client.SolveStatus) error {
-		tail.Add(st)
+		tell(tails, st)
 		msg := rawStatus{}
 		for _, v := range st.Vertexes {
+			if v == nil {
+				continue
+			}
 			msg.Vertexes = append(msg.Vertexes, rawVertex{Vertex: conv.plain(v), Outcome: v.Outcome})
 		}
 		rest := (&Converter{}).Convert(&client.SolveStatus{Statuses: st.Statuses, Logs: st.Logs, Warnings: st.Warnings})

@@ -62,7 +62,7 @@ func (s *stream) status(name, id string, at, completed float64) *client.SolveSta
 }
 
 // show plays what play sends, and returns what the display wrote.
-func show(t *testing.T, opt progress.Options, play func(*stream)) (string, []bkclient.VertexWarning) {
+func show(t *testing.T, mode string, play func(*stream), tails ...*progress.Tail) (string, []bkclient.VertexWarning) {
 	t.Helper()
 	var out bytes.Buffer
 	var warnings []bkclient.VertexWarning
@@ -73,7 +73,7 @@ func show(t *testing.T, opt progress.Options, play func(*stream)) (string, []bkc
 			play(s)
 		}()
 		var err error
-		if warnings, err = progress.Display(t.Context(), &out, opt, s.ch); err != nil {
+		if warnings, err = progress.Display(t.Context(), &out, mode, s.ch, tails...); err != nil {
 			t.Error(err)
 		}
 	})
@@ -82,7 +82,7 @@ func show(t *testing.T, opt progress.Options, play func(*stream)) (string, []bkc
 
 func plain(t *testing.T, want string, play func(*stream)) {
 	t.Helper()
-	got, _ := show(t, progress.Options{Mode: progress.Plain}, play)
+	got, _ := show(t, progress.Plain, play)
 	if got, want := strings.TrimSpace(got), strings.TrimSpace(want); got != want {
 		t.Errorf("it shows\n%s\nwant\n%s", got, want)
 	}
@@ -186,7 +186,7 @@ func TestPlainFailure(t *testing.T) {
 }
 
 func TestPlainNamesAndWarnings(t *testing.T) {
-	got, warnings := show(t, progress.Options{Mode: progress.Plain}, func(s *stream) {
+	got, warnings := show(t, progress.Plain, func(s *stream) {
 		st := s.vertex("[1/1] \x1b[2Jname\nnext", 0, 1, client.Executed)
 		st.Warnings = []*client.VertexWarning{{
 			Vertex: st.Vertexes[0].Digest, Level: 1, Short: []byte("odd"), Detail: [][]byte{[]byte("very")}, URL: "https://x.example",
@@ -209,7 +209,7 @@ func TestPlainNamesAndWarnings(t *testing.T) {
 }
 
 func TestRawJSON(t *testing.T) {
-	out, warnings := show(t, progress.Options{Mode: progress.RawJSON}, func(s *stream) {
+	out, warnings := show(t, progress.RawJSON, func(s *stream) {
 		s.send(s.vertex("x", -1, 1, client.NotNeeded))
 		s.send(s.status("x", "look", 1, 2))
 		st := s.log("x", "text", 1)
@@ -240,11 +240,11 @@ func TestRawJSON(t *testing.T) {
 
 func TestQuietTellsTail(t *testing.T) {
 	var tail progress.Tail
-	out, _ := show(t, progress.Options{Mode: progress.Quiet, Tail: &tail}, func(s *stream) {
+	out, _ := show(t, progress.Quiet, func(s *stream) {
 		s.send(s.vertex("x", 0, -1, ""))
 		s.send(s.log("x", "one\ntw", 1))
 		s.send(s.log("x", "o\r\nthree", 1))
-	})
+	}, &tail)
 	if out != "" {
 		t.Errorf("quiet writes %q", out)
 	}
@@ -258,11 +258,11 @@ func TestQuietTellsTail(t *testing.T) {
 }
 
 func TestDisplayEndsWithContext(t *testing.T) {
-	for _, mode := range []progress.Mode{progress.Plain, progress.RawJSON} {
+	for _, mode := range []string{progress.Plain, progress.RawJSON} {
 		ctx, cancel := context.WithCancelCause(t.Context())
 		why := errors.New("why")
 		cancel(why)
-		if _, err := progress.Display(ctx, io.Discard, progress.Options{Mode: mode}, make(chan *client.SolveStatus)); !errors.Is(err, why) {
+		if _, err := progress.Display(ctx, io.Discard, mode, make(chan *client.SolveStatus)); !errors.Is(err, why) {
 			t.Errorf("%s: %v", mode, err)
 		}
 	}
@@ -270,19 +270,32 @@ func TestDisplayEndsWithContext(t *testing.T) {
 
 func TestModes(t *testing.T) {
 	for _, m := range []string{"", "auto", "tty", "plain", "quiet", "rawjson"} {
-		if got, err := progress.ParseMode(m); err != nil || got == "" {
-			t.Errorf("%q: %q, %v", m, got, err)
+		if err := progress.CheckMode(m); err != nil {
+			t.Errorf("%q: %v", m, err)
 		}
 	}
-	if _, err := progress.ParseMode("fancy"); err == nil || !strings.Contains(err.Error(), "rawjson") {
+	if err := progress.CheckMode("fancy"); err == nil || !strings.Contains(err.Error(), "rawjson") {
 		t.Errorf("fancy: %v", err)
 	}
-	ch := make(chan *client.SolveStatus)
-	close(ch)
-	if _, err := progress.Display(t.Context(), io.Discard, progress.Options{Mode: progress.TTY}, ch); err == nil {
-		t.Error("tty without a terminal")
+	// Who sends is not kept waiting by a display that cannot begin, or go on.
+	for mode, out := range map[string]io.Writer{"tty": io.Discard, "fancy": io.Discard, "rawjson": full{}} {
+		ch := make(chan *client.SolveStatus)
+		go func() {
+			defer close(ch)
+			for range 3 {
+				ch <- &client.SolveStatus{}
+			}
+		}()
+		if _, err := progress.Display(t.Context(), out, mode, ch); err == nil {
+			t.Errorf("%s: no error", mode)
+		}
 	}
 }
+
+// full is a disk that is.
+type full struct{}
+
+func (full) Write([]byte) (int, error) { return 0, errors.New("no space left") }
 
 func TestTTY(t *testing.T) {
 	master, path, err := console.NewPty()
@@ -313,7 +326,7 @@ func TestTTY(t *testing.T) {
 	s.ch <- s.vertex("fetched", -1, 6, client.NotNeeded)
 	s.ch <- s.vertex("unneeded", -1, 6, client.NotNeeded)
 	close(s.ch)
-	_, err = progress.Display(t.Context(), slave, progress.Options{}, s.ch)
+	_, err = progress.Display(t.Context(), slave, progress.Auto, s.ch)
 	if err = errors.Join(err, slave.Close()); err != nil {
 		t.Fatal(err)
 	}
