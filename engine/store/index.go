@@ -1,0 +1,152 @@
+package store
+
+import (
+	"sync"
+	"time"
+)
+
+// index is the records in memory: all there are.
+type index struct {
+	// mu guards the maps, and what record says. It is not held over I/O.
+	mu      sync.Mutex
+	records map[string]*record
+	// dirty are records whose facts have changed in a way that may be lost in a
+	// crash. They go to the disk with the next write.
+	dirty map[string]*record
+	// caches are the cache mounts by their cache ID.
+	caches map[string][]*record
+}
+
+func newIndex() *index {
+	return &index{records: map[string]*record{}, dirty: map[string]*record{}, caches: map[string][]*record{}}
+}
+
+// load puts in what was read from the disk, and returns the IDs of what cannot be
+// right: records whose parents are missing, or that are their own ancestors.
+func (x *index) load(all map[string]facts) (bad []string) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	waiting := map[string]int{}       // parents not loaded yet
+	children := map[string][]string{} // by parent
+	var ready []string
+	for id, f := range all {
+		for _, p := range f.Parents {
+			if p != "" {
+				waiting[id]++
+				children[p] = append(children[p], id)
+			}
+		}
+		if waiting[id] == 0 {
+			ready = append(ready, id)
+		}
+	}
+	for len(ready) > 0 {
+		id := ready[len(ready)-1]
+		ready = ready[:len(ready)-1]
+		r := &record{id: id, facts: all[id]}
+		for _, p := range r.facts.Parents {
+			r.parents = append(r.parents, x.records[p])
+		}
+		x.insert(r)
+		for _, c := range children[id] {
+			if waiting[c]--; waiting[c] == 0 {
+				ready = append(ready, c)
+			}
+		}
+	}
+	for id := range all {
+		if x.records[id] == nil {
+			bad = append(bad, id)
+		}
+	}
+	return bad
+}
+
+// insert puts in a new record. The caller has mu.
+func (x *index) insert(r *record) {
+	x.records[r.id] = r
+	r.layers = r.countLayers()
+	for _, p := range r.parents {
+		if p != nil {
+			p.children++
+		}
+	}
+	if r.facts.Kind == kindCacheMount {
+		x.caches[r.facts.CacheID] = append(x.caches[r.facts.CacheID], r)
+	}
+}
+
+// remove takes out a record without holds and children. The caller has mu.
+func (x *index) remove(r *record) {
+	delete(x.records, r.id)
+	delete(x.dirty, r.id)
+	for _, p := range r.parents {
+		if p != nil {
+			p.children--
+		}
+	}
+	if r.facts.Kind == kindCacheMount {
+		rest := x.caches[r.facts.CacheID]
+		for i, other := range rest {
+			if other == r {
+				rest = append(rest[:i:i], rest[i+1:]...)
+				break
+			}
+		}
+		if len(rest) == 0 {
+			delete(x.caches, r.facts.CacheID)
+		} else {
+			x.caches[r.facts.CacheID] = rest
+		}
+	}
+}
+
+// hold takes a hold of a record, and of what it is made of. The caller has mu.
+func (x *index) hold(r *record) {
+	r.facts.LastUsed = time.Now()
+	r.facts.Uses++
+	x.dirty[r.id] = r
+	todo := []*record{r}
+	for len(todo) > 0 {
+		r := todo[len(todo)-1]
+		todo = todo[:len(todo)-1]
+		if r.holds++; r.holds > 1 {
+			continue
+		}
+		for _, p := range r.parents {
+			if p != nil {
+				todo = append(todo, p)
+			}
+		}
+	}
+}
+
+// unhold gives a hold up, and returns the views that nobody needs any more, to be
+// dropped without mu. The caller has mu.
+func (x *index) unhold(r *record) []*view {
+	now := time.Now()
+	var idle []*view
+	todo := []*record{r}
+	for len(todo) > 0 {
+		r := todo[len(todo)-1]
+		todo = todo[:len(todo)-1]
+		if r.holds--; r.holds > 0 {
+			continue
+		}
+		if r.facts.LastUsed.Before(now) {
+			r.facts.LastUsed = now
+			x.dirty[r.id] = r
+		}
+		if r.view != nil {
+			idle = append(idle, r.view)
+			r.view = nil
+		}
+		r.providers = nil
+		for _, p := range r.parents {
+			if p != nil {
+				todo = append(todo, p)
+			}
+		}
+	}
+	return idle
+}

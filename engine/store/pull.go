@@ -1,0 +1,124 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/containerd/containerd/v2/core/content"
+	"github.com/containerd/containerd/v2/core/images"
+	"github.com/containerd/containerd/v2/pkg/labels"
+	"github.com/opencontainers/go-digest"
+	"github.com/opencontainers/image-spec/identity"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// FromLayers makes a tree of layers, the lowest first, that are fetched from
+// provider and unpacked when the tree is first needed: Mount, Extract, and New on
+// top of it. Equal chains of diff IDs are one record, under whatever name and in
+// whatever form they come. No layers are the empty tree. The Ref is the caller's.
+//
+// A layer's diff ID is its annotation "containerd.io/uncompressed"; that of an
+// uncompressed layer is its digest. Annotations "containerd.io/distribution.source.*"
+// go with the blob.
+//
+// Provider must be able to fetch for as long as the tree is used: by the Ref, by
+// others of the same record, and by what is made of it. If the process ends before
+// the layers were fetched, the tree can be used again only after another FromLayers.
+func (s *Store) FromLayers(ctx context.Context, layers []ocispec.Descriptor, provider content.Provider, opt NewOptions) (*Ref, error) {
+	if len(layers) == 0 {
+		return nil, nil
+	}
+	diffIDs := make([]digest.Digest, len(layers))
+	for i, desc := range layers {
+		diffID, err := checkLayer(desc)
+		if err != nil {
+			return nil, fmt.Errorf("layer %d of %d (%s, %s): %w", i+1, len(layers), desc.Digest, desc.MediaType, err)
+		}
+		diffIDs[i] = diffID
+	}
+	chainIDs := identity.ChainIDs(slices.Clone(diffIDs))
+
+	s.chains.Lock()
+	defer s.chains.Unlock()
+	ctx = s.Context(ctx)
+	chain := make([]*record, len(layers))
+	var fresh []*record
+	var below *record
+	for i, desc := range layers {
+		id := chainIDs[i].Encoded()
+		s.index.mu.Lock()
+		r := s.index.records[id]
+		s.index.mu.Unlock()
+		if r == nil {
+			r = &record{id: id}
+			if below != nil {
+				r.parents = []*record{below}
+			}
+			r.facts = opt.facts(kindLayer, r.parents...)
+			r.facts.DiffID = diffIDs[i]
+			r.facts.Blobs = []blob{{Descriptor: pulled(desc)}}
+			fresh = append(fresh, r)
+		}
+		chain[i], below = r, r
+	}
+	if len(fresh) > 0 {
+		if err := s.create(ctx, fresh...); err != nil {
+			return nil, err
+		}
+	}
+	s.index.mu.Lock()
+	defer s.index.mu.Unlock()
+	ref := s.newRef(below)
+	for i, r := range chain {
+		if r.providers == nil {
+			r.providers = map[digest.Digest]content.Provider{}
+		}
+		r.providers[layers[i].Digest] = provider
+		known := func(b blob) bool { return b.Descriptor.Digest == layers[i].Digest }
+		if !slices.ContainsFunc(r.facts.Blobs, known) {
+			r.facts.Blobs = append(slices.Clone(r.facts.Blobs), blob{Descriptor: pulled(layers[i])})
+			s.index.dirty[r.id] = r
+		}
+	}
+	return ref, nil
+}
+
+// pulled is the descriptor that is kept of a layer: without what says where in an
+// image it stands.
+func pulled(desc ocispec.Descriptor) ocispec.Descriptor {
+	return ocispec.Descriptor{MediaType: desc.MediaType, Digest: desc.Digest, Size: desc.Size, Annotations: desc.Annotations}
+}
+
+// checkLayer looks whether a descriptor can be that of a layer to be unpacked, and
+// returns its diff ID.
+func checkLayer(desc ocispec.Descriptor) (digest.Digest, error) {
+	if err := desc.Digest.Validate(); err != nil {
+		return "", fmt.Errorf("its digest: %w", err)
+	}
+	if desc.Size < 0 {
+		return "", fmt.Errorf("its size is %d", desc.Size)
+	}
+	if images.IsNonDistributable(desc.MediaType) {
+		return "", errors.New("it is a foreign layer, which Tenon does not fetch: use an image with layers that can be distributed")
+	}
+	if !images.IsLayerType(desc.MediaType) {
+		return "", errors.New("it is no layer of files")
+	}
+	packing, err := images.DiffCompression(context.Background(), desc.MediaType)
+	if err != nil {
+		return "", fmt.Errorf("layers of this type cannot be unpacked: %w", err)
+	}
+	if v := desc.Annotations[labels.LabelUncompressed]; v != "" {
+		diffID := digest.Digest(v)
+		if err := diffID.Validate(); err != nil {
+			return "", fmt.Errorf("its diff ID: %w", err)
+		}
+		return diffID, nil
+	}
+	if packing == "" {
+		return desc.Digest, nil
+	}
+	return "", errors.New("its diff ID is not known: the image's config should have it in rootfs.diff_ids")
+}

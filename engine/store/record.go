@@ -1,0 +1,174 @@
+package store
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/containerd/containerd/v2/core/content"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// kind says how a record's tree comes about, and so what its parents are.
+type kind string
+
+const (
+	// kindCommitted was written here, on the tree of Parents[0], if there is one.
+	kindCommitted kind = "committed"
+	// kindLayer is an image's layer on that of Parents[0], if there is one.
+	kindLayer kind = "layer"
+	// kindMerge is what Parents, at least two, add to one another, in this order.
+	kindMerge kind = "merge"
+	// kindDiff is what has to be done to Parents[0] to get Parents[1]. Either may
+	// be "", the empty tree.
+	kindDiff kind = "diff"
+	// kindCacheMount can be written to as long as it exists. Parents[0] is what it
+	// began as, if there is one.
+	kindCacheMount kind = "cachemount"
+)
+
+// facts are what is kept of a record on disk.
+type facts struct {
+	Kind        kind      `json:"kind"`
+	Parents     []string  `json:"parents,omitempty"`
+	Type        string    `json:"type,omitempty"`
+	Description string    `json:"description,omitempty"`
+	CreatedAt   time.Time `json:"created"`
+	// DiffID is a layer's, or that of a blob once one has been made.
+	DiffID digest.Digest `json:"diffID,omitempty"`
+	// CacheID is a cache mount's.
+	CacheID string `json:"cacheID,omitempty"`
+
+	// Snapshot is the key of the tree, which the record's lease holds: always for
+	// what is committed and for cache mounts, for others once they were needed.
+	// It is set once.
+	Snapshot string `json:"snapshot,omitempty"`
+	// Blobs are the known forms of what the record adds to its parent. The first
+	// is the one that is used where nothing else is asked for.
+	Blobs []blob `json:"blobs,omitempty"`
+	// Size is what the snapshot takes on the disk; nil until asked for.
+	Size     *int64    `json:"size,omitempty"`
+	LastUsed time.Time `json:"lastUsed,omitzero"`
+	Uses     int       `json:"uses,omitempty"`
+}
+
+// blob is a layer in one form.
+type blob struct {
+	// Form names what was asked for (see form); "" for a pulled blob.
+	Form       string             `json:"form,omitempty"`
+	Descriptor ocispec.Descriptor `json:"descriptor"`
+}
+
+// record is a tree that the store knows. It exists in the file if and only if a
+// lease of the same ID does, since both are written in one transaction.
+//
+// The ID, the parents, and those facts that do not change are set before the
+// record is in the index. All else is guarded by index.mu.
+type record struct {
+	id      string
+	parents []*record // nil for the empty tree
+	facts   facts
+
+	// holds counts the handles of the record, and those records that have a hold
+	// themselves and this one for a parent. A record with a hold is in use.
+	holds int
+	// children counts the records that have this one for a parent.
+	children int
+	// layers is how many layers the tree has at most; set by index.insert.
+	layers int
+	// view is the read-only mount that the holders share; nil until needed, and
+	// without holds.
+	view *view
+	// providers are where blobs can be fetched from, while there are holds.
+	providers map[digest.Digest]content.Provider
+}
+
+// parent is the tree that a committed record, a layer or a cache mount is on.
+func (r *record) parent() *record {
+	if len(r.parents) == 0 {
+		return nil
+	}
+	return r.parents[0]
+}
+
+// countLayers is how many layers the tree has at most.
+func (r *record) countLayers() int {
+	n := 0
+	for _, p := range r.parents {
+		if p != nil {
+			n += p.layers
+		}
+	}
+	switch r.facts.Kind {
+	case kindMerge:
+		return n
+	case kindDiff:
+		if upper := r.parents[1]; upper != nil {
+			return max(1, upper.layers)
+		}
+		return 1
+	default:
+		return n + 1
+	}
+}
+
+func encodeFacts(f facts) ([]byte, error) {
+	dt, err := json.Marshal(f)
+	if err != nil {
+		return nil, fmt.Errorf("record cannot be written: %w", err)
+	}
+	return dt, nil
+}
+
+// decodeFacts reads what encodeFacts wrote, and refuses what cannot be a record.
+func decodeFacts(dt []byte) (facts, error) {
+	var f facts
+	if err := json.Unmarshal(dt, &f); err != nil {
+		return facts{}, fmt.Errorf("record cannot be read: %w", err)
+	}
+	if err := f.check(); err != nil {
+		return facts{}, fmt.Errorf("record of kind %q: %w", f.Kind, err)
+	}
+	return f, nil
+}
+
+func (f *facts) check() error {
+	if f.DiffID != "" {
+		if err := f.DiffID.Validate(); err != nil {
+			return fmt.Errorf("diff ID: %w", err)
+		}
+	}
+	for _, b := range f.Blobs {
+		if err := b.Descriptor.Digest.Validate(); err != nil {
+			return fmt.Errorf("blob: %w", err)
+		}
+	}
+	switch f.Kind {
+	case kindCommitted, kindLayer, kindCacheMount:
+		if len(f.Parents) > 1 || slices.Contains(f.Parents, "") {
+			return errors.New("it should have one parent at most")
+		}
+	case kindMerge:
+		if len(f.Parents) < 2 || slices.Contains(f.Parents, "") {
+			return errors.New("it should have several parents")
+		}
+	case kindDiff:
+		if len(f.Parents) != 2 {
+			return errors.New("it should have two parents")
+		}
+	default:
+		return errors.New("unknown kind")
+	}
+	switch {
+	case f.Snapshot == "" && (f.Kind == kindCommitted || f.Kind == kindCacheMount):
+		return errors.New("it has no snapshot")
+	case f.Kind == kindLayer && (f.DiffID == "" || len(f.Blobs) == 0):
+		return errors.New("it has no blob or no diff ID")
+	case f.Kind == kindCacheMount && f.CacheID == "":
+		return errors.New("it has no cache ID")
+	}
+	return nil
+}

@@ -1,0 +1,133 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"github.com/tenonbuild/tenon/solver"
+)
+
+// result is a Ref as a solver.Result.
+type result struct{ ref *Ref }
+
+// NewResult makes a solver.Result of a Ref, which becomes the result's. Its Sys is
+// the *Ref, possibly nil.
+func NewResult(r *Ref) solver.Result { return &result{r} }
+
+func (r *result) ID() string                        { return r.ref.ID() }
+func (r *result) Release(ctx context.Context) error { return r.ref.Release(ctx) }
+func (r *result) Sys() any                          { return r.ref }
+
+// RefOf returns the Ref of a result that was made by NewResult, borrowed from it.
+func RefOf(r solver.Result) (*Ref, error) {
+	if r == nil {
+		return nil, fmt.Errorf("there is no result")
+	}
+	ref, ok := r.Sys().(*Ref)
+	if !ok {
+		return nil, fmt.Errorf("result %s is a %T, not a tree of this store", r.ID(), r.Sys())
+	}
+	return ref, nil
+}
+
+// results is the store as a solver.CacheResultStorage. A result's ID is its
+// record's. A record is on the disk before anybody has a Ref of it, so that there
+// is nothing left to be written when it is saved.
+type results struct{ s *Store }
+
+// Results is the result storage of the cache whose keys are CacheKeys: its results
+// are those of NewResult. What is saved stays until Prune takes it. A tree whose
+// layers have not been fetched, and of which nobody has said in this process where
+// from, does not exist until FromLayers says so.
+func (s *Store) Results() solver.CacheResultStorage { return results{s} }
+
+func (x results) Save(r solver.Result) (solver.CacheResult, error) {
+	ref, err := RefOf(r)
+	if err != nil {
+		return solver.CacheResult{}, err
+	}
+	rec, err := ref.use()
+	if err != nil {
+		return solver.CacheResult{}, err
+	}
+	if rec == nil {
+		return solver.CacheResult{ID: emptyID, CreatedAt: time.Now()}, nil
+	}
+	return solver.CacheResult{ID: rec.id, CreatedAt: rec.facts.CreatedAt}, nil
+}
+
+func (x results) Load(ctx context.Context, res solver.CacheResult) (solver.Result, error) {
+	if res.ID == emptyID {
+		return NewResult(nil), nil
+	}
+	ref, err := x.s.Get(ctx, res.ID)
+	if err != nil {
+		return nil, err
+	}
+	return NewResult(ref), nil
+}
+
+// Get returns a handle of the record of an ID, which is the caller's. The error is
+// solver.ErrNotFound if there is none, or if it cannot be used: see Results.
+func (s *Store) Get(ctx context.Context, id string) (*Ref, error) {
+	s.index.mu.Lock()
+	rec := s.index.records[id]
+	if rec == nil || rec.facts.Kind == kindCacheMount {
+		s.index.mu.Unlock()
+		return nil, fmt.Errorf("tree %q: %w", id, solver.ErrNotFound)
+	}
+	ref := s.newRef(rec)
+	s.index.mu.Unlock()
+	if err := s.reachable(ctx, rec); err != nil {
+		return nil, errors.Join(err, ref.Release(ctx))
+	}
+	return ref, nil
+}
+
+func (x results) LoadRemote(ctx context.Context, res solver.CacheResult) (*solver.Remote, error) {
+	return nil, nil
+}
+
+func (x results) Exists(id string) bool {
+	if id == emptyID {
+		return true
+	}
+	ref, err := x.s.Get(context.Background(), id)
+	if err != nil {
+		return false
+	}
+	return ref.Release(context.Background()) == nil
+}
+
+// reachable returns an error, solver.ErrNotFound, if a tree needs a blob of which
+// is not known where it is. It looks at what has no snapshot, each record once.
+func (s *Store) reachable(ctx context.Context, rec *record) error {
+	ctx = s.Context(ctx)
+	seen := map[*record]bool{}
+	todo := []*record{rec}
+	for len(todo) > 0 {
+		r := todo[len(todo)-1]
+		todo = todo[:len(todo)-1]
+		if r == nil || seen[r] || s.snapshotOf(r) != "" {
+			continue
+		}
+		seen[r] = true
+		todo = append(todo, r.parents...)
+		if r.facts.Kind != kindLayer {
+			continue
+		}
+		desc, provider := s.source(r)
+		if provider != nil {
+			continue
+		}
+		if _, err := s.back.content.Info(ctx, desc.Digest); errdefs.IsNotFound(err) {
+			return fmt.Errorf("tree %q needs the layer %s, which was not fetched: %w", rec.id, desc.Digest, solver.ErrNotFound)
+		} else if err != nil {
+			return err
+		}
+	}
+	return nil
+}

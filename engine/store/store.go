@@ -1,0 +1,274 @@
+// Package store keeps what the engine makes, under one root: trees of files as
+// snapshots, layers and images as content, and the caches' keys and records. One
+// process owns a root at a time.
+//
+// # What is in a root
+//
+//	lock         held by the owner, and says who that is
+//	version      the layout's number, and which snapshotter
+//	content      containerd's content store: blobs by digest
+//	overlayfs    or native: containerd's snapshotter
+//	metadata.db  containerd's metadata, with our records beside it: see disk.go
+//	cache.db     the keys of the cache: boltstore
+//	state        of the engine's other parts: see Store.Path
+//
+// # Records and refs
+//
+// A record is a tree. It is on the disk from the moment it is complete, together
+// with a lease of its ID, which keeps its snapshot and its blobs. A Ref is a
+// handle of a record in this process; it is not on the disk. A record is in use
+// while it has a handle, or a record that has one is made of it. What is not in use
+// stays until Prune takes it, the least recently used first, and never one that
+// others are made of.
+//
+// The cache's results are records: see Store.Results. So saving one costs nothing,
+// and a key without its record is a miss.
+//
+// What was being written when a process died is not a record. Open removes it.
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+
+	"github.com/containerd/containerd/v2/core/content"
+	"github.com/containerd/containerd/v2/core/images"
+	"github.com/containerd/containerd/v2/core/leases"
+	"github.com/containerd/containerd/v2/pkg/namespaces"
+	"github.com/containerd/errdefs"
+	"github.com/gofrs/flock"
+	"github.com/moby/buildkit/identity"
+	"github.com/moby/buildkit/util/flightcontrol"
+	"github.com/tenonbuild/tenon/solver"
+	"github.com/tenonbuild/tenon/solver/boltstore"
+	bolt "go.etcd.io/bbolt"
+)
+
+// Options are where and how a Store is opened.
+type Options struct {
+	// Root is the directory. It is made, if there is none.
+	Root string
+	// Snapshotter is "overlayfs", "native", or "" for what the root uses already,
+	// and else the first that works there.
+	Snapshotter string
+	// NoWait returns a *LockedError at once if another process has the root.
+	NoWait bool
+	// Waiting is called once before waiting for another process. Owner says for
+	// which, in words.
+	Waiting func(owner string)
+}
+
+// Store is an open root. Its methods may be called concurrently.
+type Store struct {
+	root  string
+	lock  *flock.Flock
+	back  *backend
+	keys  *boltstore.Store
+	index *index
+	// run is the lease of what this process needs, such as views, and no record
+	// holds. The next Open deletes it, if Close does not.
+	run string
+
+	// trees dedupes the making of a record's snapshot, blobs that of its blobs,
+	// fetches that of a blob's download.
+	trees   flightcontrol.Group[string]
+	forms   flightcontrol.Group[blob]
+	fetches flightcontrol.Group[struct{}]
+
+	// chains is held while records are made whose IDs follow from what they are,
+	// and while records are removed, so that one does not come back half-way.
+	chains sync.Mutex
+	// garbage counts what was given up since the last collection, which collecting
+	// is held for.
+	garbage    atomic.Int64
+	collecting sync.Mutex
+}
+
+// Open opens a root, waiting for another process that has it. What a process that
+// died has left half-made is removed. Close gives the root back.
+//
+// Errors: *LockedError; a directory that is not a root and not empty; a root
+// written by a newer version; no permission.
+func Open(ctx context.Context, opt Options) (_ *Store, err error) {
+	if opt.Root == "" {
+		return nil, errors.New("store: no root is given")
+	}
+	if opt.Root, err = filepath.Abs(opt.Root); err != nil {
+		return nil, fmt.Errorf("root: %w", err)
+	}
+	if err := os.MkdirAll(opt.Root, 0o711); err != nil {
+		return nil, fmt.Errorf("root %s: %w", opt.Root, rootError(opt.Root, err))
+	}
+	// Looked at before the lock, too, so that nothing is written into a directory
+	// that is something else.
+	if _, err := checkRoot(opt.Root); err != nil {
+		return nil, err
+	}
+	s := &Store{root: opt.Root, index: newIndex(), run: "run-" + identity.NewID()}
+	if s.lock, err = takeLock(ctx, opt); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.closeFiles())
+		}
+	}()
+	if err := s.openParts(ctx, opt); err != nil {
+		return nil, err
+	}
+	if err := s.recover(s.Context(ctx)); err != nil {
+		return nil, fmt.Errorf("root %s: cleaning up: %w", s.root, err)
+	}
+	return s, nil
+}
+
+func (s *Store) openParts(ctx context.Context, opt Options) error {
+	mark, err := checkRoot(s.root)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(s.Path(), 0o755); err != nil {
+		return fmt.Errorf("root %s: %w", s.root, rootError(s.root, err))
+	}
+	if mark.Tenon == 0 {
+		if mark.Snapshotter, err = pickSnapshotter(s.root, opt.Snapshotter); err != nil {
+			return err
+		}
+		mark.Tenon = rootVersion
+		if err := markRoot(s.root, mark); err != nil {
+			return err
+		}
+	}
+	if opt.Snapshotter != "" && opt.Snapshotter != mark.Snapshotter {
+		return fmt.Errorf("root %s uses the snapshotter %s, not %s: choose another root for that", s.root, mark.Snapshotter, opt.Snapshotter)
+	}
+	if s.back, err = openBackend(ctx, s.root, mark.Snapshotter); err != nil {
+		return fmt.Errorf("root %s: %w", s.root, rootError(s.root, err))
+	}
+	if s.keys, err = boltstore.Open(filepath.Join(s.root, "cache.db"), boltstore.Options{}); err != nil {
+		return fmt.Errorf("root %s: keys of the cache: %w", s.root, rootError(s.root, err))
+	}
+	return nil
+}
+
+// recover reads the records, and removes what has none: leases, and by that all
+// they held, of trees that were being written. It looks at everything once.
+func (s *Store) recover(ctx context.Context) error {
+	all, bad, err := readRecords(s.back.file)
+	if err != nil {
+		return err
+	}
+	bad = append(bad, s.index.load(all)...)
+	held, err := s.back.leases.List(ctx)
+	if err != nil {
+		return err
+	}
+	for _, l := range held {
+		if _, ok := s.index.records[l.ID]; !ok {
+			bad = append(bad, l.ID)
+		}
+	}
+	if err := s.erase(ctx, bad); err != nil {
+		return err
+	}
+	if _, err := s.back.leases.Create(ctx, leases.WithID(s.run)); err != nil {
+		return err
+	}
+	s.garbage.Add(int64(len(bad)))
+	return s.collectGarbage(ctx)
+}
+
+// collectGarbage removes what no lease and no image holds, and frees its room, if
+// anything was given up since that was done last. It looks at everything once.
+func (s *Store) collectGarbage(ctx context.Context) error {
+	s.collecting.Lock()
+	defer s.collecting.Unlock()
+	n := s.garbage.Load()
+	if n == 0 {
+		return nil
+	}
+	s.garbage.Add(-n)
+	if _, err := s.back.meta.GarbageCollect(ctx); err != nil {
+		return fmt.Errorf("garbage collection: %w", err)
+	}
+	return s.back.cleanup(ctx)
+}
+
+// Close gives the root back. Handles that are still there must not be used any
+// more; their records stay.
+func (s *Store) Close() error {
+	ctx := s.Context(context.Background())
+	err := s.update(ctx, func(ctx context.Context, _ *bolt.Bucket) error {
+		err := s.back.leases.Delete(ctx, leases.Lease{ID: s.run})
+		if errdefs.IsNotFound(err) {
+			return nil
+		}
+		return err
+	})
+	if err := errors.Join(err, s.collectGarbage(ctx), s.closeFiles()); err != nil {
+		return fmt.Errorf("root %s: %w", s.root, err)
+	}
+	return nil
+}
+
+func (s *Store) closeFiles() error {
+	var errs []error
+	if s.keys != nil {
+		errs = append(errs, s.keys.Close())
+	}
+	if s.back != nil {
+		errs = append(errs, s.back.close())
+	}
+	return errors.Join(append(errs, s.lock.Unlock())...)
+}
+
+// Context adds containerd's namespace to a context. It is needed by whoever passes
+// one to a part of containerd that is not from this store: Content and Images
+// add it themselves.
+func (s *Store) Context(ctx context.Context) context.Context {
+	return namespaces.WithNamespace(ctx, namespace)
+}
+
+// Content is the content store. What is written there stays while it is held: by
+// a lease (WithLease), or by an image of Images, directly or by the labels
+// "containerd.io/gc.ref.content.*" of content that is held. Its Delete is an error:
+// what nobody holds is removed by Prune.
+func (s *Store) Content() content.Store { return s.back.content }
+
+// Images is the image store. An image holds its target: see Content.
+func (s *Store) Images() images.Store { return s.back.images }
+
+// WithLease returns a context by which what is written to Content is held until
+// release is called: by then it should be held by something else. Whoever calls
+// it releases it, once. It ends with the process at the latest.
+func (s *Store) WithLease(ctx context.Context) (_ context.Context, release func(context.Context) error, _ error) {
+	ctx = s.Context(ctx)
+	l, err := s.back.leases.Create(ctx, leases.WithID("tmp-"+identity.NewID()))
+	if err != nil {
+		return nil, nil, fmt.Errorf("lease: %w", err)
+	}
+	release = func(ctx context.Context) error {
+		if err := s.back.leases.Delete(s.Context(context.WithoutCancel(ctx)), l); err != nil {
+			return fmt.Errorf("lease: %w", err)
+		}
+		return nil
+	}
+	return leases.WithLease(ctx, l.ID), release, nil
+}
+
+// CacheKeys is the key storage of the cache whose results are Results.
+func (s *Store) CacheKeys() solver.CacheKeyStorage { return s.keys }
+
+// Path returns the path of a component's own state below the root. It does not
+// make it.
+func (s *Store) Path(name ...string) string {
+	return filepath.Join(append([]string{s.root, stateDir}, name...)...)
+}
+
+// Snapshotter names what keeps the trees: "overlayfs" or "native".
+func (s *Store) Snapshotter() string { return s.back.name }

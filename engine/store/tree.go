@@ -1,0 +1,131 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/containerd/containerd/v2/core/leases"
+	"github.com/moby/buildkit/snapshot"
+)
+
+// snapshotOf returns the key of a record's snapshot, "" if there is none yet.
+func (s *Store) snapshotOf(rec *record) string {
+	s.index.mu.Lock()
+	defer s.index.mu.Unlock()
+	return rec.facts.Snapshot
+}
+
+// tree returns the key of a record's snapshot, which it makes first if it has to.
+// Concurrent calls do that once. The record is held by the caller.
+func (s *Store) tree(ctx context.Context, rec *record) (string, error) {
+	if key := s.snapshotOf(rec); key != "" {
+		return key, nil
+	}
+	// What has to be made first, from the bottom of a chain up.
+	var chain []*record
+	for r := rec; r != nil && s.snapshotOf(r) == ""; r = r.parent() {
+		chain = append(chain, r)
+		if r.facts.Kind != kindLayer {
+			break
+		}
+	}
+	if rec.facts.Kind == kindLayer {
+		return s.unpackChain(ctx, chain)
+	}
+	return s.trees.Do(ctx, rec.id, func(ctx context.Context) (string, error) {
+		if key := s.snapshotOf(rec); key != "" {
+			return key, nil
+		}
+		return s.lay(ctx, rec)
+	})
+}
+
+// lay makes the snapshot of a merge or a diff.
+func (s *Store) lay(ctx context.Context, rec *record) (_ string, err error) {
+	var diffs []snapshot.Diff
+	for _, p := range pieces(rec) {
+		var d snapshot.Diff
+		if p.lower != nil {
+			if d.Lower, err = s.tree(ctx, p.lower); err != nil {
+				return "", err
+			}
+		}
+		if p.upper != nil {
+			if d.Upper, err = s.tree(ctx, p.upper); err != nil {
+				return "", err
+			}
+		}
+		diffs = append(diffs, d)
+	}
+	ctx, release, err := s.WithLease(ctx)
+	if err != nil {
+		return "", err
+	}
+	defer func() { err = errors.Join(err, release(ctx)) }()
+	if err := s.back.snaps.Merge(ctx, rec.id, diffs); err != nil {
+		s.garbage.Add(1)
+		return "", fmt.Errorf("%s of trees: %w", rec.facts.Kind, err)
+	}
+	return rec.id, s.adopt(ctx, rec, rec.id)
+}
+
+// adopt makes a snapshot, which another lease holds so far, that of a record.
+func (s *Store) adopt(ctx context.Context, rec *record, key string) error {
+	if err := s.back.leases.AddResource(ctx, leases.Lease{ID: rec.id}, s.back.leased(key)); err != nil {
+		return fmt.Errorf("lease of tree %s: %w", rec.id, err)
+	}
+	return s.save(ctx, rec, func(f *facts) { f.Snapshot, f.Size = key, nil })
+}
+
+// piece is what one layer of a tree is: what has to be done to lower to get upper.
+// Either may be nil, the empty tree. Rec is whose layer it is.
+type piece struct {
+	rec, lower, upper *record
+}
+
+// pieces are the layers of a tree, the lowest first. There are at most as many as
+// its countLayers says.
+func pieces(rec *record) []piece { return piecesOf(rec, map[*record][]piece{}) }
+
+// piecesOf keeps what it has found of merges and diffs in seen.
+func piecesOf(rec *record, seen map[*record][]piece) []piece {
+	var above []piece // the topmost first
+	var base []piece
+	for r := rec; r != nil; r = r.parent() {
+		if r.facts.Kind == kindMerge || r.facts.Kind == kindDiff {
+			if _, ok := seen[r]; !ok {
+				seen[r] = partsOf(r, seen)
+			}
+			base = seen[r]
+			break
+		}
+		above = append(above, piece{rec: r, lower: r.parent(), upper: r})
+	}
+	out := slices.Clone(base)
+	for _, p := range slices.Backward(above) {
+		out = append(out, p)
+	}
+	return out
+}
+
+// partsOf are the layers of a merge or a diff. Those of a diff of two trees of
+// which one was built on the other are the layers in between.
+func partsOf(rec *record, seen map[*record][]piece) []piece {
+	var out []piece
+	if rec.facts.Kind == kindMerge {
+		for _, p := range rec.parents {
+			out = append(out, piecesOf(p, seen)...)
+		}
+		return out
+	}
+	lower, upper := rec.parents[0], rec.parents[1]
+	if lower != nil && upper != nil {
+		below, above := piecesOf(lower, seen), piecesOf(upper, seen)
+		if n := len(below); n < len(above) && slices.Equal(below, above[:n]) {
+			return above[n:]
+		}
+	}
+	return []piece{{rec: rec, lower: lower, upper: upper}}
+}
