@@ -8,6 +8,7 @@ import (
 	"github.com/containerd/containerd/v2/core/content"
 	"github.com/moby/buildkit/executor"
 	"github.com/moby/buildkit/util/compression"
+	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
@@ -26,6 +27,9 @@ type LayerOptions struct {
 	Compression compression.Config
 	// RewriteTimestamp clamps times in layers to SourceDateEpoch, if not nil.
 	SourceDateEpoch *time.Time
+	// Base are the diff IDs of an image that the tree was built upon: as long as the
+	// lowest layers are these, they are not rewritten, since they are that image's.
+	Base []digest.Digest
 }
 
 // Layers returns the tree's layers, lowest first, making blobs of those that have
