@@ -29,6 +29,10 @@ type Source struct {
 	// Platforms holds one element for each platform, sorted as the frontend said
 	// (exptypes.ExporterPlatformsKey); one with a nil Platform where it said nothing.
 	Platforms []Platform
+	// MultiPlatform says that the frontend gave a result for each platform even where
+	// there is one: images get an index, directories and archives of trees one
+	// directory for each platform. With several platforms it is implied.
+	MultiPlatform bool
 	// Metadata is the frontend's: exptypes keys, the image's config among them.
 	Metadata map[string][]byte
 }

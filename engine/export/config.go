@@ -1,0 +1,168 @@
+package export
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/containerd/platforms"
+	"github.com/moby/buildkit/util/system"
+	digest "github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/tenonbuild/tenon/engine/store"
+)
+
+// configPatch is what goes into an image's config when it is written.
+type configPatch struct {
+	platform *ocispec.Platform
+	layers   []store.Layer
+	// base is the config of the image that this one was built upon; nil if none.
+	base  *ocispec.Image
+	epoch *time.Time
+}
+
+// patched is the outcome of it.
+type patched struct {
+	config  []byte
+	created *time.Time
+	// surplus says that the config's history had more layers than there are.
+	surplus bool
+}
+
+// patchConfig makes the config that is written of the frontend's (nil: an empty
+// one), which keeps every field it has, known here or not.
+func patchConfig(config []byte, p configPatch) (patched, error) {
+	if len(config) == 0 {
+		var err error
+		if config, err = emptyConfig(p.platform); err != nil {
+			return patched{}, err
+		}
+	}
+	var img ocispec.Image
+	if err := json.Unmarshal(config, &img); err != nil {
+		return patched{}, fmt.Errorf("the image's config is not valid: %w", err)
+	}
+	fields := map[string]json.RawMessage{}
+	if err := json.Unmarshal(config, &fields); err != nil || fields == nil {
+		return patched{}, fmt.Errorf("the image's config is not a JSON object: %w", errOr(err, "it is null"))
+	}
+	for k := range fields {
+		// What BuildKit kept in configs of its own accord: build info and inline
+		// caches, which say nothing true of this image.
+		if strings.HasPrefix(k, "moby.buildkit.") {
+			delete(fields, k)
+		}
+	}
+	set := map[string]any{}
+	if err := setPlatform(set, img, p.platform); err != nil {
+		return patched{}, err
+	}
+	out := patched{}
+	var history []ocispec.History
+	history, out.surplus = alignHistory(img.History, p.layers)
+	if p.epoch != nil {
+		var base []ocispec.History
+		if p.base != nil {
+			base = p.base.History
+		}
+		clampHistory(history, base, *p.epoch)
+	}
+	set["history"] = history
+	set["rootfs"] = ocispec.RootFS{Type: "layers", DiffIDs: diffIDs(p.layers)}
+	if out.created = created(img, history, p.epoch); out.created != nil {
+		set["created"] = out.created
+	}
+	for k, v := range set {
+		dt, err := json.Marshal(v)
+		if err != nil {
+			return patched{}, fmt.Errorf("the image's config: %s: %w", k, err)
+		}
+		fields[k] = dt
+	}
+	var buf bytes.Buffer
+	enc := json.NewEncoder(&buf)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(fields); err != nil {
+		return patched{}, fmt.Errorf("the image's config: %w", err)
+	}
+	out.config = bytes.TrimSuffix(buf.Bytes(), []byte("\n"))
+	return out, nil
+}
+
+func errOr(err error, otherwise string) error {
+	if err != nil {
+		return err
+	}
+	return errors.New(otherwise)
+}
+
+// setPlatform fills in what the config does not say.
+func setPlatform(set map[string]any, img ocispec.Image, p *ocispec.Platform) error {
+	if p == nil {
+		p = &ocispec.Platform{}
+	}
+	for _, f := range []struct{ name, has, otherwise string }{
+		{"os", img.OS, p.OS},
+		{"architecture", img.Architecture, p.Architecture},
+	} {
+		switch {
+		case f.has != "":
+		case f.otherwise != "":
+			set[f.name] = f.otherwise
+		default:
+			return fmt.Errorf("the image's config has no %s, and the build names no platform", f.name)
+		}
+	}
+	// The rest belongs to the architecture or the system: only where that was not
+	// said, or is the same.
+	if img.Variant == "" && p.Variant != "" && (img.Architecture == "" || img.Architecture == p.Architecture) {
+		set["variant"] = p.Variant
+	}
+	if img.OS == "" || img.OS == p.OS {
+		if img.OSVersion == "" && p.OSVersion != "" {
+			set["os.version"] = p.OSVersion
+		}
+		if len(img.OSFeatures) == 0 && len(p.OSFeatures) > 0 {
+			set["os.features"] = p.OSFeatures
+		}
+	}
+	return nil
+}
+
+func diffIDs(layers []store.Layer) []digest.Digest {
+	ids := make([]digest.Digest, len(layers))
+	for i, l := range layers {
+		ids[i] = digest.Digest(l.DiffID)
+	}
+	return ids
+}
+
+// created is when an image was made: as its config says, or its last layer; never
+// later than limit.
+func created(img ocispec.Image, history []ocispec.History, limit *time.Time) *time.Time {
+	at := img.Created
+	for i := len(history) - 1; at == nil && i >= 0; i-- {
+		at = history[i].Created
+	}
+	if limit != nil && (at == nil || at.After(*limit)) {
+		at = limit
+	}
+	return at
+}
+
+// emptyConfig is the config of an image of which the frontend said nothing.
+func emptyConfig(p *ocispec.Platform) ([]byte, error) {
+	def := platforms.Normalize(platforms.DefaultSpec())
+	if p == nil {
+		p = &def
+	}
+	img := ocispec.Image{Platform: *p}
+	img.Config.WorkingDir = "/"
+	if p.OS != "windows" {
+		img.Config.Env = []string{"PATH=" + system.DefaultPathEnv(p.OS)}
+	}
+	return json.Marshal(img)
+}

@@ -1,0 +1,133 @@
+package export
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/containerd/containerd/v2/core/images"
+	"github.com/containerd/errdefs"
+	digest "github.com/opencontainers/go-digest"
+	"github.com/tenonbuild/tenon/engine/session"
+)
+
+// imageExporter writes an image into the store, under names, and to registries.
+type imageExporter struct {
+	deps Deps
+	opt  imageOptions
+}
+
+func newImage(deps Deps, req Request) (Exporter, error) {
+	opt, err := parseImageOptions(req.Attrs)
+	if err != nil {
+		return nil, err
+	}
+	if opt.push && deps.Pusher == nil {
+		return nil, errors.New("output type=image: push is not supported: there is nothing here to push with")
+	}
+	return &imageExporter{deps: deps, opt: opt}, nil
+}
+
+func (e *imageExporter) Name() string { return "exporting to image" }
+
+func (e *imageExporter) Export(ctx context.Context, src *Source, _ session.Session) (_ map[string]string, err error) {
+	ctx, release, err := e.deps.Store.WithLease(e.deps.Store.Context(ctx))
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, release(context.WithoutCancel(ctx))) }()
+	img, err := writeImage(ctx, e.deps.Store, e.opt.imageForm, src)
+	if err != nil {
+		return nil, err
+	}
+	if e.opt.push && len(img.names) == 0 {
+		return nil, errors.New("push: the image has no name, nor does the frontend say one: give name=REGISTRY/NAME:TAG")
+	}
+	dangling := e.dangling(img)
+	if e.opt.store && len(img.names)+len(dangling) > 0 {
+		if err := img.keepLayers(ctx); err != nil {
+			return nil, err
+		}
+		if err := e.record(ctx, img, dangling); err != nil {
+			return nil, err
+		}
+	}
+	if e.opt.push {
+		if err := e.push(ctx, img); err != nil {
+			return nil, err
+		}
+	}
+	img.names = append(img.names, dangling...)
+	return img.response()
+}
+
+// dangling is the name that an image gets besides those asked for, or none.
+func (e *imageExporter) dangling(img *image) []string {
+	prefix := e.opt.danglingPrefix
+	if prefix == "" || e.opt.danglingOnlyUnnamed && len(img.names) > 0 {
+		return nil
+	}
+	return []string{prefix + "@" + img.desc.Digest.String()}
+}
+
+// record names an image in the store. What has no tag is named by its digest.
+func (e *imageExporter) record(ctx context.Context, img *image, dangling []string) error {
+	names := dangling
+	for _, name := range img.names {
+		if !e.opt.untagged {
+			names = append(names, name)
+		}
+		if e.opt.untagged || e.opt.canonical {
+			names = append(names, canonical(name, img))
+		}
+	}
+	for _, name := range names {
+		err := step(ctx, "naming to "+name, func() error {
+			return setImage(ctx, e.deps.Store.Images(), images.Image{Name: name, Target: img.desc})
+		})
+		if err != nil {
+			return fmt.Errorf("naming to %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// canonical is a name with the digest instead of the tag.
+func canonical(name string, img *image) string {
+	if i := strings.LastIndexByte(name, ':'); i > strings.LastIndexByte(name, '/') {
+		name = name[:i]
+	}
+	return name + "@" + img.desc.Digest.String()
+}
+
+// setImage makes a name stand for an image, whatever it stood for.
+func setImage(ctx context.Context, is images.Store, img images.Image) error {
+	for {
+		_, err := is.Update(ctx, img)
+		if !errdefs.IsNotFound(err) {
+			return err
+		}
+		_, err = is.Create(ctx, img)
+		if !errdefs.IsAlreadyExists(err) {
+			return err
+		}
+		// Somebody else made it between the two.
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+	}
+}
+
+func (e *imageExporter) push(ctx context.Context, img *image) error {
+	opt := PushOptions{Insecure: e.opt.insecure, ByDigest: e.opt.untagged, Annotations: map[digest.Digest]map[string]string{}}
+	for _, l := range img.layers {
+		opt.Annotations[l.Digest] = l.Annotations
+	}
+	for _, name := range img.names {
+		if err := e.deps.Pusher.Push(ctx, img.blobs, img.desc, name, opt); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,149 @@
+package export
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/containerd/containerd/v2/core/content"
+	"github.com/containerd/containerd/v2/core/images"
+	"github.com/containerd/containerd/v2/pkg/reference"
+	"github.com/gofrs/flock"
+	"github.com/opencontainers/image-spec/specs-go"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// lockRetry is how often a lock that somebody else has is asked for.
+const lockRetry = 50 * time.Millisecond
+
+// writeLayout adds an image to the OCI layout in dir, which is made if need be. The
+// form is that of https://github.com/opencontainers/image-spec/blob/main/image-layout.md.
+// Blobs come first, each in its place only when it is whole and has its digest; the
+// index that names them is replaced last. What else the layout has stays; names move.
+func writeLayout(ctx context.Context, dir string, from *blobs, desc ocispec.Descriptor, names []string) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	handler := images.Handlers(images.ChildrenHandler(from), images.HandlerFunc(
+		func(ctx context.Context, d ocispec.Descriptor) ([]ocispec.Descriptor, error) {
+			return nil, copyBlob(ctx, dir, from, d)
+		}))
+	if err := images.Walk(ctx, handler, desc); err != nil {
+		return err
+	}
+	return addToIndex(ctx, dir, desc, names)
+}
+
+// copyBlob writes one blob, unless it is there with the right size.
+func copyBlob(ctx context.Context, dir string, from content.Provider, desc ocispec.Descriptor) error {
+	if err := desc.Digest.Validate(); err != nil {
+		return err
+	}
+	blobDir := filepath.Join(dir, ocispec.ImageBlobsDir, desc.Digest.Algorithm().String())
+	if err := os.MkdirAll(blobDir, 0o755); err != nil {
+		return err
+	}
+	path := filepath.Join(blobDir, desc.Digest.Encoded())
+	if fi, err := os.Lstat(path); err == nil && fi.Mode().IsRegular() && fi.Size() == desc.Size {
+		return nil
+	}
+	r, err := from.ReaderAt(ctx, desc)
+	if err != nil {
+		return fmt.Errorf("blob %s: %w", desc.Digest, err)
+	}
+	defer r.Close()
+	return writeTo(File(path), nil, func(w io.Writer) error {
+		verifier := desc.Digest.Verifier()
+		n, err := io.Copy(stoppable{ctx, io.MultiWriter(w, verifier)}, content.NewReader(r))
+		if err != nil {
+			return fmt.Errorf("blob %s: %w", desc.Digest, err)
+		}
+		if n != desc.Size || !verifier.Verified() {
+			return fmt.Errorf("blob %s: what was read has another size or digest", desc.Digest)
+		}
+		return nil
+	})
+}
+
+// addToIndex puts an image into index.json: once for each name, or once without.
+// It is for one writer at a time, by a lock on a file that BuildKit takes as well.
+func addToIndex(ctx context.Context, dir string, desc ocispec.Descriptor, names []string) (err error) {
+	path := filepath.Join(dir, ocispec.ImageIndexFile)
+	lock := flock.New(path + ".lock")
+	if _, err := lock.TryLockContext(ctx, lockRetry); err != nil {
+		return fmt.Errorf("locking %s: %w", path, err)
+	}
+	defer func() {
+		err = errors.Join(err, os.Remove(lock.Path()), lock.Unlock())
+	}()
+	idx := ocispec.Index{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageIndex}
+	dt, err := os.ReadFile(path)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+	case err != nil:
+		return err
+	default:
+		if err := json.Unmarshal(dt, &idx); err != nil {
+			return fmt.Errorf("%s is not an index: %w", path, err)
+		}
+	}
+	for _, entry := range named(desc, names) {
+		idx.Manifests = slices.DeleteFunc(idx.Manifests, func(old ocispec.Descriptor) bool { return replaces(entry, old) })
+		idx.Manifests = append(idx.Manifests, entry)
+	}
+	if err := writeJSON(filepath.Join(dir, ocispec.ImageLayoutFile), ocispec.ImageLayout{Version: ocispec.ImageLayoutVersion}); err != nil {
+		return err
+	}
+	return writeJSON(path, idx)
+}
+
+// replaces says whether an old entry goes when a new one comes: it has the same
+// name, or both have none and are the same image.
+func replaces(entry, old ocispec.Descriptor) bool {
+	same := func(key string) bool { return entry.Annotations[key] == old.Annotations[key] }
+	if !same(ocispec.AnnotationRefName) || !same(images.AnnotationImageName) {
+		return false
+	}
+	return entry.Annotations[ocispec.AnnotationRefName] != "" || entry.Digest == old.Digest
+}
+
+// named is a descriptor once for each name, or once as it is. Which annotations a
+// name becomes is containerd's convention: the full name, and its tag.
+func named(desc ocispec.Descriptor, names []string) []ocispec.Descriptor {
+	if len(names) == 0 {
+		return []ocispec.Descriptor{desc}
+	}
+	var out []ocispec.Descriptor
+	for _, name := range names {
+		d := desc
+		d.Annotations = maps.Clone(desc.Annotations)
+		if d.Annotations == nil {
+			d.Annotations = map[string]string{}
+		}
+		d.Annotations[images.AnnotationImageName] = name
+		d.Annotations[ocispec.AnnotationRefName] = name
+		if spec, err := reference.Parse(name); err == nil && spec.Object != "" && spec.Object[0] != '@' {
+			d.Annotations[ocispec.AnnotationRefName] = spec.Object
+		}
+		out = append(out, d)
+	}
+	return out
+}
+
+func writeJSON(path string, v any) error {
+	dt, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	return writeTo(File(path), nil, func(w io.Writer) error {
+		_, err := w.Write(dt)
+		return err
+	})
+}

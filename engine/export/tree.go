@@ -1,0 +1,242 @@
+package export
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	gofs "io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/moby/buildkit/snapshot"
+	"github.com/moby/sys/user"
+	"github.com/tenonbuild/tenon/engine/store"
+	"github.com/tonistiigi/fsutil"
+	"github.com/tonistiigi/fsutil/types"
+)
+
+// tree is a platform's result as exporters of trees see it: what a container would,
+// but for times where there is an epoch: they are all that. It implements fsutil.FS.
+type tree struct {
+	id     string // of the platform
+	prefix string // the directory that it goes to; "" for the top
+	fs     fsutil.FS
+	ids    *user.IdentityMapping
+	epoch  *time.Time
+}
+
+// withTrees mounts all results of src for as long as do runs.
+func withTrees(ctx context.Context, src *Source, opt treeOptions, do func([]*tree) error) (err error) {
+	if err := src.check(); err != nil {
+		return err
+	}
+	split := src.isMap()
+	if opt.split != nil {
+		split = *opt.split
+	}
+	var trees []*tree
+	for _, p := range src.Platforms {
+		t := &tree{id: p.ID}
+		if split {
+			if t.prefix = platformDir(p.ID); t.prefix == "" {
+				return errors.New("platform-split: the frontend does not say which platform the result is for")
+			}
+		}
+		if t.epoch, err = opt.epoch.of(src, p); err != nil {
+			return err
+		}
+		if p.Ref == nil {
+			t.fs = nowhere{}
+		} else {
+			unmount, err := t.mount(ctx, p.Ref)
+			if err != nil {
+				return fmt.Errorf("mounting the result: %w", err)
+			}
+			defer func() { err = errors.Join(err, unmount()) }()
+		}
+		trees = append(trees, t)
+	}
+	if split {
+		return do(trees)
+	}
+	if err := disjoint(ctx, trees); err != nil {
+		return err
+	}
+	return do(trees)
+}
+
+// mount makes a tree readable. The caller unmounts it.
+func (t *tree) mount(ctx context.Context, ref *store.Ref) (unmount func() error, err error) {
+	m, err := ref.Mount(ctx, true)
+	if err != nil {
+		return nil, err
+	}
+	t.ids = m.IdentityMapping()
+	mounter := snapshot.LocalMounter(m)
+	dir, err := mounter.Mount()
+	if err != nil {
+		return nil, errors.Join(err, mounter.Unmount())
+	}
+	if t.fs, err = fsutil.NewFS(dir); err != nil {
+		return nil, errors.Join(err, mounter.Unmount())
+	}
+	return mounter.Unmount, nil
+}
+
+// platformDir is the directory of a platform's tree, as BuildKit names it:
+// linux/arm64 is linux_arm64. It is one element of a path.
+func platformDir(id string) string {
+	id = strings.NewReplacer("/", "_", `\`, "_", ":", "_").Replace(id)
+	if id == "." || id == ".." {
+		return strings.Repeat("_", len(id))
+	}
+	return id
+}
+
+// disjoint refuses trees that would overwrite each other's files in one directory.
+func disjoint(ctx context.Context, trees []*tree) error {
+	if len(trees) < 2 {
+		return nil
+	}
+	type entry struct {
+		of  string
+		dir bool
+	}
+	seen := map[string]entry{}
+	for _, t := range trees {
+		err := t.Walk(ctx, "", func(p string, d gofs.DirEntry, err error) error {
+			if err != nil {
+				return err
+			}
+			if was, ok := seen[p]; ok && !(was.dir && d.IsDir()) {
+				return fmt.Errorf("%s is in the results of both %s and %s: without platform-split=false each has its own directory", p, was.of, t.id)
+			}
+			seen[p] = entry{of: t.id, dir: d.IsDir()}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Walk goes through the tree in lexical order, directories before what is in them,
+// the top left out. Sockets are, too: they cannot be copied.
+func (t *tree) Walk(ctx context.Context, target string, fn gofs.WalkDirFunc) error {
+	if t.prefix != "" {
+		st := &types.Stat{Path: t.prefix, Mode: uint32(os.ModeDir | 0o755), ModTime: time.Now().UnixNano()}
+		if t.epoch != nil {
+			st.ModTime = t.epoch.UnixNano()
+		}
+		if err := fn(t.prefix, &fsutil.DirEntryInfo{Stat: st}, nil); err != nil {
+			return err
+		}
+	}
+	return t.fs.Walk(ctx, target, func(p string, d gofs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.Type()&gofs.ModeSocket != 0 {
+			return nil
+		}
+		fi, err := d.Info()
+		if err != nil {
+			return err
+		}
+		st, ok := fi.Sys().(*types.Stat)
+		if !ok {
+			return fmt.Errorf("%s: no information about the file", p)
+		}
+		st = st.Clone()
+		if err := t.adapt(st, fi.Mode()); err != nil {
+			return err
+		}
+		return fn(filepath.Join(t.prefix, p), &fsutil.DirEntryInfo{Stat: st}, nil)
+	})
+}
+
+// adapt makes a file's information that of the file as it is written.
+func (t *tree) adapt(st *types.Stat, mode gofs.FileMode) error {
+	st.Path = path.Join(t.prefix, filepath.ToSlash(st.Path))
+	if st.Linkname != "" && mode&gofs.ModeSymlink == 0 {
+		st.Linkname = path.Join(t.prefix, st.Linkname) // a hard link
+	}
+	if t.epoch != nil {
+		st.ModTime = t.epoch.UnixNano()
+	}
+	for k := range st.Xattrs {
+		// What overlayfs keeps for itself in the directory of a lone layer.
+		if strings.HasPrefix(k, "trusted.overlay.") || strings.HasPrefix(k, "user.overlay.") {
+			delete(st.Xattrs, k)
+		}
+	}
+	if t.ids == nil {
+		return nil
+	}
+	uid, gid, err := t.ids.ToContainer(int(st.Uid), int(st.Gid))
+	if err != nil {
+		return fmt.Errorf("%s: owner: %w", st.Path, err)
+	}
+	st.Uid, st.Gid = uint32(uid), uint32(gid)
+	return nil
+}
+
+// Open reads a file.
+func (t *tree) Open(p string) (io.ReadCloser, error) {
+	if t.prefix != "" {
+		rel, err := filepath.Rel(t.prefix, p)
+		if err != nil {
+			return nil, err
+		}
+		p = rel
+	}
+	return t.fs.Open(p)
+}
+
+// nowhere is the empty tree.
+type nowhere struct{}
+
+func (nowhere) Walk(context.Context, string, gofs.WalkDirFunc) error { return nil }
+
+func (nowhere) Open(p string) (io.ReadCloser, error) {
+	return nil, &os.PathError{Op: "open", Path: p, Err: os.ErrNotExist}
+}
+
+// forest is several trees as one, the first tree's files first.
+type forest []*tree
+
+func (f forest) Walk(ctx context.Context, target string, fn gofs.WalkDirFunc) error {
+	seen := map[string]bool{} // directories that several trees have come once
+	for _, t := range f {
+		err := t.Walk(ctx, target, func(p string, d gofs.DirEntry, err error) error {
+			if err == nil && d.IsDir() {
+				if seen[p] {
+					return nil
+				}
+				seen[p] = true
+			}
+			return fn(p, d, err)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (f forest) Open(p string) (io.ReadCloser, error) {
+	for _, t := range f {
+		if t.prefix == "" || strings.HasPrefix(filepath.ToSlash(p), t.prefix+"/") {
+			r, err := t.Open(p)
+			if err == nil || !errors.Is(err, os.ErrNotExist) {
+				return r, err
+			}
+		}
+	}
+	return nil, &os.PathError{Op: "open", Path: p, Err: os.ErrNotExist}
+}
