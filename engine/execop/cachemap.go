@@ -1,0 +1,191 @@
+package execop
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/containerd/platforms"
+	"github.com/moby/buildkit/solver/pb"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/tenonbuild/tenon/engine/contenthash"
+	"github.com/tenonbuild/tenon/engine/store"
+	"github.com/tenonbuild/tenon/solver"
+)
+
+// keyType begins the key of every exec op, here as in BuildKit.
+const keyType = "buildkit.exec.v0"
+
+// opKey is what the digest of an exec op is made of, as JSON.
+type opKey struct {
+	Type       string
+	Exec       *pb.ExecOp
+	OS         string
+	Arch       string
+	Variant    string   `json:",omitempty"`
+	OSVersion  string   `json:",omitempty"`
+	OSFeatures []string `json:",omitempty"`
+}
+
+// CacheMap implements solver.Op. The digest covers the process, its mounts and the
+// platform. Left out is what must not decide about the result: proxies, addresses of
+// extra hosts, IDs of cache mounts that do not follow from where they are mounted,
+// and what is selected of inputs, which is in the selectors.
+//
+// An input is also known by its content where it is mounted so that nothing but what
+// the key covers can come into an output: see contentKeyed. The root file system is
+// not: BuildKit does not either, and for early cutoff of RUN steps the content of
+// whole images would have to be cheap to know first.
+func (o *op) CacheMap(context.Context, int) (*solver.CacheMap, bool, error) {
+	dt, err := json.Marshal(o.key())
+	if err != nil {
+		return nil, false, err
+	}
+	cm := &solver.CacheMap{Digest: digest.FromBytes(dt)}
+	cm.Deps = slices.Grow(cm.Deps, len(o.deps))[:len(o.deps)]
+	for i, d := range o.deps {
+		if len(d.paths) == 0 {
+			continue
+		}
+		cm.Deps[i].Selector = digest.FromString(strings.Join(d.paths, "\x00"))
+		if d.byContent {
+			cm.Deps[i].ComputeDigestFunc = contentOf(topmost(d.paths))
+		}
+	}
+	return cm, true, nil
+}
+
+func (o *op) key() opKey {
+	exec := o.exec.CloneVT()
+	exec.Meta.ProxyEnv = nil
+	for _, h := range exec.Meta.ExtraHosts {
+		h.IP = ""
+	}
+	for _, m := range exec.Mounts {
+		m.Selector = ""
+		if m.CacheOpt != nil && !namedByPlace(m) {
+			m.CacheOpt.ID = ""
+			m.CacheOpt.Sharing = 0
+		}
+	}
+	if len(exec.Mounts) == 1 && isPlainRoot(exec.Mounts[0]) {
+		exec.Mounts = nil // as BuildKit's first versions had it
+	}
+	p := platforms.DefaultSpec()
+	if o.platform != nil {
+		p = ocispec.Platform{
+			OS:           o.platform.OS,
+			Architecture: o.platform.Architecture,
+			Variant:      o.platform.Variant,
+			OSVersion:    o.platform.OSVersion,
+			OSFeatures:   o.platform.OSFeatures,
+		}
+	}
+	return opKey{Type: keyType, Exec: exec, OS: p.OS, Arch: p.Architecture, Variant: p.Variant, OSVersion: p.OSVersion, OSFeatures: p.OSFeatures}
+}
+
+// namedByPlace reports whether a cache mount's ID follows from its place, as the
+// Dockerfile frontend makes it: DEST, or NAMESPACE/DEST.
+func namedByPlace(m *pb.Mount) bool {
+	if m.CacheOpt.Sharing != pb.CacheSharingOpt_SHARED {
+		return false
+	}
+	_, place, ok := strings.Cut(m.CacheOpt.ID, "/")
+	return m.CacheOpt.ID == m.Dest || ok && place == m.Dest
+}
+
+// isPlainRoot reports whether a mount is what each RUN has.
+func isPlainRoot(m *pb.Mount) bool {
+	return m.Dest == pb.RootMount && m.MountType == pb.MountType_BIND && !m.Readonly && m.Selector == "" &&
+		m.CacheOpt == nil && m.SSHOpt == nil && m.SecretOpt == nil && m.ResultID == ""
+}
+
+// dep is how the op sees one input.
+type dep struct {
+	paths     []string // one for each mount of it
+	byContent bool
+}
+
+func depsOf(slots []slot, inputs int) ([]dep, error) {
+	deps := make([]dep, inputs)
+	for _, s := range slots {
+		if s.input == none {
+			continue
+		}
+		sel := path.Join("/", s.mount.Selector)
+		yes, err := contentKeyed(s, sel)
+		if err != nil {
+			return nil, err
+		}
+		d := &deps[s.input]
+		// All mounts of an input must allow it: what one of them does not select, it
+		// may bring into an output all the same.
+		d.byContent = yes && (d.byContent || len(d.paths) == 0)
+		d.paths = append(d.paths, sel)
+	}
+	return deps, nil
+}
+
+// contentKeyed decides whether an input may be known by the content of what is
+// selected of it. It must not where the rest of the input comes into an output: where
+// a mount of a part of it is written to, and results in all of it.
+func contentKeyed(s slot, sel string) (bool, error) {
+	safe := s.output == none || s.mount.Readonly || sel == pb.RootMount
+	switch s.mount.ContentCache {
+	case pb.MountContentCache_OFF:
+		return false, nil
+	case pb.MountContentCache_ON:
+		if !safe {
+			return false, fmt.Errorf("mount %q cannot be keyed by content: it selects %s and results in more than that", s.dest, sel)
+		}
+		return true, nil
+	}
+	return safe && !s.isRoot(), nil
+}
+
+// topmost drops paths that are in others, sorts the rest, and answers nil where
+// that is all.
+func topmost(paths []string) []string {
+	var top []string
+	for _, p := range slices.Sorted(slices.Values(paths)) {
+		if p == "/" {
+			return nil
+		}
+		inside := slices.ContainsFunc(top, func(t string) bool { return p == t || strings.HasPrefix(p, t+"/") })
+		if !inside {
+			top = append(top, p)
+		}
+	}
+	return top
+}
+
+// contentOf digests some paths of a tree; all of it if there are none.
+func contentOf(paths []string) solver.ResultBasedCacheFunc {
+	if len(paths) == 0 {
+		paths = []string{"/"}
+	}
+	return func(ctx context.Context, r solver.Result) (digest.Digest, error) {
+		ref, err := store.RefOf(r)
+		if err != nil {
+			return "", err
+		}
+		sums := make([]string, len(paths))
+		var errs error
+		for i, p := range paths {
+			d, err := contenthash.Checksum(ctx, ref, p, contenthash.Opt{FollowLinks: true})
+			if err != nil {
+				errs = errors.Join(errs, fmt.Errorf("digesting %s: %w", p, err))
+			}
+			sums[i] = d.String()
+		}
+		if errs != nil {
+			return "", errs
+		}
+		return digest.FromString(strings.Join(sums, "\x00")), nil
+	}
+}

@@ -1,2 +1,0 @@
-// Package execop is the LLB exec op: it runs a process in a container.
-package execop

@@ -1,0 +1,148 @@
+package execop
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/moby/buildkit/executor"
+	"github.com/moby/buildkit/solver/pb"
+	"github.com/tenonbuild/tenon/engine/store"
+	"github.com/tenonbuild/tenon/solver"
+)
+
+// sharing has the store's words for LLB's.
+var sharing = map[pb.CacheSharingOpt]string{
+	pb.CacheSharingOpt_SHARED:  "shared",
+	pb.CacheSharingOpt_PRIVATE: "private",
+	pb.CacheSharingOpt_LOCKED:  "locked",
+}
+
+// mounts are the mounts of one run, and what they hold.
+type mounts struct {
+	root    executor.Mount
+	others  []executor.Mount
+	outputs []output
+	held    []holder // released last first
+}
+
+// output is what a mount results in: a tree that is written to, or a ref that is
+// borrowed from the inputs.
+type output struct {
+	tree *store.Mutable
+	ref  *store.Ref
+}
+
+// holder is what is released once.
+type holder interface {
+	Release(ctx context.Context) error
+}
+
+// mount makes what the slots decided. The refs of the inputs are borrowed. What is
+// returned is to be released, also with an error.
+func (o *op) mount(ctx context.Context, refs []*store.Ref) (*mounts, error) {
+	m := &mounts{outputs: make([]output, o.outputs)}
+	for _, s := range o.slots {
+		var ref *store.Ref
+		if s.input != none {
+			ref = refs[s.input]
+		}
+		src, err := o.source(ctx, m, s, ref)
+		if err != nil {
+			return m, err
+		}
+		switch {
+		case src == nil: // optional, and not given
+		case s.isRoot():
+			m.root = executor.Mount{Src: src, Dest: s.dest, Readonly: s.mount.Readonly, Selector: s.mount.Selector}
+		default:
+			m.others = append(m.others, executor.Mount{Src: src, Dest: s.dest, Readonly: s.mount.Readonly, Selector: s.mount.Selector})
+		}
+	}
+	// What is mounted in something comes after it.
+	slices.SortStableFunc(m.others, func(a, b executor.Mount) int { return cmp.Compare(a.Dest, b.Dest) })
+	return m, nil
+}
+
+// source makes what one slot mounts, and notes what it results in. It is nil for
+// what is optional and not given.
+func (o *op) source(ctx context.Context, m *mounts, s slot, ref *store.Ref) (executor.Mountable, error) {
+	switch s.role {
+	case roleCache:
+		c, err := o.Store.CacheMount(ctx, s.mount.CacheOpt.ID, ref, sharing[s.mount.CacheOpt.Sharing])
+		if err != nil {
+			return nil, fmt.Errorf("cache mount %s: %w", s.dest, err)
+		}
+		m.held = append(m.held, c)
+		m.results(s, output{ref: ref})
+		return c, nil
+	case roleTmpfs:
+		return tmpfs{size: s.mount.TmpfsOpt.GetSize()}, nil
+	case roleSecret:
+		return o.secretMount(ctx, s)
+	case roleSSH:
+		return o.sshMount(ctx, s)
+	}
+	if s.role == roleInput && ref != nil {
+		m.results(s, output{ref: ref})
+		return ref, nil
+	}
+	tree, err := o.Store.New(ctx, ref, store.NewOptions{
+		Description: fmt.Sprintf("mount %s from exec %s", s.dest, o.command()),
+		RecordType:  "regular",
+	})
+	if err != nil {
+		return nil, fmt.Errorf("a tree for the mount %s: %w", s.dest, err)
+	}
+	m.held = append(m.held, tree)
+	if s.role == roleTree {
+		m.results(s, output{tree: tree})
+	}
+	return tree, nil
+}
+
+func (m *mounts) results(s slot, out output) {
+	if s.output != none {
+		m.outputs[s.output] = out
+	}
+}
+
+// commit makes the results.
+func (m *mounts) commit(ctx context.Context) ([]solver.Result, error) {
+	results := make([]solver.Result, 0, len(m.outputs))
+	for _, out := range m.outputs {
+		ref, err := out.commit(ctx)
+		if err != nil {
+			for _, r := range results {
+				err = errors.Join(err, r.Release(context.WithoutCancel(ctx)))
+			}
+			return nil, err
+		}
+		results = append(results, store.NewResult(ref))
+	}
+	return results, nil
+}
+
+// commit returns a ref of its own. It is nil for the empty tree.
+func (out output) commit(ctx context.Context) (*store.Ref, error) {
+	if out.tree != nil {
+		return out.tree.Commit(ctx)
+	}
+	if out.ref == nil {
+		return nil, nil
+	}
+	return out.ref.Clone(), nil
+}
+
+// release gives up what is held. Trees that have been committed hold nothing.
+func (m *mounts) release(ctx context.Context) error {
+	ctx = context.WithoutCancel(ctx)
+	var errs error
+	for _, h := range slices.Backward(m.held) {
+		errs = errors.Join(errs, h.Release(ctx))
+	}
+	m.held = nil
+	return errs
+}
