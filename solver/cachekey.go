@@ -29,7 +29,7 @@ type CacheKey struct {
 	export *bool
 	// caches are the managers that may know more of the key than deps does. They
 	// are asked when the key is exported.
-	caches []CacheManager
+	caches *cacheSet // nil: none
 }
 
 // keyDep is what is known of one input of a key: the alternatives by which a

@@ -25,8 +25,8 @@ type cacheManager struct {
 	mem *memStorage
 	// inMemory is what the storage said of itself.
 	inMemory bool
-	// alone holds the manager itself: the caches of the keys it returns.
-	alone []CacheManager
+	// alone has the manager itself: the caches of the keys it returns.
+	alone *cacheSet
 }
 
 // CachePruner is implemented by the managers of this package.
@@ -51,7 +51,7 @@ func NewCacheManager(id string, storage CacheKeyStorage, results CacheResultStor
 	if a, ok := storage.(MemoryAnswerer); ok {
 		m.inMemory = a.AnswersFromMemory()
 	}
-	m.alone = []CacheManager{m}
+	m.alone = newCacheSet(m)
 	return m
 }
 

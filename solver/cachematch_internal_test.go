@@ -91,7 +91,7 @@ func TestMatch(t *testing.T) {
 			t.Error("probe")
 		}
 		found := m.match([]keyDep{sel(a), dep(b)}, "op", 0)
-		if len(found) != 1 || found[0].Digest() != "op" || len(found[0].caches) != 1 || found[0].caches[0] != CacheManager(m) {
+		if len(found) != 1 || found[0].Digest() != "op" || len(found[0].caches.list) != 1 || found[0].caches.list[0] != CacheManager(m) {
 			t.Errorf("found %+v", found)
 		}
 		// One input with one key is the common case.

@@ -45,6 +45,14 @@ func newCacheSet(managers ...CacheManager) *cacheSet {
 	return set
 }
 
+// managers are those of the set; nil has none.
+func (c *cacheSet) managers() []CacheManager {
+	if c == nil {
+		return nil
+	}
+	return c.list
+}
+
 func (c *cacheSet) mask() edge.Managers {
 	return edge.Managers(1)<<len(c.list) - 1
 }

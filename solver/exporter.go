@@ -28,7 +28,7 @@ func newExportGroup(keys []*CacheKey) []ExportableCacheKey {
 // not name it.
 func exportableIn(m *cacheManager, key *CacheKey) ExportableCacheKey {
 	k := newExportableKey(key)
-	for _, c := range key.caches {
+	for _, c := range key.caches.managers() {
 		if c == CacheManager(m) {
 			return k
 		}

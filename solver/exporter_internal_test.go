@@ -157,7 +157,7 @@ func TestExportFromForeignManager(t *testing.T) {
 	m := NewInMemoryCacheManager().(*cacheManager)
 	k := testKey("op", dep(NewCacheKey("a", 0)))
 	saveIn(t, m, k, "r")
-	k.caches = []CacheManager{&foreign{m}, &foreign{m}, nil}
+	k.caches = newCacheSet(&foreign{m}, &foreign{m}, nil)
 	log := exportTo(t, newExportableKey(k), CacheExportModeMax)
 	if log.of(k)[0].results != 1 || len(log.records) != 2 {
 		t.Errorf("%+v", log.records)

@@ -84,7 +84,7 @@ func (w *exportWalk) key(k *CacheKey, stack []*CacheKey) []*CacheKey {
 	if n.key == k {
 		return stack
 	}
-	for _, c := range k.caches {
+	for _, c := range k.caches.managers() {
 		w.ask(c)
 	}
 	if k.export != nil && (n.export == nil || *n.export) {

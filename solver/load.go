@@ -250,8 +250,7 @@ func (s *Solver) release(v *vertex) {
 		if !e.settled() {
 			s.abandon(e)
 			dismiss(e.waiters) // which are being released too
-			e.setFailed(errDiscarded)
-			e.climb = nil
+			e.failed, e.climb = true, nil
 			for _, r := range e.has().requests {
 				r.end(nil, errDiscarded)
 			}

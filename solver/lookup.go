@@ -82,7 +82,7 @@ func (s *Solver) probe(e *edgeState, i int32) {
 		}
 	}
 	if r := e.has(); e.settled() || r.lookup == nil || !pendingProbe(r.lookup.probes, i) && !pendingProbe(r.toLookUp, i) {
-		s.tell(step{e: e, kind: edge.Probed, input: i, mask: in.matched})
+		s.tell(step{e: e, kind: edge.Probed, input: i})
 	}
 }
 
@@ -321,7 +321,7 @@ func (s *Solver) takeProbes(e *edgeState, c *lookupCall) {
 			r.answers[m][item.input] = append(r.answers[m][item.input], keys...)
 		}
 		if !pendingProbe(e.has().toLookUp, item.input) {
-			s.tell(step{e: e, kind: edge.Probed, input: item.input, mask: in.matched})
+			s.tell(step{e: e, kind: edge.Probed, input: item.input})
 		}
 	}
 }

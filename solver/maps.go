@@ -212,7 +212,7 @@ func (s *Solver) formKey(e *edgeState) {
 			key.deps = make([]keyDep, n)
 		}
 	}
-	key.digest, key.output, key.export, key.caches = m.Digest, e.index, e.v.has().exportable, e.v.caches.list
+	key.digest, key.output, key.export, key.caches = m.Digest, e.index, e.v.has().exportable, e.v.caches
 	if len(e.v.inputs) == 0 {
 		key.ID = string(rootKeyDigest(m.Digest, e.index))
 	} else {

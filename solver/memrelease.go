@@ -54,7 +54,7 @@ func (s *memStorage) collect(work []*memNode) {
 // the work.
 func (s *memStorage) remove(n *memNode, work []*memNode) []*memNode {
 	n.gone = true
-	delete(s.nodes, n.id)
+	s.nodes.remove(hashOf(n.id), n)
 	for l := n.firstIn; l != nil; l = l.nextIn {
 		if l.from == n {
 			continue

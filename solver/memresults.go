@@ -9,9 +9,15 @@ import (
 
 // memResults keeps results as they are.
 type memResults struct {
-	// mu guards results.
+	// mu guards what follows.
 	mu      sync.RWMutex
-	results map[string]Result
+	results pile[keptResult]
+	index   table[int32] // the results' numbers, from 1
+}
+
+type keptResult struct {
+	id     string
+	result Result
 }
 
 // NewInMemoryResultStorage returns a storage that keeps the Result objects
@@ -20,7 +26,7 @@ type memResults struct {
 // values; such a result is released once for each time it was handed out. Nothing
 // in it is transferable, and nothing is ever taken out.
 func NewInMemoryResultStorage() CacheResultStorage {
-	return &memResults{results: map[string]Result{}}
+	return &memResults{}
 }
 
 func (s *memResults) Save(res Result) (CacheResult, error) {
@@ -31,17 +37,32 @@ func (s *memResults) Save(res Result) (CacheResult, error) {
 		return CacheResult{}, errors.New("save: no result")
 	}
 	id := res.ID()
+	hash := hashOf(id)
 	s.mu.Lock()
-	s.results[id] = res
+	if kept := s.find(id, hash); kept != nil {
+		kept.result = res
+	} else {
+		*s.results.grow() = keptResult{id, res}
+		s.index.insert(hash, int32(s.results.n))
+	}
 	s.mu.Unlock()
 	return CacheResult{ID: id, CreatedAt: time.Now()}, nil
+}
+
+// find returns what is kept under an ID; nil if there is nothing. The lock is held.
+func (s *memResults) find(id string, hash uint32) *keptResult {
+	i, ok := s.index.find(hash, func(i int32) bool { return s.results.at(int(i-1)).id == id })
+	if !ok {
+		return nil
+	}
+	return s.results.at(int(i - 1))
 }
 
 func (s *memResults) get(id string) (Result, error) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	if res, ok := s.results[id]; ok {
-		return res, nil
+	if kept := s.find(id, hashOf(id)); kept != nil {
+		return kept.result, nil
 	}
 	return nil, ErrNotFound
 }

@@ -13,7 +13,7 @@ type memStorage struct {
 	// mu guards everything below, down to the fields of nodes and links. It is
 	// never held over a callback.
 	mu    sync.RWMutex
-	nodes map[string]*memNode
+	nodes table[*memNode] // by hashOf(id)
 	// results holds, by result ID, the first of the nodes' entries for it. It is
 	// made when it is first asked for; see byResult.
 	results map[string]*memResult
@@ -35,9 +35,9 @@ type memNode struct {
 	hub *memHub
 	// gone says that the node is no longer in the storage.
 	gone bool
-	// own is room for the first result of the node; used once.
-	own     memResult
-	ownUsed bool
+	// own is room for the first result of the node; used once. Its node is set
+	// from then on.
+	own memResult
 }
 
 // memResult is a result as one node holds it.
@@ -61,8 +61,7 @@ var errEmptyID = errors.New("cache storage: empty id")
 // NewInMemoryCacheStorage returns a storage that keeps everything in memory.
 func NewInMemoryCacheStorage() CacheKeyStorage {
 	return &memStorage{
-		nodes: map[string]*memNode{},
-		seed:  maphash.MakeSeed(),
+		seed: maphash.MakeSeed(),
 	}
 }
 
@@ -72,14 +71,14 @@ func (s *memStorage) AnswersFromMemory() bool { return true }
 func (s *memStorage) Exists(id string) bool {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	return s.nodes[id] != nil
+	return s.known(id) != nil
 }
 
 func (s *memStorage) Walk(fn func(id string) error) error {
 	s.mu.RLock()
-	ids := make([]string, 0, len(s.nodes))
-	for id := range s.nodes {
-		ids = append(ids, id)
+	ids := make([]string, 0, s.nodes.n)
+	for n := range s.nodes.all {
+		ids = append(ids, n.id)
 	}
 	s.mu.RUnlock()
 	return eachString(ids, fn)
@@ -98,7 +97,7 @@ func (s *memStorage) WalkResults(id string, fn func(CacheResult) error) error {
 func (s *memStorage) Load(id string, resultID string) (CacheResult, error) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	if n := s.nodes[id]; n != nil {
+	if n := s.known(id); n != nil {
 		if r := s.find(n, resultID); r != nil {
 			return r.CacheResult, nil
 		}
@@ -146,10 +145,9 @@ func (s *memStorage) addResult(n *memNode, res CacheResult) {
 		return
 	}
 	r := &n.own
-	if n.ownUsed {
+	if r.node != nil {
 		r = &memResult{}
 	}
-	n.ownUsed = true
 	*r = memResult{CacheResult: res, node: n, next: n.results}
 	if r.next != nil {
 		r.next.prev = r
@@ -176,8 +174,8 @@ func (n *memNode) manyResults() bool {
 // a node with many results, so it is made when it is first asked for. The lock is held for writing.
 func (s *memStorage) byResult() map[string]*memResult {
 	if s.results == nil {
-		s.results = make(map[string]*memResult, len(s.nodes))
-		for _, n := range s.nodes {
+		s.results = make(map[string]*memResult, s.nodes.n)
+		for n := range s.nodes.all {
 			for r := n.results; r != nil; r = r.next {
 				s.indexResult(r)
 			}
@@ -223,7 +221,7 @@ func (s *memStorage) WalkLinks(id string, link CacheInfoLink, fn func(id string)
 func (s *memStorage) HasLink(id string, link CacheInfoLink, target string) bool {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	from, to := s.nodes[id], s.nodes[target]
+	from, to := s.known(id), s.known(target)
 	return from != nil && to != nil && from.link(&link, to) != nil
 }
 
@@ -242,7 +240,7 @@ func (s *memStorage) WalkBacklinks(id string, fn func(id string, link CacheInfoL
 // a closure nor an allocation.
 func (s *memStorage) probe(id string, link *CacheInfoLink) bool {
 	s.mu.RLock()
-	n := s.nodes[id]
+	n := s.known(id)
 	found := n != nil && n.first(link) != nil
 	s.mu.RUnlock()
 	return found
@@ -252,7 +250,7 @@ func (s *memStorage) probe(id string, link *CacheInfoLink) bool {
 func (s *memStorage) targetCount(id string, link *CacheInfoLink) int {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	if n := s.nodes[id]; n != nil {
+	if n := s.known(id); n != nil {
 		return n.count(link)
 	}
 	return 0
@@ -262,7 +260,7 @@ func (s *memStorage) targetCount(id string, link *CacheInfoLink) int {
 func (s *memStorage) targets(id string, link *CacheInfoLink, buf []string) []string {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	n := s.nodes[id]
+	n := s.known(id)
 	if n == nil {
 		return buf
 	}
@@ -276,7 +274,7 @@ func (s *memStorage) targets(id string, link *CacheInfoLink, buf []string) []str
 func (s *memStorage) backlinks(id string, buf []memBacklink) []memBacklink {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	n := s.nodes[id]
+	n := s.known(id)
 	if n == nil {
 		return buf
 	}
@@ -290,7 +288,7 @@ func (s *memStorage) backlinks(id string, buf []memBacklink) []memBacklink {
 func (s *memStorage) resultsOf(id string, buf []CacheResult) []CacheResult {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	n := s.nodes[id]
+	n := s.known(id)
 	if n == nil {
 		return buf
 	}
@@ -300,12 +298,21 @@ func (s *memStorage) resultsOf(id string, buf []CacheResult) []CacheResult {
 	return buf
 }
 
+// known returns the node of an ID; nil if there is none.
+func (s *memStorage) known(id string) *memNode { return s.hashed(id, hashOf(id)) }
+
+func (s *memStorage) hashed(id string, hash uint32) *memNode {
+	n, _ := s.nodes.find(hash, func(n *memNode) bool { return n.id == id })
+	return n
+}
+
 // node returns the node of an ID, and makes it if there is none.
 func (s *memStorage) node(id string) *memNode {
-	n := s.nodes[id]
+	hash := hashOf(id)
+	n := s.hashed(id, hash)
 	if n == nil {
 		n = &memNode{id: id}
-		s.nodes[id] = n
+		s.nodes.insert(hash, n)
 	}
 	return n
 }

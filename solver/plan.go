@@ -2,7 +2,6 @@ package solver
 
 import (
 	"fmt"
-	"hash/maphash"
 	"reflect"
 	"strings"
 
@@ -17,52 +16,13 @@ type plan struct {
 	order []int32
 	// links are the items' inputs, one after the other.
 	links []planEdge
-	index planIndex
+	index table[int32] // the items' numbers, from 1
 }
 
-// planIndex finds items by their digests, by linear probing. A map would hold the
-// digests a second time, and take longer to grow than all the rest of a plan.
-type planIndex struct {
-	seed  maphash.Seed
-	slots []planSlot
-	used  int
-}
-
-type planSlot struct {
-	hash uint32
-	item int32 // from 1; 0: the slot is empty
-}
-
-// slot is where an item of a digest stands, or belongs.
-func (p *plan) slot(dgst digest.Digest) (s *planSlot, hash uint32) {
-	x := &p.index
-	if x.used*4 >= len(x.slots)*3 {
-		x.grow()
-	}
-	hash = uint32(maphash.String(x.seed, string(dgst)))
-	mask := uint32(len(x.slots) - 1)
-	for i := hash & mask; ; i = (i + 1) & mask {
-		s = &x.slots[i]
-		if s.item == 0 || s.hash == hash && p.items.at(int(s.item-1)).digest == dgst {
-			return s, hash
-		}
-	}
-}
-
-func (x *planIndex) grow() {
-	old := x.slots
-	x.slots = make([]planSlot, max(16, 2*len(old)))
-	mask := uint32(len(x.slots) - 1)
-	for _, s := range old {
-		if s.item == 0 {
-			continue
-		}
-		i := s.hash & mask
-		for x.slots[i].item != 0 {
-			i = (i + 1) & mask
-		}
-		x.slots[i] = s
-	}
+// find returns the number of the item of a digest, from 1; 0 if there is none.
+func (p *plan) find(dgst digest.Digest, hash uint32) int32 {
+	i, _ := p.index.find(hash, func(i int32) bool { return p.items.at(int(i-1)).digest == dgst })
+	return i
 }
 
 type planItem struct {
@@ -96,14 +56,13 @@ func (p *plan) top() *planItem { return p.items.at(0) }
 
 // newPlan reads the graph below an edge. It needs no stack for its depth.
 func newPlan(e Edge) (p *plan, err error) {
-	p = &plan{index: planIndex{seed: maphash.MakeSeed()}}
+	p = &plan{}
 	defer recovered("a method of a vertex", &err)
 	if err := checkEdge(e); err != nil {
 		return nil, err
 	}
 	dgst := e.Vertex.Digest()
-	slot, hash := p.slot(dgst)
-	if err := p.read(e.Vertex, dgst, slot, hash); err != nil {
+	if err := p.read(e.Vertex, dgst, hashOf(string(dgst))); err != nil {
 		return nil, err
 	}
 	stack := []planFrame{{}}
@@ -121,11 +80,11 @@ func newPlan(e Edge) (p *plan, err error) {
 			return nil, fmt.Errorf("input %d of %s: %w", f.next, it.label(), err)
 		}
 		dgst := in.Vertex.Digest()
-		slot, hash := p.slot(dgst)
-		i := slot.item - 1
+		hash := hashOf(string(dgst))
+		i := p.find(dgst, hash) - 1
 		if i < 0 {
 			i = int32(p.items.n)
-			if err := p.read(in.Vertex, dgst, slot, hash); err != nil {
+			if err := p.read(in.Vertex, dgst, hash); err != nil {
 				return nil, fmt.Errorf("input %d of %s: %w", f.next, it.label(), err)
 			}
 			stack = append(stack, planFrame{item: i})
@@ -149,8 +108,8 @@ func checkEdge(e Edge) error {
 	return nil
 }
 
-// read adds a vertex in a free slot. Its inputs are to be read next.
-func (p *plan) read(v Vertex, dgst digest.Digest, slot *planSlot, hash uint32) error {
+// read adds a vertex, whose inputs are to be read next.
+func (p *plan) read(v Vertex, dgst digest.Digest, hash uint32) error {
 	it := p.items.grow()
 	*it = planItem{vtx: v, digest: dgst, name: v.Name(), inputs: v.Inputs(), links: int32(len(p.links)), open: true}
 	if err := checkDigest(dgst); err != nil {
@@ -165,8 +124,7 @@ func (p *plan) read(v Vertex, dgst digest.Digest, slot *planSlot, hash uint32) e
 	for range it.inputs {
 		p.links = append(p.links, planEdge{})
 	}
-	p.index.used++
-	*slot = planSlot{hash: hash, item: int32(p.items.n)}
+	p.index.insert(hash, int32(p.items.n))
 	return nil
 }
 

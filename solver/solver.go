@@ -172,6 +172,7 @@ func (s *Solver) unlock(starts bool) {
 // turn works until there is nothing to do. Only workers take back what was run:
 // they have what they need at hand.
 func (s *Solver) turn(worker bool) {
+	var back *task // tasks to be taken back
 	for {
 		for len(s.todo) > 0 {
 			last := len(s.todo) - 1
@@ -184,22 +185,19 @@ func (s *Solver) turn(worker bool) {
 				s.ready = s.ready[:0]
 			}
 		}
-		var t *task
-		if worker {
-			t = s.inbox.Swap(nil)
+		if back == nil && worker {
+			back = s.inbox.Swap(nil)
 		}
-		if t == nil {
+		if back == nil {
 			if cap(s.todo) > maxIdle {
 				s.todo = nil
 			}
 			return
 		}
-		for t != nil {
-			next := t.next
-			t.next = nil
-			s.takeBack(t)
-			t = next
-		}
+		// One, and what follows from it, while what it is about is at hand.
+		t := back
+		back, t.next = t.next, nil
+		s.takeBack(t)
 	}
 }
 

@@ -15,7 +15,6 @@ type step struct {
 	flag  bool
 	input int32
 	epoch uint32
-	mask  edge.Managers
 }
 
 // tell has an edge be told in this turn.
@@ -34,7 +33,7 @@ func (s *Solver) perform(st step) {
 		return
 	}
 	defer s.contain(e.v)
-	ev := edge.Event{Kind: st.kind, Flag: st.flag, Input: st.input, Mask: st.mask}
+	ev := edge.Event{Kind: st.kind, Flag: st.flag, Input: st.input}
 	switch st.kind {
 	case edge.Want:
 		ev.Level = e.wanted()
@@ -56,6 +55,8 @@ func (s *Solver) perform(st step) {
 		switch st.kind {
 		case edge.Mapped:
 			ev = s.nextMap(e)
+		case edge.Probed:
+			ev.Mask = e.ins[st.input].matched
 		case edge.Ran:
 			s.collect(e)
 			return

@@ -203,7 +203,7 @@ type climb struct {
 // caches that answer from memory, and to execute.
 type rareState struct {
 	requests []*request           // callers of Build
-	err      error                // why the edge failed
+	err      error                // why the edge failed; nil if it was discarded
 	saved    []ExportableCacheKey // the keys it was saved under, if not its execution's
 	// found are keys that caches have for the edge; those before tried have no
 	// record that can be loaded. candidates are records still to be tried.
@@ -344,7 +344,12 @@ func (v *vertex) edges(yield func(*edgeState) bool) {
 func (e *edgeState) settled() bool { return e.result != nil || e.failed }
 
 // failure is why an edge has failed; nil if it has not.
-func (e *edgeState) failure() error { return e.has().err }
+func (e *edgeState) failure() error {
+	if err := e.has().err; err != nil || !e.failed {
+		return err
+	}
+	return errDiscarded
+}
 
 func (e *edgeState) setFailed(err error) {
 	e.failed, e.more().err = true, err
