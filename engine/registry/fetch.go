@@ -6,15 +6,10 @@ import (
 	"fmt"
 	"io"
 	"sync"
-	"time"
 
 	"github.com/containerd/containerd/v2/core/content"
-	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/containerd/v2/core/remotes"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
-
-	"github.com/tenonbuild/tenon/solver"
-	"github.com/tenonbuild/tenon/solver/client"
 )
 
 // maxCuts bounds how often one blob is resumed, whatever progress is made.
@@ -27,12 +22,12 @@ const maxCuts = 64
 // against its digest: who writes it into a content store does that.
 func (r *Registry) Fetcher(ref string) remotes.Fetcher {
 	return remotes.FetcherFunc(func(ctx context.Context, desc ocispec.Descriptor) (io.ReadCloser, error) {
-		return r.open(ctx, ref, desc, false)
+		return r.open(ctx, ref, desc)
 	})
 }
 
-// Provider is a Fetcher that gives random access, and reports what it transfers as
-// the progress of the op that reads. It holds no connection while nobody reads.
+// Provider is a Fetcher that gives random access. It asks the registry for nothing
+// before something is read, and lasts as long as r.
 func (r *Registry) Provider(ref string) content.Provider {
 	return provider{r: r, ref: ref}
 }
@@ -44,14 +39,14 @@ type provider struct {
 
 // ReaderAt implements content.Provider. The reader ends with ctx.
 func (p provider) ReaderAt(ctx context.Context, desc ocispec.Descriptor) (content.ReaderAt, error) {
-	b, err := p.r.open(ctx, p.ref, desc, true)
+	b, err := p.r.open(ctx, p.ref, desc)
 	if err != nil {
 		return nil, err
 	}
 	return b, nil
 }
 
-func (r *Registry) open(ctx context.Context, ref string, desc ocispec.Descriptor, report bool) (*blob, error) {
+func (r *Registry) open(ctx context.Context, ref string, desc ocispec.Descriptor) (*blob, error) {
 	name, _, err := normalize(ref)
 	if err != nil {
 		return nil, err
@@ -59,23 +54,16 @@ func (r *Registry) open(ctx context.Context, ref string, desc ocispec.Descriptor
 	if err := desc.Digest.Validate(); err != nil {
 		return nil, fmt.Errorf("fetch from %s: digest %q: %w", name, desc.Digest, err)
 	}
-	if !images.IsNonDistributable(desc.MediaType) {
-		desc.URLs = nil // what a manifest says elsewhere is no reason to go there
-	}
-	b := &blob{ctx: ctx, r: r, ref: name, desc: desc}
-	if report {
-		b.report = reporter(ctx, desc)
-	}
-	return b, nil
+	desc.URLs = nil // what a manifest names elsewhere is no reason to go there
+	return &blob{ctx: ctx, r: r, ref: name, desc: desc}, nil
 }
 
 // blob reads one blob, in order or from anywhere.
 type blob struct {
-	ctx    context.Context
-	r      *Registry
-	ref    string
-	desc   ocispec.Descriptor
-	report func(at int64) // or nil
+	ctx  context.Context
+	r    *Registry
+	ref  string
+	desc ocispec.Descriptor
 
 	mu       sync.Mutex // guards what follows
 	rc       io.ReadCloser
@@ -156,11 +144,7 @@ func (b *blob) read(p []byte, off int64) (int, error) {
 		n, err := b.attempt(p, off)
 		if n > 0 {
 			b.failures = 0
-			off += int64(n)
-			if b.report != nil {
-				b.report(off)
-			}
-			if off == b.desc.Size {
+			if off+int64(n) == b.desc.Size {
 				return n, b.drop() // others may be waiting for the connection
 			}
 			return n, nil // an error comes again, if it is one
@@ -239,29 +223,4 @@ func (b *blob) drop() error {
 	err := b.rc.Close()
 	b.rc = nil
 	return err
-}
-
-// reporter tells the op of ctx how far a transfer is, now and then, and at its end.
-func reporter(ctx context.Context, desc ocispec.Descriptor) func(at int64) {
-	return throttled(solver.ProgressFrom(ctx).Status, desc.Digest.String(), desc.Size)
-}
-
-// throttled reports to sink how much of total has been transferred.
-func throttled(sink func(client.VertexStatus), id string, total int64) func(at int64) {
-	const pause = 200 * time.Millisecond
-	started := time.Now()
-	var last time.Time
-	return func(at int64) {
-		now := time.Now()
-		done := at >= total
-		if !done && now.Sub(last) < pause {
-			return
-		}
-		last = now
-		st := client.VertexStatus{ID: id, Current: at, Total: total, Timestamp: now, Started: &started}
-		if done {
-			st.Completed = &now
-		}
-		sink(st)
-	}
 }

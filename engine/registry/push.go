@@ -205,6 +205,26 @@ func step(sink func(client.VertexStatus), name string, do func() error) error {
 	return err
 }
 
+// throttled reports to sink how much of total has been transferred.
+func throttled(sink func(client.VertexStatus), id string, total int64) func(at int64) {
+	const pause = 200 * time.Millisecond
+	started := time.Now()
+	var last time.Time
+	return func(at int64) {
+		now := time.Now()
+		done := at >= total
+		if !done && now.Sub(last) < pause {
+			return
+		}
+		last = now
+		st := client.VertexStatus{ID: id, Current: at, Total: total, Timestamp: now, Started: &started}
+		if done {
+			st.Completed = &now
+		}
+		sink(st)
+	}
+}
+
 // push is one push.
 type push struct {
 	r        *Registry

@@ -1,0 +1,134 @@
+package image
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/containerd/platforms"
+	"github.com/moby/buildkit/client/llb/sourceresolver"
+	"github.com/moby/buildkit/solver/pb"
+
+	"github.com/tenonbuild/tenon/engine/store"
+	"github.com/tenonbuild/tenon/solver"
+	"github.com/tenonbuild/tenon/solver/client"
+)
+
+// instance is one image of one operation.
+type instance struct {
+	s  *Source
+	id identifier
+
+	mu  sync.Mutex // guards img
+	img *found     // nil until found
+}
+
+func (i *instance) image(ctx context.Context) (*found, error) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.img != nil {
+		return i.img, nil
+	}
+	img, err := i.s.resolve(ctx, i.id)
+	if err != nil {
+		return nil, err
+	}
+	i.img = img
+	return img, nil
+}
+
+// resolve is find with progress.
+func (s *Source) resolve(ctx context.Context, id identifier) (*found, error) {
+	progress := solver.ProgressFrom(ctx)
+	started := time.Now()
+	st := client.VertexStatus{ID: "resolve " + id.name.String(), Started: &started}
+	progress.Status(st)
+	img, err := s.find(ctx, id)
+	if err == nil {
+		now := time.Now()
+		st.Completed = &now
+	}
+	progress.Status(st)
+	return img, err
+}
+
+// CacheKey implements source.Instance. The keys are those of manifest.Image.Keys.
+func (i *instance) CacheKey(ctx context.Context, index int) (key string, done bool, err error) {
+	img, err := i.image(ctx)
+	if err != nil {
+		return "", false, err
+	}
+	layers, err := img.Limit(i.id.limit)
+	if err != nil {
+		return "", false, fmt.Errorf("%s: %w", i.id.name, err)
+	}
+	keys, err := img.Keys(layers)
+	if err != nil {
+		return "", false, err
+	}
+	if index < 0 || index >= len(keys) {
+		return "", false, fmt.Errorf("image %s has no key %d", i.id.name, index)
+	}
+	return keys[index], index == len(keys)-1, nil
+}
+
+// Snapshot implements source.Instance. Nothing is pulled.
+func (i *instance) Snapshot(ctx context.Context) (*store.Ref, error) {
+	img, err := i.image(ctx)
+	if err != nil {
+		return nil, err
+	}
+	layers, err := img.Limit(i.id.limit)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", i.id.name, err)
+	}
+	ref, err := img.Tree(ctx, i.s.opt.Store, layers, img.provider, img.labels, store.NewOptions{
+		Description: "pulled from " + i.id.name.String(),
+		RecordType:  i.id.recordType,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("image %s: %w", i.id.name, err)
+	}
+	return ref, nil
+}
+
+// ResolveMetadata implements source.MetaResolver. The digest is that of what the
+// reference stands for, of all platforms, and the configuration that of one. The
+// operation is returned as it is: whoever wants to be sure of the same image later
+// adds the digest.
+func (s *Source) ResolveMetadata(ctx context.Context, op *pb.SourceOp, opt sourceresolver.Opt) (*sourceresolver.MetaResponse, error) {
+	id, err := parse(op)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", op.GetIdentifier(), err)
+	}
+	image := opt.ImageOpt
+	if image == nil {
+		image = &sourceresolver.ResolveImageOpt{}
+	}
+	if image.AttestationChain || len(image.ResolveAttestations) > 0 {
+		return nil, errors.New("attestations of images are not supported yet")
+	}
+	if image.ResolveMode != "" {
+		if id.mode, err = parseMode(image.ResolveMode); err != nil {
+			return nil, err
+		}
+	}
+	if image.Platform != nil {
+		id.platform = platforms.Normalize(*image.Platform)
+	}
+	resp := &sourceresolver.ResolveImageResponse{}
+	if image.NoConfig {
+		resp.Digest, err = s.digest(ctx, id)
+	} else {
+		var img *found
+		if img, err = s.resolve(ctx, id); err == nil {
+			resp.Digest, resp.Config = img.Root.Digest, img.ConfigBytes()
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &sourceresolver.MetaResponse{Op: op, Image: resp}, nil
+}

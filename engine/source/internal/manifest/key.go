@@ -1,0 +1,65 @@
+package manifest
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	"github.com/containerd/containerd/v2/pkg/labels"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// Keys are what the tree of the image's layers is known by, as source.Instance has
+// it: first by the manifest, then by the layers, so that an image with another
+// configuration and the same layers is found.
+//
+// A layer is named by both its blob and the content that the configuration claims
+// for it. The content alone would do for the tree, but nobody has checked it before
+// the layer is unpacked: an image that lies could then take the place of the one
+// that it claims to be.
+func (i *Image) Keys(layers []ocispec.Descriptor) ([]string, error) {
+	type pair struct {
+		Blob    digest.Digest `json:"blob"`
+		Content string        `json:"content"`
+	}
+	pairs := []pair{}
+	for _, l := range layers {
+		pairs = append(pairs, pair{l.Digest, l.Annotations[labels.LabelUncompressed]})
+	}
+	dt, err := json.Marshal(pairs)
+	if err != nil {
+		return nil, fmt.Errorf("key of image %s: %w", i.Manifest.Digest, err)
+	}
+	byManifest := "image " + i.Manifest.Digest.String()
+	if len(layers) < len(i.Layers) {
+		byManifest += fmt.Sprintf(" up to layer %d", len(layers))
+	}
+	return []string{byManifest, "layers " + digest.FromBytes(dt).String()}, nil
+}
+
+// Limit returns the image's lowest layers: n of them, all if n is 0.
+func (i *Image) Limit(n int) ([]ocispec.Descriptor, error) {
+	switch {
+	case n == 0:
+		return i.Layers, nil
+	case n > len(i.Layers):
+		return nil, fmt.Errorf("layer limit %d: the image %s has %d layers", n, i.Manifest.Digest, len(i.Layers))
+	}
+	return i.Layers[:n], nil
+}
+
+// From returns layers with the mark that they are in a repository, by which a push
+// to another repository of that host can have them mounted.
+func From(layers []ocispec.Descriptor, host, repository string) []ocispec.Descriptor {
+	out := make([]ocispec.Descriptor, len(layers))
+	for n, l := range layers {
+		a := map[string]string{labels.LabelDistributionSource + "." + host: strings.TrimPrefix(repository, "/")}
+		for k, v := range l.Annotations {
+			a[k] = v
+		}
+		l.Annotations = a
+		out[n] = l
+	}
+	return out
+}
