@@ -1,2 +1,0 @@
-// Package fileop is the LLB file op: mkdir, mkfile, symlink, rm and copy.
-package fileop

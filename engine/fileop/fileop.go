@@ -1,0 +1,78 @@
+// Package fileop is the LLB file op: mkdir, mkfile, symlink, rm and copy, on trees
+// of files without a container.
+//
+// The actions of an op form a graph of their own. Which of them run, and which go on
+// in the tree of the one before, is decided first (plan.go); then they run one after
+// the other (run.go). Nothing an action is told, and nothing a tree holds, leads out
+// of the tree: paths are resolved inside it, links that point elsewhere end at its
+// root, and archives are unpacked with the destination as the root of the process.
+//
+// A copy is cached by the content of what it copies (cachemap.go).
+package fileop
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/moby/buildkit/solver/pb"
+	"github.com/tenonbuild/tenon/engine/store"
+	"github.com/tenonbuild/tenon/solver"
+)
+
+// Deps are what file ops work with.
+type Deps struct {
+	Store *store.Store
+}
+
+// op implements solver.Op.
+type op struct {
+	file   *pb.FileOp
+	name   string
+	inputs int
+	deps   Deps
+}
+
+// New makes the op of a vertex. The FileOp must have been checked, as llb.Load does,
+// and must not be changed any more.
+func New(file *pb.FileOp, v solver.Vertex, d Deps) (solver.Op, error) {
+	if d.Store == nil {
+		return nil, errors.New("a file op needs a store")
+	}
+	return &op{file: file, name: v.Name(), inputs: len(v.Inputs()), deps: d}, nil
+}
+
+// ActionError says which action of a file op failed. Err is the cause; it is
+// fs.ErrNotExist where a file is missing.
+type ActionError struct {
+	Index  int    // of the action in the op
+	Action string // what it was to do, as in "copy /a /b"
+	Err    error
+}
+
+func (e *ActionError) Error() string { return fmt.Sprintf("%s: %v", e.Action, e.Err) }
+func (e *ActionError) Unwrap() error { return e.Err }
+
+// Exec runs the actions. The results are in the order of their output numbers.
+func (o *op) Exec(ctx context.Context, inputs []solver.Result) (_ []solver.Result, err error) {
+	refs := make([]*store.Ref, len(inputs))
+	for i, in := range inputs {
+		if refs[i], err = store.RefOf(in); err != nil {
+			return nil, fmt.Errorf("input %d: %w", i, err)
+		}
+	}
+	r := newRun(o, refs)
+	// Shared work may be cancelled; what it holds is given back all the same.
+	outs, err := r.exec(ctx)
+	if err := errors.Join(err, r.close(context.WithoutCancel(ctx))); err != nil {
+		for _, ref := range outs {
+			err = errors.Join(err, ref.Release(context.WithoutCancel(ctx)))
+		}
+		return nil, err
+	}
+	results := make([]solver.Result, len(outs))
+	for i, ref := range outs {
+		results[i] = store.NewResult(ref)
+	}
+	return results, nil
+}
