@@ -14,15 +14,14 @@ import (
 
 // missing are the capabilities of LLB that this engine does not have yet.
 var missing = map[apicaps.CapID]string{
-	pb.CapExecMetaCDI:            "devices are not passed to steps yet",
-	pb.CapExecMetaNetworkProxy:   "there is no proxy network yet",
-	pb.CapExecMetaLinuxResources: "steps have no resource limits yet",
-	pb.CapSourceImageBlob:        "blobs of a registry are not a source yet",
-	pb.CapSourcePolicy:           "there are no source policies yet",
-	pb.CapSourcePolicySession:    "there are no source policies yet",
-	pb.CapRemoteCacheGHA:         "there are no remote caches yet",
-	pb.CapRemoteCacheS3:          "there are no remote caches yet",
-	pb.CapRemoteCacheAzBlob:      "there are no remote caches yet",
+	pb.CapExecMetaCDI:          "devices are not passed to steps yet",
+	pb.CapExecMetaNetworkProxy: "there is no proxy network yet",
+	pb.CapSourceImageBlob:      "blobs of a registry are not a source yet",
+	pb.CapSourcePolicy:         "there are no source policies yet",
+	pb.CapSourcePolicySession:  "there are no source policies yet",
+	pb.CapRemoteCacheGHA:       "there are no remote caches yet",
+	pb.CapRemoteCacheS3:        "there are no remote caches yet",
+	pb.CapRemoteCacheAzBlob:    "there are no remote caches yet",
 }
 
 // Caps lists LLB's capabilities and which of them this engine has, for frontends to
