@@ -15,10 +15,12 @@ type index struct {
 	dirty map[string]*record
 	// caches are the cache mounts by their cache ID.
 	caches map[string][]*record
+	// freed has, by cache ID, what is closed when one of them is free again.
+	freed map[string]chan struct{}
 }
 
 func newIndex() *index {
-	return &index{records: map[string]*record{}, dirty: map[string]*record{}, caches: map[string][]*record{}}
+	return &index{records: map[string]*record{}, dirty: map[string]*record{}, caches: map[string][]*record{}, freed: map[string]chan struct{}{}}
 }
 
 // load puts in what was read from the disk, and returns the IDs of what cannot be
@@ -101,11 +103,19 @@ func (x *index) remove(r *record) {
 	}
 }
 
+// markDirty has a record written with the next write, if it is still there. The
+// caller has mu.
+func (x *index) markDirty(r *record) {
+	if x.records[r.id] == r {
+		x.dirty[r.id] = r
+	}
+}
+
 // hold takes a hold of a record, and of what it is made of. The caller has mu.
 func (x *index) hold(r *record) {
 	r.facts.LastUsed = time.Now()
 	r.facts.Uses++
-	x.dirty[r.id] = r
+	x.markDirty(r)
 	todo := []*record{r}
 	for len(todo) > 0 {
 		r := todo[len(todo)-1]
@@ -135,7 +145,7 @@ func (x *index) unhold(r *record) []*view {
 		}
 		if r.facts.LastUsed.Before(now) {
 			r.facts.LastUsed = now
-			x.dirty[r.id] = r
+			x.markDirty(r)
 		}
 		if r.view != nil {
 			idle = append(idle, r.view)

@@ -79,7 +79,7 @@ func (s *Store) FromLayers(ctx context.Context, layers []ocispec.Descriptor, pro
 		known := func(b blob) bool { return b.Descriptor.Digest == layers[i].Digest }
 		if !slices.ContainsFunc(r.facts.Blobs, known) {
 			r.facts.Blobs = append(slices.Clone(r.facts.Blobs), blob{Descriptor: pulled(layers[i])})
-			s.index.dirty[r.id] = r
+			s.index.markDirty(r)
 		}
 	}
 	return ref, nil

@@ -57,8 +57,10 @@ type facts struct {
 
 // blob is a layer in one form.
 type blob struct {
-	// Form names what was asked for (see form); "" for a pulled blob.
-	Form       string             `json:"form,omitempty"`
+	// Form is what was asked for; "" for a pulled blob.
+	Form form `json:"form,omitempty"`
+	// Epoch is the bound of its times, in seconds since 1970; "" for none.
+	Epoch      string             `json:"epoch,omitempty"`
 	Descriptor ocispec.Descriptor `json:"descriptor"`
 }
 
@@ -82,6 +84,8 @@ type record struct {
 	// view is the read-only mount that the holders share; nil until needed, and
 	// without holds.
 	view *view
+	// sharing is how the holders of a cache mount share it.
+	sharing string
 	// providers are where blobs can be fetched from, while there are holds.
 	providers map[digest.Digest]content.Provider
 }

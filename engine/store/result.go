@@ -88,18 +88,34 @@ func (s *Store) Get(ctx context.Context, id string) (*Ref, error) {
 }
 
 func (x results) LoadRemote(ctx context.Context, res solver.CacheResult) (*solver.Remote, error) {
-	return nil, nil
+	if res.ID == emptyID {
+		return nil, nil
+	}
+	ref, err := x.s.Get(ctx, res.ID)
+	if err != nil {
+		return nil, err
+	}
+	descs, provider, err := x.s.existingLayers(ref.rec)
+	if err := ref.Release(ctx); err != nil {
+		return nil, err
+	}
+	if errors.Is(err, errNoBlob) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &solver.Remote{Descriptors: descs, Provider: provider}, nil
 }
 
 func (x results) Exists(id string) bool {
 	if id == emptyID {
 		return true
 	}
-	ref, err := x.s.Get(context.Background(), id)
-	if err != nil {
-		return false
-	}
-	return ref.Release(context.Background()) == nil
+	x.s.index.mu.Lock()
+	rec := x.s.index.records[id]
+	x.s.index.mu.Unlock()
+	return rec != nil && rec.facts.Kind != kindCacheMount && x.s.reachable(context.Background(), rec) == nil
 }
 
 // reachable returns an error, solver.ErrNotFound, if a tree needs a blob of which

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strconv"
+	"sync/atomic"
 	"testing"
 
 	"github.com/containerd/containerd/v2/core/mount"
@@ -131,13 +133,12 @@ func TestResults(t *testing.T) {
 	testenv.Root(t)
 	solvertest.CacheResultStorage(t, func(t *testing.T) solvertest.ResultStorage {
 		s := newStore(t, "")
-		n := 0
+		var n atomic.Int64
 		return solvertest.ResultStorage{
 			Storage: s.Results(),
 			Results: solvertest.ResultMaker{
 				New: func() solver.Result {
-					n++
-					return store.NewResult(write(t, s, nil, store.NewOptions{}, file(t, "n", string(rune('a'+n)))))
+					return store.NewResult(write(t, s, nil, store.NewOptions{}, file(t, "n", strconv.FormatInt(n.Add(1), 10))))
 				},
 				Value: func(r solver.Result) string {
 					ref, err := store.RefOf(r)

@@ -1,0 +1,257 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/containerd/containerd/v2/core/content"
+	"github.com/containerd/containerd/v2/core/leases"
+	"github.com/containerd/containerd/v2/pkg/labels"
+	"github.com/containerd/errdefs"
+	"github.com/moby/buildkit/util/compression"
+	"github.com/moby/buildkit/util/converter"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sync/errgroup"
+)
+
+// Layer is one layer of a tree as a blob.
+type Layer struct {
+	// Descriptor has the annotation "containerd.io/uncompressed", and of a pulled
+	// layer those that it came with. Its media type is as it was pulled, or OCI's.
+	Descriptor ocispec.Descriptor
+	// DiffID is the digest of the layer when it is not compressed.
+	DiffID digest.Digest
+	// Description and CreatedAt are those of NewOptions.
+	Description string
+	CreatedAt   *time.Time
+}
+
+// LayerOptions choose the form of layers. The zero value is gzip, and what there
+// is already.
+type LayerOptions struct {
+	// Compression is what layers are compressed with that have no blob yet, and
+	// with Force all others. There are gzip, zstd and uncompressed.
+	Compression compression.Config
+	// SourceDateEpoch, if not nil, bounds the times in layers that were made here:
+	// later ones become it. Pulled layers stay as they are.
+	SourceDateEpoch *time.Time
+}
+
+// form names what blobs the options lead to.
+type form string
+
+func (o LayerOptions) form() (form, error) {
+	switch o.Compression.Type {
+	case compression.Gzip, compression.Zstd, compression.Uncompressed:
+	default:
+		return "", fmt.Errorf("compression %s: layers can be gzip, zstd or uncompressed", o.Compression.Type)
+	}
+	f := o.Compression.Type.String()
+	if o.Compression.Level != nil {
+		f += ":" + strconv.Itoa(*o.Compression.Level)
+	}
+	return form(f), nil
+}
+
+// Layers returns the tree's layers, the lowest first, and what reads their blobs,
+// for as long as the handle is kept. A layer that has no blob in a form that will
+// do gets one; the same tree always gets the same. Pulled layers are not fetched,
+// unless they have to be converted. Concurrent calls make a blob once. The empty
+// tree has no layers.
+func (r *Ref) Layers(ctx context.Context, opt LayerOptions) ([]Layer, content.Provider, error) {
+	rec, err := r.use()
+	if err != nil {
+		return nil, nil, err
+	}
+	if opt.Compression.Type == nil {
+		opt.Compression.Type = compression.Default
+	}
+	if _, err := opt.form(); err != nil {
+		return nil, nil, err
+	}
+	if rec == nil {
+		return nil, noBlobs{}, nil
+	}
+	s, ctx := r.s, r.s.Context(ctx)
+	all := pieces(rec)
+	layers := make([]Layer, len(all))
+	eg, egctx := errgroup.WithContext(ctx)
+	eg.SetLimit(parallelFetches)
+	for i, p := range all {
+		eg.Go(func() error {
+			b, err := s.layer(egctx, p, opt)
+			if err != nil {
+				return fmt.Errorf("layer %d of %d of tree %s (%s): %w", i+1, len(all), rec.id, p.rec.facts.Description, err)
+			}
+			layers[i] = b.layer(p.rec)
+			return nil
+		})
+	}
+	if err := eg.Wait(); err != nil {
+		return nil, nil, err
+	}
+	return layers, s.blobsOf(all), nil
+}
+
+func (b blob) layer(rec *record) Layer {
+	l := Layer{Descriptor: b.Descriptor, Description: rec.facts.Description, DiffID: b.diffID(rec)}
+	l.Descriptor.Annotations = map[string]string{}
+	for k, v := range b.Descriptor.Annotations {
+		l.Descriptor.Annotations[k] = v
+	}
+	l.Descriptor.Annotations[labels.LabelUncompressed] = l.DiffID.String()
+	t := rec.facts.CreatedAt
+	l.CreatedAt = &t
+	return l
+}
+
+// diffID is that of a blob of a record.
+func (b blob) diffID(rec *record) digest.Digest {
+	if d := b.Descriptor.Annotations[labels.LabelUncompressed]; d != "" {
+		return digest.Digest(d)
+	}
+	return rec.facts.DiffID
+}
+
+// existing returns a blob of a record that will do, if there is one.
+func (s *Store) existing(rec *record, opt LayerOptions) (blob, bool) {
+	want, err := opt.form()
+	if err != nil {
+		return blob{}, false
+	}
+	epoch := opt.epochOf(rec)
+	s.index.mu.Lock()
+	defer s.index.mu.Unlock()
+	for _, b := range rec.facts.Blobs {
+		if b.Epoch == epoch && b.Form == want {
+			return b, true
+		}
+	}
+	for _, b := range rec.facts.Blobs {
+		if b.Epoch == epoch && (!opt.Compression.Force || compression.IsMediaType(opt.Compression.Type, b.Descriptor.MediaType)) {
+			return b, true
+		}
+	}
+	return blob{}, false
+}
+
+// epochOf is the bound of the times in a layer; "" where there is none.
+func (o LayerOptions) epochOf(rec *record) string {
+	if o.SourceDateEpoch == nil || rec.facts.Kind == kindLayer {
+		return ""
+	}
+	return strconv.FormatInt(o.SourceDateEpoch.Unix(), 10)
+}
+
+// layer returns the blob of a piece, which it makes if need be.
+func (s *Store) layer(ctx context.Context, p piece, opt LayerOptions) (blob, error) {
+	if b, ok := s.existing(p.rec, opt); ok {
+		return b, nil
+	}
+	want, err := opt.form()
+	if err != nil {
+		return blob{}, err
+	}
+	key := p.rec.id + " " + string(want) + " " + opt.epochOf(p.rec)
+	return s.forms.Do(ctx, key, func(ctx context.Context) (b blob, err error) {
+		if b, ok := s.existing(p.rec, opt); ok {
+			return b, nil
+		}
+		ctx = leases.WithLease(ctx, p.rec.id)
+		if p.rec.facts.Kind == kindLayer {
+			b, err = s.convert(ctx, p.rec, opt)
+		} else {
+			b, err = s.pack(ctx, p, opt)
+		}
+		if err != nil {
+			return blob{}, err
+		}
+		b.Form, b.Epoch = want, opt.epochOf(p.rec)
+		return b, s.save(ctx, p.rec, func(f *facts) {
+			f.Blobs = append(f.Blobs[:len(f.Blobs):len(f.Blobs)], b)
+			if f.DiffID == "" && b.Epoch == "" {
+				f.DiffID = b.diffID(p.rec)
+			}
+		})
+	})
+}
+
+// convert makes another form of a pulled layer.
+func (s *Store) convert(ctx context.Context, rec *record, opt LayerOptions) (blob, error) {
+	if err := s.fetch(ctx, rec); err != nil {
+		return blob{}, err
+	}
+	desc, _ := s.source(rec)
+	fn, err := converter.New(ctx, s.back.content, desc, opt.Compression)
+	if err != nil {
+		return blob{}, fmt.Errorf("conversion to %s: %w", opt.Compression.Type, err)
+	}
+	if fn == nil {
+		return blob{Descriptor: desc}, nil
+	}
+	got, err := fn(ctx, s.back.content, desc)
+	if err != nil {
+		return blob{}, fmt.Errorf("conversion to %s: %w", opt.Compression.Type, err)
+	}
+	return blob{Descriptor: *got}, nil
+}
+
+// blobs reads blobs from the content store, and those that are not there from
+// where they come.
+type blobs struct {
+	local content.Provider
+	from  map[digest.Digest]content.Provider
+}
+
+func (s *Store) blobsOf(all []piece) content.Provider {
+	x := blobs{local: s.back.content, from: map[digest.Digest]content.Provider{}}
+	s.index.mu.Lock()
+	defer s.index.mu.Unlock()
+	for _, p := range all {
+		for dgst, provider := range p.rec.providers {
+			x.from[dgst] = provider
+		}
+	}
+	return x
+}
+
+// ReaderAt implements content.Provider.
+func (x blobs) ReaderAt(ctx context.Context, desc ocispec.Descriptor) (content.ReaderAt, error) {
+	ra, err := x.local.ReaderAt(ctx, desc)
+	if err == nil || !errdefs.IsNotFound(err) {
+		return ra, err
+	}
+	if p := x.from[desc.Digest]; p != nil {
+		return p.ReaderAt(ctx, desc)
+	}
+	return nil, err
+}
+
+// noBlobs is the provider of no layers.
+type noBlobs struct{}
+
+func (noBlobs) ReaderAt(_ context.Context, desc ocispec.Descriptor) (content.ReaderAt, error) {
+	return nil, fmt.Errorf("blob %s is not of this tree: %w", desc.Digest, errdefs.ErrNotFound)
+}
+
+// errNoBlob says that a tree has a layer without a blob.
+var errNoBlob = errors.New("a layer has no blob yet")
+
+// existingLayers returns the layers of a tree that has blobs of all of them.
+func (s *Store) existingLayers(rec *record) ([]ocispec.Descriptor, content.Provider, error) {
+	all := pieces(rec)
+	opt := LayerOptions{Compression: compression.New(compression.Default)}
+	var out []ocispec.Descriptor
+	for _, p := range all {
+		b, ok := s.existing(p.rec, opt)
+		if !ok {
+			return nil, nil, errNoBlob
+		}
+		out = append(out, b.layer(p.rec).Descriptor)
+	}
+	return out, s.blobsOf(all), nil
+}

@@ -1,0 +1,226 @@
+package store
+
+import (
+	"archive/tar"
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/containerd/containerd/v2/core/content"
+	"github.com/containerd/containerd/v2/core/leases"
+	"github.com/containerd/containerd/v2/core/mount"
+	"github.com/containerd/containerd/v2/pkg/archive"
+	"github.com/containerd/containerd/v2/pkg/labels"
+	"github.com/containerd/continuity/sysx"
+	"github.com/containerd/errdefs"
+	"github.com/moby/buildkit/identity"
+	"github.com/moby/buildkit/util/converter/tarconverter"
+	"github.com/moby/buildkit/util/overlay"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
+)
+
+// pack makes the blob of a layer of what its tree is. The lease of ctx holds it.
+func (s *Store) pack(ctx context.Context, p piece, opt LayerOptions) (b blob, err error) {
+	lower, releaseLower, err := s.mountsOf(ctx, p.lower)
+	if err != nil {
+		return blob{}, err
+	}
+	defer func() { err = errors.Join(err, releaseLower()) }()
+	upper, releaseUpper, err := s.mountsOf(ctx, p.upper)
+	if err != nil {
+		return blob{}, err
+	}
+	defer func() { err = errors.Join(err, releaseUpper()) }()
+
+	ref := "pack-" + identity.NewID()
+	w, err := content.OpenWriter(ctx, s.back.content, content.WithRef(ref))
+	if err != nil {
+		return blob{}, err
+	}
+	defer func() {
+		err = errors.Join(err, w.Close())
+		if e := s.back.content.Abort(context.WithoutCancel(ctx), ref); e != nil && !errdefs.IsNotFound(e) {
+			err = errors.Join(err, e)
+		}
+	}()
+	diffID := digest.Canonical.Digester()
+	err = mount.WithReadonlyTempMount(ctx, upper, func(root string) error {
+		return compressTo(ctx, w, opt, func(zw io.Writer) error {
+			out := io.MultiWriter(zw, diffID.Hash())
+			return rewrite(ctx, out, root, opt.SourceDateEpoch, func(ctx context.Context, w io.Writer) error {
+				return s.writeTar(ctx, w, p, lower, upper, root)
+			})
+		})
+	})
+	if err != nil {
+		return blob{}, fmt.Errorf("the layer cannot be packed: %w", err)
+	}
+	return s.keepPacked(ctx, w, p.rec, opt, diffID.Digest())
+}
+
+// mountsOf returns the read-only mounts of a record's tree: none for the empty one.
+func (s *Store) mountsOf(ctx context.Context, rec *record) ([]mount.Mount, func() error, error) {
+	if rec == nil {
+		return nil, func() error { return nil }, nil
+	}
+	key, err := s.tree(ctx, rec)
+	if err != nil {
+		return nil, nil, err
+	}
+	m, err := s.readonly(ctx, rec, key)
+	if err != nil {
+		return nil, nil, err
+	}
+	return m.Mount()
+}
+
+// compressTo calls fn with a writer that compresses to w.
+func compressTo(ctx context.Context, w io.Writer, opt LayerOptions, fn func(io.Writer) error) error {
+	buf := bufio.NewWriterSize(w, 128<<10)
+	compress, _ := opt.Compression.Type.Compress(ctx, opt.Compression)
+	zw, err := compress(buf, opt.Compression.Type.MediaType())
+	if err != nil {
+		return err
+	}
+	if err := fn(zw); err != nil {
+		return errors.Join(err, zw.Close())
+	}
+	if err := zw.Close(); err != nil {
+		return err
+	}
+	return buf.Flush()
+}
+
+// writeTar writes what leads from lower to upper, mounted at root, as a layer's
+// archive.
+func (s *Store) writeTar(ctx context.Context, w io.Writer, p piece, lower, upper []mount.Mount, root string) error {
+	if p.rec.facts.Kind != kindDiff && s.back.name == overlayName {
+		// The upper directory has just that.
+		if dir, err := overlay.GetUpperdir(lower, upper); err == nil {
+			return overlay.WriteUpperdir(ctx, w, dir, lower)
+		}
+	}
+	return mount.WithReadonlyTempMount(ctx, lower, func(base string) error {
+		return archive.WriteDiff(ctx, w, base, root)
+	})
+}
+
+// rewrite passes on the archive that write writes, with what it leaves out: the
+// extended attributes, which are read from the tree at root. Times after epoch
+// become it, if it is not nil.
+func rewrite(ctx context.Context, w io.Writer, root string, epoch *time.Time, write func(context.Context, io.Writer) error) error {
+	pr, pw := io.Pipe()
+	var xattrErr error
+	tr := tarconverter.NewReader(pr, func(h *tar.Header) {
+		if err := addXattrs(h, root); err != nil && xattrErr == nil {
+			xattrErr = err
+		}
+		if epoch != nil {
+			clamp(h, *epoch)
+		}
+	})
+	eg, ctx := errgroup.WithContext(ctx)
+	eg.Go(func() error {
+		err := write(ctx, pw)
+		pw.CloseWithError(err)
+		return err
+	})
+	eg.Go(func() error {
+		_, err := io.Copy(w, tr)
+		tr.Close()
+		pr.CloseWithError(err)
+		return err
+	})
+	if err := eg.Wait(); err != nil {
+		return err
+	}
+	return xattrErr // read to its end, the converter does not write it any more
+}
+
+func clamp(h *tar.Header, epoch time.Time) {
+	for _, t := range []*time.Time{&h.ModTime, &h.AccessTime, &h.ChangeTime} {
+		if t.After(epoch) {
+			*t = epoch
+		}
+	}
+}
+
+// paxXattr is how the names of extended attributes begin in an archive's records.
+const paxXattr = "SCHILY.xattr."
+
+// addXattrs adds the extended attributes of a file to its header. Links and
+// whiteouts have none.
+func addXattrs(h *tar.Header, root string) error {
+	if h.Typeflag == tar.TypeLink || strings.HasPrefix(filepath.Base(h.Name), ".wh.") {
+		return nil
+	}
+	path := filepath.Join(root, h.Name)
+	names, err := sysx.LListxattr(path)
+	if errors.Is(err, sysx.ENODATA) || errors.Is(err, unix.ENOTSUP) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("extended attributes of %s: %w", h.Name, err)
+	}
+	for _, name := range names {
+		if !keepsXattr(name) {
+			continue
+		}
+		v, err := sysx.LGetxattr(path, name)
+		if err != nil {
+			return fmt.Errorf("extended attribute %s of %s: %w", name, h.Name, err)
+		}
+		if h.PAXRecords == nil {
+			h.PAXRecords = map[string]string{}
+		}
+		h.Format = tar.FormatPAX // only that has room for them
+		h.PAXRecords[paxXattr+name] = string(v)
+	}
+	return nil
+}
+
+// keepsXattr says whether an attribute is the file's own, and not one by which the
+// machine it is on does its work.
+func keepsXattr(name string) bool {
+	for _, p := range []string{"trusted.overlay.", "user.overlay.", "security.selinux", "security.ima", "security.evm"} {
+		if strings.HasPrefix(name, p) {
+			return false
+		}
+	}
+	return true
+}
+
+// keepPacked puts what was written into the content store, held by the lease of the
+// record.
+func (s *Store) keepPacked(ctx context.Context, w content.Writer, rec *record, opt LayerOptions, diffID digest.Digest) (blob, error) {
+	dgst := w.Digest()
+	resource := leases.Resource{ID: dgst.String(), Type: "content"}
+	if err := s.back.leases.AddResource(ctx, leases.Lease{ID: rec.id}, resource); err != nil {
+		return blob{}, fmt.Errorf("lease: %w", err)
+	}
+	label := map[string]string{labels.LabelUncompressed: diffID.String()}
+	if err := w.Commit(ctx, 0, dgst, content.WithLabels(label)); err != nil && !errdefs.IsAlreadyExists(err) {
+		return blob{}, err
+	}
+	info, err := s.back.content.Info(ctx, dgst)
+	if err != nil {
+		return blob{}, err
+	}
+	if info.Labels[labels.LabelUncompressed] == "" {
+		info.Labels = label
+		if _, err := s.back.content.Update(ctx, info, "labels."+labels.LabelUncompressed); err != nil {
+			return blob{}, err
+		}
+	}
+	return blob{Descriptor: ocispec.Descriptor{
+		MediaType: opt.Compression.Type.MediaType(), Digest: dgst, Size: info.Size, Annotations: label,
+	}}, nil
+}
