@@ -135,7 +135,7 @@ func setPlatform(set map[string]any, img ocispec.Image, p *ocispec.Platform) err
 func diffIDs(layers []store.Layer) []digest.Digest {
 	ids := make([]digest.Digest, len(layers))
 	for i, l := range layers {
-		ids[i] = digest.Digest(l.DiffID)
+		ids[i] = l.DiffID
 	}
 	return ids
 }

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	digest "github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/tenonbuild/tenon/engine/store"
 )
@@ -17,7 +18,7 @@ func at(sec int64) *time.Time {
 }
 
 func layer(id string, sec int64) store.Layer {
-	return store.Layer{DiffID: "sha256:" + strings.Repeat(id, 64), Description: "layer " + id, CreatedAt: at(sec)}
+	return store.Layer{DiffID: digest.Digest("sha256:" + strings.Repeat(id, 64)), Description: "layer " + id, CreatedAt: at(sec)}
 }
 
 // A history is written as COMMAND@SECONDS, with ! for an empty layer and no @ without
@@ -100,8 +101,8 @@ func TestPatchConfig(t *testing.T) {
 	base := &ocispec.Image{History: []ocispec.History{{CreatedBy: "base", Created: at(50)}}}
 	a, b := layer("a", 8), layer("b", 900)
 	const noLayers = `"rootfs":{"type":"layers","diff_ids":[]}`
-	fsA := `"rootfs":{"type":"layers","diff_ids":["` + a.DiffID + `"]}`
-	fsAB := `"rootfs":{"type":"layers","diff_ids":["` + a.DiffID + `","` + b.DiffID + `"]}`
+	fsA := `"rootfs":{"type":"layers","diff_ids":["` + a.DiffID.String() + `"]}`
+	fsAB := `"rootfs":{"type":"layers","diff_ids":["` + a.DiffID.String() + `","` + b.DiffID.String() + `"]}`
 	for _, c := range []struct {
 		about, in string
 		patch     configPatch

@@ -261,4 +261,3 @@ func mustOutput(t testing.TB, deps export.Deps, src *export.Source, o string) (m
 	}
 	return resp, stdout
 }
-

@@ -101,7 +101,7 @@ func writeManifest(ctx context.Context, img *image, form imageForm, src *Source,
 	if err != nil {
 		return ocispec.Descriptor{}, err
 	}
-	layers, err := layersOf(ctx, img.blobs, form, p.Ref, base, limit)
+	layers, err := layersOf(ctx, img.blobs, form, p.Ref, limit)
 	if err != nil {
 		return ocispec.Descriptor{}, err
 	}
@@ -172,9 +172,9 @@ func (s *Source) base(p Platform) (*ocispec.Image, error) {
 	return &img, nil
 }
 
-// layersOf makes the layers of a tree in the form asked for. Those of the base keep
-// their times where others are rewritten: they are the base's.
-func layersOf(ctx context.Context, b *blobs, form imageForm, ref *store.Ref, base *ocispec.Image, limit *time.Time) ([]store.Layer, error) {
+// layersOf makes the layers of a tree in the form asked for. Those that were pulled
+// keep their times where others are rewritten: they are the base's.
+func layersOf(ctx context.Context, b *blobs, form imageForm, ref *store.Ref, limit *time.Time) ([]store.Layer, error) {
 	if form.rewrite && limit == nil {
 		warn(ctx, "rewrite-timestamp=true has no effect without SOURCE_DATE_EPOCH")
 	}
@@ -186,9 +186,6 @@ func layersOf(ctx context.Context, b *blobs, form imageForm, ref *store.Ref, bas
 	if form.rewrite && limit != nil {
 		what = fmt.Sprintf("rewriting layers with source-date-epoch %d (%s)", limit.Unix(), limit)
 		opt.SourceDateEpoch = limit
-		if base != nil {
-			opt.Base = base.RootFS.DiffIDs
-		}
 	}
 	var layers []store.Layer
 	err := step(ctx, what, func() error {
