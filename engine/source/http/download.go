@@ -1,0 +1,291 @@
+package http
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"math"
+	"net/http"
+	"os"
+	"strconv"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	"github.com/tenonbuild/tenon/engine/source/internal/trees"
+	"github.com/tenonbuild/tenon/engine/store"
+	"github.com/tenonbuild/tenon/solver"
+	"github.com/tenonbuild/tenon/solver/client"
+)
+
+// job is a download.
+type job struct {
+	request
+	as     string      // what the file is to be called; "" for what the server says
+	header http.Header // of the request
+	old    entry       // what was fetched before and is still there; zero if nothing is
+}
+
+// downloaded is a file that was fetched. The Ref is its owner's.
+type downloaded struct {
+	ref   *store.Ref // nil if it is what the job's old is
+	entry entry      // without its Tree, if ref is not nil
+	named string     // what the server or the URL calls it
+}
+
+// maxRetryAfter is the longest that a server may make a build wait.
+const maxRetryAfter = time.Minute
+
+// passing is a failure that may pass.
+type passing struct {
+	error
+	after time.Duration // what the server asks for; 0 for nothing
+}
+
+func (p passing) Unwrap() error { return p.error }
+
+// download fetches a file, beginning again when that is broken off. It returns nil
+// if the job's header is conditional and the server says that nothing has changed.
+func (s *Source) download(ctx context.Context, j job) (*downloaded, error) {
+	p := &report{id: "downloading " + j.name(nil), progress: solver.ProgressFrom(ctx)}
+	wait := s.opt.Wait
+	for n := 1; ; n++ {
+		got, err := s.attempt(ctx, j, p)
+		if ctx.Err() != nil && err != nil {
+			return nil, context.Cause(ctx)
+		}
+		again, ok := errors.AsType[passing](err)
+		if !ok {
+			p.end(err)
+			return got, err
+		}
+		if n == s.opt.Attempts {
+			p.end(err)
+			return nil, fmt.Errorf("%w (tried %d times)", err, n)
+		}
+		if again.after > maxRetryAfter {
+			p.end(err)
+			return nil, fmt.Errorf("%w: it asks to come back in %s", err, again.after)
+		}
+		delay := max(wait, again.after)
+		p.progress.Log(2, fmt.Appendf(nil, "%s: %v; trying again in %s\n", redact(j.URL), err, delay))
+		wait *= 2
+		timer := time.NewTimer(delay)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return nil, context.Cause(ctx)
+		}
+	}
+}
+
+var errStall = errors.New("the server sent nothing for too long")
+
+// attempt makes one request.
+func (s *Source) attempt(ctx context.Context, j job, p *report) (_ *downloaded, err error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	stall := time.AfterFunc(s.opt.Stall, func() { cancel(errStall) })
+	defer stall.Stop()
+
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, j.URL, nil)
+	if err != nil {
+		return nil, errors.New("the URL cannot be asked for") // the error would show its password
+	}
+	req.Header = j.header.Clone()
+	resp, err := (&http.Client{Transport: s.opt.Transport}).Do(req)
+	if err != nil {
+		return nil, broken(ctx, err)
+	}
+	defer func() { err = errors.Join(err, resp.Body.Close()) }()
+	if resp.StatusCode == http.StatusNotModified && j.old.Tree != "" {
+		return nil, nil
+	}
+	if err := check(resp); err != nil {
+		return nil, err
+	}
+	p.begin(resp.ContentLength)
+	body := &watchedBody{Reader: resp.Body, seen: func(n int) {
+		stall.Reset(s.opt.Stall)
+		p.add(n)
+	}}
+	return s.store(ctx, j, resp.Header, body)
+}
+
+// broken tells failures of the net from others.
+func broken(ctx context.Context, err error) error {
+	if cause := context.Cause(ctx); cause != nil {
+		if errors.Is(cause, errStall) {
+			return passing{error: errStall}
+		}
+		return cause
+	}
+	var ue interface{ Unwrap() error }
+	if errors.As(err, &ue) && ue.Unwrap() != nil {
+		err = ue.Unwrap() // net/url's error repeats the URL
+	}
+	if permanent(err) {
+		return err
+	}
+	return passing{error: err}
+}
+
+// check refuses answers that are no file.
+func check(resp *http.Response) error {
+	code := resp.StatusCode
+	switch {
+	case code >= 200 && code < 300 && code != http.StatusPartialContent:
+		return nil
+	case code >= 500, code == http.StatusTooManyRequests, code == http.StatusRequestTimeout:
+		return passing{error: fmt.Errorf("the server answers %s", resp.Status), after: retryAfter(resp.Header)}
+	case code == http.StatusUnauthorized, code == http.StatusForbidden:
+		host := resp.Request.URL.Hostname()
+		return fmt.Errorf("the server answers %s; if it asks for credentials, lend them as the secret %s%s or %s%s", resp.Status, tokenSecret, host, headerSecret, host)
+	}
+	return fmt.Errorf("the server answers %s", resp.Status)
+}
+
+// retryAfter is how long a server asks to wait, in seconds (RFC 9110, 10.2.3). A
+// date is not looked at.
+func retryAfter(h http.Header) time.Duration {
+	n, err := strconv.ParseUint(h.Get("Retry-After"), 10, 63)
+	if err != nil {
+		return 0
+	}
+	if n > math.MaxInt64/uint64(time.Second) {
+		return math.MaxInt64
+	}
+	return time.Duration(n) * time.Second
+}
+
+// errSame ends the writing of a tree that is there already.
+var errSame = errors.New("the same file again")
+
+// store makes a tree of an answer.
+func (s *Source) store(ctx context.Context, j job, h http.Header, body *watchedBody) (*downloaded, error) {
+	out := &downloaded{named: j.name(h)}
+	e := &out.entry
+	e.Filename = cmp.Or(j.as, out.named)
+	e.ETag, e.Since = validators(h)
+	changed := time.Unix(0, 0)
+	if t, err := http.ParseTime(h.Get("Last-Modified")); err == nil {
+		changed, e.LastModified = t, t
+	}
+	alg := digest.SHA256
+	if j.Checksum != "" {
+		alg = j.Checksum.Algorithm()
+	}
+	sum := alg.Digester()
+	opt := store.NewOptions{Description: "http url " + redact(j.URL)}
+	ref, err := trees.Write(ctx, s.opt.Store, opt, func(dir string) error {
+		if err := j.write(dir, e.Filename, changed, body, sum.Hash()); err != nil {
+			return err
+		}
+		e.Digest = sum.Digest()
+		if e.Digest == j.old.Digest && e.Filename == j.old.Filename {
+			return errSame
+		}
+		return nil
+	})
+	switch {
+	case err == nil:
+		out.ref = ref
+	case body.err != nil:
+		return nil, broken(ctx, body.err)
+	case errors.Is(err, errSame):
+		e.Tree = j.old.Tree
+	default:
+		return nil, err
+	}
+	return out, nil
+}
+
+// write writes a file into an empty folder.
+func (r request) write(dir, name string, changed time.Time, body io.Reader, sum hash.Hash) (err error) {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, root.Close()) }()
+	f, err := root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(io.MultiWriter(f, sum), body)
+	if err = errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	if r.UID != 0 || r.GID != 0 {
+		if err := root.Lchown(name, r.UID, r.GID); err != nil {
+			return err
+		}
+	}
+	// After the owner, and not when it is made, which the umask would change.
+	if err := root.Chmod(name, os.FileMode(r.Perm)); err != nil {
+		return err
+	}
+	return root.Chtimes(name, changed, changed)
+}
+
+// watchedBody tells what is read of a body, and keeps the error that ended it, to
+// tell it from one of the disk.
+type watchedBody struct {
+	io.Reader
+	seen func(n int)
+	err  error
+}
+
+func (b *watchedBody) Read(p []byte) (int, error) {
+	n, err := b.Reader.Read(p)
+	b.seen(n)
+	if err != nil && err != io.EOF {
+		b.err = err
+	}
+	return n, err
+}
+
+// reportEvery is how often progress is reported: all reports are kept.
+const reportEvery = 250 * time.Millisecond
+
+// report tells how far a download is. It is silent until the first answer that is a
+// file: a file that has not changed is no download.
+type report struct {
+	id             string
+	progress       *solver.Progress
+	started        time.Time
+	last           time.Time
+	current, total int64
+}
+
+func (p *report) begin(total int64) {
+	if p.started.IsZero() {
+		p.started = time.Now()
+	}
+	p.current, p.total = 0, max(total, 0)
+	p.tell(nil)
+}
+
+func (p *report) add(n int) {
+	p.current += int64(n)
+	if time.Since(p.last) >= reportEvery {
+		p.tell(nil)
+	}
+}
+
+func (p *report) end(err error) {
+	if p.started.IsZero() || err != nil {
+		return
+	}
+	now := time.Now()
+	p.tell(&now)
+}
+
+func (p *report) tell(completed *time.Time) {
+	p.last = time.Now()
+	p.progress.Status(client.VertexStatus{
+		ID: p.id, Current: p.current, Total: p.total, Timestamp: p.last, Started: &p.started, Completed: completed,
+	})
+}

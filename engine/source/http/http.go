@@ -1,0 +1,257 @@
+// Package http is the source of files on web servers: https://... and http://...
+//
+// A file is known by the digest of its bytes, never by when it was changed. To find
+// that out it has to be fetched, unless a checksum is given or the server says that
+// it is still what it was (ETag, Last-Modified): what was fetched is kept, and so is
+// what the server said about it, across builds. Within a build a file is asked for
+// once.
+package http
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/moby/buildkit/solver/pb"
+	"github.com/opencontainers/go-digest"
+	"github.com/tenonbuild/tenon/engine/session"
+	"github.com/tenonbuild/tenon/engine/source"
+	"github.com/tenonbuild/tenon/engine/source/internal/perbuild"
+	"github.com/tenonbuild/tenon/engine/store"
+)
+
+// Options are what a Source works with.
+type Options struct {
+	Store    *store.Store
+	Sessions *session.Sessions
+	// Transport makes the requests; nil is net/http's, with the proxies of the
+	// environment.
+	Transport http.RoundTripper
+	// Attempts is how often a download is begun that a server or the net breaks
+	// off; 0 is 5. Wait is how long to wait before the second, and doubles; 0 is
+	// half a second. Stall is for how long a server may send nothing; 0 is a minute.
+	Attempts int
+	Wait     time.Duration
+	Stall    time.Duration
+}
+
+// Source serves http:// and https://.
+type Source struct {
+	opt   Options
+	index index
+	memo  perbuild.Memo[found]
+}
+
+var _ source.Source = (*Source)(nil)
+var _ source.MetaResolver = (*Source)(nil)
+
+// New makes a Source. Its state is below the store's Path("http").
+func New(opt Options) (*Source, error) {
+	if opt.Transport == nil {
+		opt.Transport = http.DefaultTransport
+	}
+	if opt.Attempts == 0 {
+		opt.Attempts = 5
+	}
+	if opt.Wait == 0 {
+		opt.Wait = 500 * time.Millisecond
+	}
+	if opt.Stall == 0 {
+		opt.Stall = time.Minute
+	}
+	dir := opt.Store.Path("http")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("http source: %w", err)
+	}
+	return &Source{opt: opt, index: index{dir: dir}}, nil
+}
+
+// Schemes implements source.Source.
+func (s *Source) Schemes() []string { return []string{"http", "https"} }
+
+// request is what is asked for: what a file is, apart from its bytes, and how it is
+// asked for.
+type request struct {
+	URL      string
+	Filename string // "" is what the server or the URL says
+	Perm     uint32
+	UID, GID int
+	// Secret is the name of the secret that is the Authorization header; "" for
+	// those that are tried.
+	Secret   string
+	Header   []field
+	Checksum digest.Digest `json:"-"` // "" if it may be anything
+}
+
+type field struct{ Name, Value string }
+
+// defaultPerm is the mode of a file if none is asked for: BuildKit's.
+const defaultPerm = 0o600
+
+// Parse implements source.Source.
+func (s *Source) Parse(op *pb.SourceOp, _ *pb.Platform) (source.Instance, error) {
+	r, err := parse(op)
+	if err != nil {
+		return nil, fmt.Errorf("source %s: %w", redact(op.GetIdentifier()), err)
+	}
+	return &instance{source: s, request: r}, nil
+}
+
+func parse(op *pb.SourceOp) (request, error) {
+	r := request{URL: op.GetIdentifier(), Perm: defaultPerm}
+	u, err := url.Parse(r.URL)
+	if err != nil {
+		return r, errors.New("the URL cannot be read") // url's error would show its password
+	}
+	if u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+		return r, errors.New("the URL should look like https://host/path")
+	}
+	for k, v := range op.GetAttrs() {
+		if err := r.attr(k, v); err != nil {
+			return r, err
+		}
+	}
+	slices.SortFunc(r.Header, func(a, b field) int { return cmp.Compare(a.Name, b.Name) })
+	return r, nil
+}
+
+func (r *request) attr(k, v string) (err error) {
+	switch k {
+	case pb.AttrHTTPChecksum:
+		if r.Checksum, err = digest.Parse(v); err != nil {
+			return fmt.Errorf("checksum %q: it should look like sha256: and 64 hexadecimal digits: %w", v, err)
+		}
+	case pb.AttrHTTPFilename:
+		r.Filename = v
+	case pb.AttrHTTPPerm:
+		n, err := strconv.ParseUint(v, 0, 32)
+		if err != nil || n > 0o777 {
+			return fmt.Errorf("permissions %q: they are an octal number up to 0777", v)
+		}
+		if n != 0 {
+			r.Perm = uint32(n)
+		}
+	case pb.AttrHTTPUID:
+		r.UID, err = owner(v)
+	case pb.AttrHTTPGID:
+		r.GID, err = owner(v)
+	case pb.AttrHTTPAuthHeaderSecret:
+		r.Secret = v
+	case pb.AttrHTTPSignatureVerify, pb.AttrHTTPSignatureVerifyPubKey:
+		return fmt.Errorf("%s: signatures cannot be verified yet; give a checksum instead", k)
+	default:
+		return r.other(k, v)
+	}
+	return err
+}
+
+// other takes what is no plain attribute. Headers that could change what is
+// answered, and are not passed on by BuildKit either, are refused.
+func (r *request) other(k, v string) error {
+	name, ok := strings.CutPrefix(k, pb.AttrHTTPHeaderPrefix)
+	if !ok {
+		if strings.HasPrefix(k, "http.") {
+			return fmt.Errorf("the attribute %s is unknown", k)
+		}
+		return nil
+	}
+	name = http.CanonicalHeaderKey(name)
+	if name != "Accept" && name != "User-Agent" {
+		return fmt.Errorf("the header %s cannot be set: only Accept and User-Agent can, and Authorization by a secret", name)
+	}
+	if strings.ContainsAny(v, "\r\n\x00") {
+		return fmt.Errorf("the header %s has a line break", name)
+	}
+	r.Header = append(r.Header, field{name, v})
+	return nil
+}
+
+func owner(s string) (int, error) {
+	n, err := strconv.ParseUint(s, 0, 31)
+	if err != nil {
+		return 0, fmt.Errorf("user or group %q is no number", s)
+	}
+	return int(n), nil
+}
+
+// instance is one operation. Its state is that of one op, whose calls do not
+// overlap.
+type instance struct {
+	source  *Source
+	request request
+	known   *found // nil until it is
+}
+
+// CacheKey implements source.Instance: the digest of the file and how it is stored.
+func (i *instance) CacheKey(ctx context.Context, _ int) (string, bool, error) {
+	f, err := i.find(ctx)
+	if err != nil {
+		return "", false, err
+	}
+	r := i.request
+	return fmt.Sprintf("http file %s %#o %d:%d %q", f.Digest, r.Perm, r.UID, r.GID, f.Filename), true, nil
+}
+
+// find tells what the file is, with as little as serves: if a checksum says it,
+// without asking anybody.
+func (i *instance) find(ctx context.Context) (found, error) {
+	if i.known != nil {
+		return *i.known, nil
+	}
+	if r := i.request; r.Checksum != "" {
+		// Not what a server says: the key must not depend on whether it is asked.
+		i.known = &found{Digest: r.Checksum, Filename: r.name(nil)}
+		return *i.known, nil
+	}
+	f, err := i.fetch(ctx)
+	if err != nil {
+		return found{}, err
+	}
+	i.known = &f
+	return f, nil
+}
+
+// fetch tells what the file is, having it in the store, once a build.
+func (i *instance) fetch(ctx context.Context) (found, error) {
+	f, err := i.source.memo.Do(ctx, i.request.key(), func() (found, error) {
+		return i.source.fetch(ctx, i.request)
+	})
+	if err != nil {
+		return found{}, fmt.Errorf("%s: %w", redact(i.request.URL), err)
+	}
+	return f, nil
+}
+
+// Snapshot implements source.Instance.
+func (i *instance) Snapshot(ctx context.Context) (*store.Ref, error) {
+	want, err := i.find(ctx)
+	if err != nil {
+		return nil, err
+	}
+	ref, err := i.source.snapshot(ctx, i.request, want)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", redact(i.request.URL), err)
+	}
+	return ref, nil
+}
+
+// redact takes the password out of a URL.
+func redact(s string) string {
+	u, err := url.Parse(s)
+	if err != nil {
+		scheme, rest, _ := strings.Cut(s, "://")
+		if at := strings.LastIndex(rest, "@"); at >= 0 {
+			return scheme + "://" + rest[at+1:]
+		}
+		return s
+	}
+	return u.Redacted()
+}

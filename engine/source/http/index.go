@@ -1,0 +1,126 @@
+package http
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// found is what is known of a file that was fetched.
+type found struct {
+	Digest   digest.Digest
+	Filename string
+	// LastModified is what the server said, or zero.
+	LastModified time.Time
+	// Tree is the ID of the tree that has the file; "" if that is not known.
+	Tree string
+}
+
+// entry is what is kept of a file across builds.
+type entry struct {
+	Version int
+	found
+	// ETag and Since are how to ask whether the file is still the same, in the
+	// server's words; both may be "".
+	ETag, Since string
+}
+
+const entryVersion = 1
+
+// maxValidator is how many bytes of a server's words are kept.
+const maxValidator = 1024
+
+// index keeps entries, one file each, named by what was asked for. There is one
+// process that writes it, but several goroutines: a file is replaced whole.
+type index struct{ dir string }
+
+// key names what is asked for.
+func (r request) key() string {
+	dt, err := json.Marshal(r)
+	if err != nil {
+		return "" // does not happen: it is strings and numbers
+	}
+	return digest.FromBytes(dt).Encoded()
+}
+
+func (x index) path(key string) string { return filepath.Join(x.dir, key+".json") }
+
+// get returns the entry of a key. One that is not there, or cannot be read, is a
+// file that was not fetched.
+func (x index) get(key string) (entry, bool) {
+	dt, err := os.ReadFile(x.path(key))
+	if err != nil {
+		return entry{}, false
+	}
+	return decodeEntry(dt)
+}
+
+func decodeEntry(dt []byte) (entry, bool) {
+	var e entry
+	if err := json.Unmarshal(dt, &e); err != nil || e.Version != entryVersion {
+		return entry{}, false
+	}
+	switch {
+	case e.Digest.Validate() != nil, e.Tree == "", e.Filename != lastElement(e.Filename):
+		return entry{}, false
+	case !headerValue(e.ETag), !headerValue(e.Since):
+		return entry{}, false
+	}
+	return e, true
+}
+
+func headerValue(s string) bool {
+	return len(s) <= maxValidator && !strings.ContainsAny(s, "\r\n\x00")
+}
+
+// put keeps an entry.
+func (x index) put(key string, e entry) (err error) {
+	e.Version = entryVersion
+	dt, err := json.Marshal(e)
+	if err != nil {
+		return fmt.Errorf("http source: %w", err)
+	}
+	f, err := os.CreateTemp(x.dir, "new-*")
+	if err != nil {
+		return fmt.Errorf("http source: %w", err)
+	}
+	defer func() {
+		if err != nil {
+			if rm := os.Remove(f.Name()); !errors.Is(rm, fs.ErrNotExist) {
+				err = errors.Join(err, rm)
+			}
+		}
+	}()
+	_, err = f.Write(dt)
+	if err = errors.Join(err, f.Close()); err != nil {
+		return fmt.Errorf("http source: %w", err)
+	}
+	return os.Rename(f.Name(), x.path(key))
+}
+
+// validators are how to ask later whether a file is still what was answered.
+//
+// A time of change is only good if the file can no longer change within the same
+// second: RFC 9110, 8.8.2.2, asks for a minute between it and the answer.
+func validators(h http.Header) (etag, since string) {
+	etag = h.Get("ETag")
+	if !headerValue(etag) {
+		etag = ""
+	}
+	changed, err := http.ParseTime(h.Get("Last-Modified"))
+	if err != nil {
+		return etag, ""
+	}
+	if answered, err := http.ParseTime(h.Get("Date")); err != nil || answered.Sub(changed) < time.Minute {
+		return etag, ""
+	}
+	return etag, changed.UTC().Format(http.TimeFormat)
+}

@@ -1,0 +1,85 @@
+package http
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/moby/buildkit/client/llb/sourceresolver"
+	"github.com/moby/buildkit/solver/pb"
+	"github.com/opencontainers/go-digest"
+	"github.com/tenonbuild/tenon/engine/source/internal/trees"
+)
+
+// maxSuffix is how many bytes may be asked to be hashed behind a file.
+const maxSuffix = 4096
+
+// ResolveMetadata implements source.MetaResolver. Without a checksum the file is
+// fetched, and kept for the build.
+func (s *Source) ResolveMetadata(ctx context.Context, op *pb.SourceOp, opt sourceresolver.Opt) (*sourceresolver.MetaResponse, error) {
+	r, err := parse(op)
+	if err != nil {
+		return nil, fmt.Errorf("source %s: %w", redact(op.GetIdentifier()), err)
+	}
+	i := &instance{source: s, request: r}
+	f, err := i.find(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out := &sourceresolver.ResolveHTTPResponse{Digest: f.Digest, Filename: f.Filename}
+	if !f.LastModified.IsZero() {
+		out.LastModified = &f.LastModified
+	}
+	if opt.HTTPOpt != nil && opt.HTTPOpt.ChecksumReq != nil {
+		if out.ChecksumResponse, err = i.checksum(ctx, f, opt.HTTPOpt.ChecksumReq); err != nil {
+			return nil, fmt.Errorf("%s: %w", redact(r.URL), err)
+		}
+	}
+	return &sourceresolver.MetaResponse{Op: op, HTTP: out}, nil
+}
+
+// checksum hashes the file and what is asked to be behind it.
+func (i *instance) checksum(ctx context.Context, f found, req *sourceresolver.ResolveHTTPChecksumRequest) (_ *sourceresolver.ResolveHTTPChecksumResponse, err error) {
+	algs := map[sourceresolver.ResolveHTTPChecksumAlgo]digest.Algorithm{
+		sourceresolver.ResolveHTTPChecksumAlgoSHA256: digest.SHA256,
+		sourceresolver.ResolveHTTPChecksumAlgoSHA384: digest.SHA384,
+		sourceresolver.ResolveHTTPChecksumAlgoSHA512: digest.SHA512,
+	}
+	alg, ok := algs[req.Algo]
+	if !ok {
+		return nil, fmt.Errorf("the checksum algorithm %d is unknown", req.Algo)
+	}
+	if len(req.Suffix) > maxSuffix {
+		return nil, fmt.Errorf("a suffix of %d bytes is asked to be hashed, and at most %d can be", len(req.Suffix), maxSuffix)
+	}
+	ref, err := i.source.snapshot(ctx, i.request, f)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, ref.Release(context.WithoutCancel(ctx))) }()
+	sum := alg.Digester()
+	err = trees.Read(ctx, ref, func(dir string) error {
+		return copyFile(sum.Hash(), dir, f.Filename)
+	})
+	if err != nil {
+		return nil, err
+	}
+	sum.Hash().Write(req.Suffix) // a hash does not fail
+	return &sourceresolver.ResolveHTTPChecksumResponse{Digest: sum.Digest().String(), Suffix: append([]byte{}, req.Suffix...)}, nil
+}
+
+func copyFile(w io.Writer, dir, name string) (err error) {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, root.Close()) }()
+	f, err := root.Open(name)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(w, f)
+	return errors.Join(err, f.Close())
+}
