@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"sync"
 
 	"github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/remotes"
+	remoteserrors "github.com/containerd/containerd/v2/core/remotes/errors"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
@@ -55,7 +57,7 @@ func (r *Registry) open(ctx context.Context, ref string, desc ocispec.Descriptor
 		return nil, fmt.Errorf("fetch from %s: digest %q: %w", name, desc.Digest, err)
 	}
 	desc.URLs = nil // what a manifest names elsewhere is no reason to go there
-	return &blob{ctx: ctx, r: r, ref: name, desc: desc}, nil
+	return &blob{ctx: quiet(ctx), r: r, ref: name, desc: desc}, nil
 }
 
 // blob reads one blob, in order or from anywhere.
@@ -71,6 +73,7 @@ type blob struct {
 	off      int64 // where Read is
 	failures int   // in a row, without a byte between
 	cuts     int   // in all
+	noRanges bool  // the registry refuses them
 }
 
 var _ content.ReaderAt = (*blob)(nil)
@@ -163,35 +166,68 @@ func (b *blob) read(p []byte, off int64) (int, error) {
 	}
 }
 
-// attempt reads once from a connection that is at off.
+// attempt reads once from a connection that is at off. b.mu is held.
 func (b *blob) attempt(p []byte, off int64) (int, error) {
-	if b.rc == nil {
-		resolver, err := b.r.Resolver(b.ctx)
-		if err != nil {
+	if b.rc != nil && b.noRanges && b.at > off {
+		if err := b.drop(); err != nil {
 			return 0, err
 		}
-		f, err := resolver.Fetcher(b.ctx, b.ref)
-		if err != nil {
-			return 0, err
-		}
-		if b.rc, err = b.r.group.WrapFetcher(f, b.ref).Fetch(b.ctx, b.desc); err != nil {
-			return 0, err
-		}
-		b.at = 0
 	}
-	if b.at != off {
-		s, ok := b.rc.(io.Seeker)
-		if !ok {
-			return 0, fmt.Errorf("cannot go to byte %d of %s", off, b.desc.Digest)
-		}
-		if _, err := s.Seek(off, io.SeekStart); err != nil {
+	if b.rc == nil {
+		if err := b.connect(); err != nil {
 			return 0, err
 		}
-		b.at = off
+	}
+	if err := b.goTo(off); err != nil {
+		return 0, err
 	}
 	n, err := b.rc.Read(p)
 	b.at += int64(n)
+	var status remoteserrors.ErrUnexpectedStatus
+	if off > 0 && errors.As(err, &status) && status.StatusCode == http.StatusRequestedRangeNotSatisfiable {
+		if b.noRanges {
+			return n, io.EOF // there is nothing at off
+		}
+		b.noRanges = true
+		return n, b.drop()
+	}
 	return n, err
+}
+
+// connect makes rc, which asks the registry for something when it is read.
+func (b *blob) connect() error {
+	resolver, err := b.r.Resolver(b.ctx)
+	if err != nil {
+		return err
+	}
+	f, err := resolver.Fetcher(b.ctx, b.ref)
+	if err != nil {
+		return err
+	}
+	b.rc, err = b.r.group.WrapFetcher(f, b.ref).Fetch(b.ctx, b.desc)
+	b.at = 0
+	return err
+}
+
+// goTo brings rc to off.
+func (b *blob) goTo(off int64) error {
+	if b.at == off {
+		return nil
+	}
+	if b.noRanges {
+		n, err := io.CopyN(io.Discard, b.rc, off-b.at)
+		b.at += n
+		return err
+	}
+	s, ok := b.rc.(io.Seeker)
+	if !ok {
+		return fmt.Errorf("cannot go to byte %d of %s", off, b.desc.Digest)
+	}
+	if _, err := s.Seek(off, io.SeekStart); err != nil {
+		return err
+	}
+	b.at = off
+	return nil
 }
 
 // resume waits before another attempt after err, or says that there is none.

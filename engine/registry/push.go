@@ -65,6 +65,7 @@ func (r *Registry) Push(ctx context.Context, provider content.Provider, desc oci
 	if err != nil {
 		return fmt.Errorf("push %s: %w", ref, err)
 	}
+	ctx = quiet(ctx)
 	resolver, err := r.Resolver(ctx)
 	if err != nil {
 		return err

@@ -15,16 +15,19 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"sync"
 	"time"
 
 	"github.com/containerd/containerd/v2/core/remotes"
 	"github.com/containerd/containerd/v2/core/remotes/docker"
+	"github.com/containerd/log"
 	"github.com/distribution/reference"
 	"github.com/moby/buildkit/util/resolver/config"
 	"github.com/moby/buildkit/util/resolver/limited"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/sirupsen/logrus"
 
 	"github.com/tenonbuild/tenon/engine/session"
 )
@@ -123,7 +126,7 @@ func (r *Registry) Resolve(ctx context.Context, ref string) (name string, desc o
 		return "", ocispec.Descriptor{}, err
 	}
 	resolve := func() (ocispec.Descriptor, error) {
-		_, desc, err := r.resolver(a).Resolve(ctx, name)
+		_, desc, err := r.resolver(a).Resolve(quiet(ctx), name)
 		return desc, explain("resolve", name, err)
 	}
 	if a.session == "" {
@@ -154,6 +157,16 @@ func (r *Registry) resolver(a *access) remotes.Resolver {
 func (r *Registry) headers() http.Header {
 	return http.Header{"User-Agent": []string{r.opt.UserAgent}}
 }
+
+// silent swallows what containerd logs: what matters comes as an error, or as
+// progress, and the standard error output is the program's.
+var silent = func() *log.Entry {
+	l := logrus.New()
+	l.SetOutput(io.Discard)
+	return logrus.NewEntry(l)
+}()
+
+func quiet(ctx context.Context) context.Context { return log.WithLogger(ctx, silent) }
 
 // accessOf finds what the session of ctx has been using so far. Of sessions that
 // are gone nothing is kept.

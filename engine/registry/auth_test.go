@@ -1,0 +1,226 @@
+package registry_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/tenonbuild/tenon/engine/registry"
+	"github.com/tenonbuild/tenon/engine/registry/registrytest"
+	"github.com/tenonbuild/tenon/engine/session"
+)
+
+// basic demands a user and a password.
+func basic(user, secret string) registrytest.Handler {
+	return func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+		if u, p, ok := r.BasicAuth(); !ok || u != user || p != secret {
+			w.Header().Set("WWW-Authenticate", `Basic realm="test"`)
+			w.WriteHeader(http.StatusUnauthorized)
+			return
+		}
+		next.ServeHTTP(w, r)
+	}
+}
+
+// bearer demands a token from /token of the same server, where grant decides.
+func bearer(s *registrytest.Server, grant func(r *http.Request) (status int)) {
+	s.Fault("/token", 1000, func(w http.ResponseWriter, r *http.Request, _ http.Handler) {
+		if status := grant(r); status != 200 {
+			w.WriteHeader(status)
+			return
+		}
+		_ = json.NewEncoder(w).Encode(map[string]any{"token": "t1", "access_token": "t1", "expires_in": 300})
+	})
+	s.Fault("/v2/", 1000, func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+		if r.Header.Get("Authorization") != "Bearer t1" {
+			w.Header().Set("WWW-Authenticate", `Bearer realm="http://`+s.Host+`/token",service="test",scope="repository:app:pull"`)
+			w.WriteHeader(http.StatusUnauthorized)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// lent makes sessions and a context that works for the first.
+func lent(t *testing.T, all ...*lender) (*session.Sessions, context.Context, []func()) {
+	t.Helper()
+	sessions := &session.Sessions{}
+	var removes []func()
+	for _, l := range all {
+		remove, err := sessions.Add(l)
+		must(t, err)
+		removes = append(removes, remove)
+	}
+	return sessions, work(t, all[0].id), removes
+}
+
+func TestBasicAuth(t *testing.T) {
+	s := registrytest.New(t)
+	img, layer := picture(t, 1, 1000)
+	ref := s.Put(t, "app:1", img)
+	s.Fault("/v2/", 1000, basic("jane", "pw"))
+	l := &lender{id: "a", known: map[string]session.Credentials{s.Host: {Username: "jane", Secret: "pw"}}}
+	sessions, ctx, _ := lent(t, l)
+	r, _ := open(t, registry.Options{Sessions: sessions})
+	_, _, err := r.Resolve(ctx, ref)
+	must(t, err)
+	must(t, fetch(ctx, r, ref, layer))
+	want(t, "asked", strings.Join(l.asked, " "), s.Host)
+
+	_, _, err = r.Resolve(t.Context(), ref)
+	mustSay(t, err, "access denied", "docker login "+s.Host)
+	want(t, "denied", errors.Is(err, registry.ErrDenied), true)
+	want(t, "denied fetch", errors.Is(fetch(t.Context(), r, ref, layer), registry.ErrDenied), true)
+
+	wrong := &lender{id: "b", known: map[string]session.Credentials{s.Host: {Username: "jane", Secret: "no"}}}
+	_, err = sessions.Add(wrong)
+	must(t, err)
+	_, _, err = r.Resolve(work(t, "b"), ref)
+	want(t, "denied with a wrong password", errors.Is(err, registry.ErrDenied), true)
+
+	_, err = sessions.Add(&lender{id: "c", broken: errors.New("helper is missing")})
+	must(t, err)
+	_, _, err = r.Resolve(work(t, "c"), ref)
+	mustSay(t, err, "helper is missing", s.Host)
+}
+
+func TestBearerAuth(t *testing.T) {
+	s := registrytest.New(t)
+	img, layer := picture(t, 1, 1000)
+	ref := s.Put(t, "app:1", img)
+	var form url.Values
+	var fails atomic.Int32
+	fails.Store(2)
+	bearer(s, func(r *http.Request) int {
+		if r.ParseForm() != nil {
+			return 400
+		}
+		form = r.PostForm
+		if r.Method == http.MethodPost && fails.Add(-1) >= 0 {
+			return 503
+		}
+		return 200
+	})
+	l := &lender{id: "a", known: map[string]session.Credentials{s.Host: {Secret: "identity"}}}
+	sessions, ctx, _ := lent(t, l)
+	r, _ := open(t, registry.Options{Sessions: sessions})
+	_, _, err := r.Resolve(ctx, ref)
+	must(t, err)
+	want(t, "grant", form.Get("grant_type"), "refresh_token")
+	want(t, "token", form.Get("refresh_token"), "identity")
+	s.Requests("")
+	must(t, fetch(ctx, r, ref, layer))
+	want(t, "tokens for the same repository", len(s.Requests("/token")), 0)
+
+	// Anonymous users get tokens, too.
+	_, _, err = r.Resolve(t.Context(), ref)
+	must(t, err)
+	want(t, "anonymous scope", strings.Contains(strings.Join(s.Requests("/token"), " "), "scope=repository%3Aapp%3Apull"), true)
+}
+
+func TestDeniedToken(t *testing.T) {
+	s := registrytest.New(t)
+	img, _ := picture(t, 1, 1000)
+	ref := s.Put(t, "app:1", img)
+	var status atomic.Int32
+	status.Store(401)
+	bearer(s, func(*http.Request) int { return int(status.Load()) })
+	l := &lender{id: "a", known: map[string]session.Credentials{s.Host: {Username: "jane", Secret: "pw"}}}
+	sessions, ctx, _ := lent(t, l)
+	r, _ := open(t, registry.Options{Sessions: sessions})
+	_, _, err := r.Resolve(ctx, ref)
+	want(t, "denied", errors.Is(err, registry.ErrDenied), true)
+	// It is not remembered.
+	status.Store(200)
+	_, _, err = r.Resolve(ctx, ref)
+	must(t, err)
+}
+
+// A caller who leaves while it gets a token is not in the way of the others.
+func TestCancelledTokenIsNobodyElses(t *testing.T) {
+	s := registrytest.New(t)
+	img, layer := picture(t, 1, 1000)
+	ref := s.Put(t, "app:1", img)
+	var gone atomic.Bool
+	ctx2, cancel := context.WithCancel(t.Context())
+	bearer(s, func(*http.Request) int {
+		if !gone.Swap(true) {
+			cancel()
+			return 404
+		}
+		return 200
+	})
+	r, _ := open(t, registry.Options{})
+	want(t, "cancelled", errors.Is(fetch(ctx2, r, ref, layer), context.Canceled), true)
+	must(t, fetch(t.Context(), r, ref, layer))
+}
+
+// A provider goes on with the credentials of a session that is there.
+func TestProviderOutlivesItsSession(t *testing.T) {
+	s := registrytest.New(t)
+	img, layer := picture(t, 1, 1<<20)
+	ref := s.Put(t, "app:1", img)
+	s.Fault("/v2/", 1000, basic("jane", "pw"))
+	known := map[string]session.Credentials{s.Host: {Username: "jane", Secret: "pw"}}
+	a, b := &lender{id: "a", known: known}, &lender{id: "b", known: known}
+	sessions, ctxA, removes := lent(t, a, b)
+	r, _ := open(t, registry.Options{Sessions: sessions})
+	p := r.Provider(ref)
+	_, _, err := r.Resolve(ctxA, ref)
+	must(t, err)
+	removes[0]()
+	ctxB := work(t, "b")
+	ra, err := p.ReaderAt(ctxB, layer)
+	must(t, err)
+	_, err = ra.ReadAt(make([]byte, layer.Size), 0)
+	must(t, err)
+	must(t, ra.Close())
+	want(t, "asked the second", len(b.asked), 1)
+	_, err = p.ReaderAt(ctxA, layer)
+	must(t, err)
+	want(t, "the first is anonymous now", errors.Is(fetch(ctxA, r, ref, layer), registry.ErrDenied), true)
+}
+
+// A tag is resolved once a session, also by many at once, and again after a failure.
+func TestTagIsResolvedOnce(t *testing.T) {
+	s := registrytest.New(t)
+	first, _ := picture(t, 1, 100)
+	ref := s.Put(t, "app:1", first)
+	sessions, ctx, _ := lent(t, &lender{id: "a"}, &lender{id: "b"})
+	r, _ := open(t, registry.Options{Sessions: sessions})
+
+	s.Fault("HEAD", 1, registrytest.Status(403))
+	if _, _, err := r.Resolve(ctx, ref); err == nil {
+		t.Fatal("no error")
+	}
+	digests := make(chan string, 8)
+	for range 8 {
+		go func() {
+			_, desc, err := r.Resolve(ctx, ref)
+			if err != nil {
+				t.Error(err)
+			}
+			digests <- desc.Digest.String()
+		}()
+	}
+	seen := map[string]bool{}
+	for range 8 {
+		seen[<-digests] = true
+	}
+	want(t, "digests", len(seen), 1)
+	want(t, "requests", len(s.Requests("HEAD")), 2)
+
+	second, _ := picture(t, 1, 100)
+	s.Put(t, "app:1", second)
+	_, same, err := r.Resolve(ctx, ref)
+	must(t, err)
+	want(t, "moved tag in the same session", seen[same.Digest.String()], true)
+	_, other, err := r.Resolve(work(t, "b"), ref)
+	must(t, err)
+	want(t, "moved tag in another session", seen[other.Digest.String()], false)
+}
