@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/tenonbuild/tenon/engine/internal/randtree"
 )
 
 var (
@@ -68,18 +70,20 @@ func (p *pairs) differ(a, b string) string {
 func TestRandomEdits(t *testing.T) {
 	seen := make([]pairs, len(options))
 	eachSeed(t, func(t *testing.T, r *rand.Rand) {
-		x := newRandTree(t, r)
+		x := randtree.New(t, r)
 		for range 12 {
-			x.edit()
-			for _, p := range x.paths("fdlpc") {
+			x.Edit()
+			for _, p := range x.Paths("fdlpc") {
 				for i, opt := range options {
 					if i > 0 && p != "" && r.IntN(4) > 0 {
 						continue
 					}
-					dgst, err := ChecksumDir(context.Background(), x.root, p, opt)
-					x.do(err)
-					if d := seen[i].differ(x.naive(p, opt), dgst.String()); d != "" {
-						t.Fatalf("%q with %+v: %s\n\nafter\n%s", p, opt, d, strings.Join(x.log, "\n"))
+					dgst, err := ChecksumDir(context.Background(), x.Root, p, opt)
+					if err != nil {
+						t.Fatal(err)
+					}
+					if d := seen[i].differ(x.Describe(p, randtree.Filter{Include: opt.IncludePatterns, Exclude: opt.ExcludePatterns}), dgst.String()); d != "" {
+						t.Fatalf("%q with %+v: %s\n\nafter\n%s", p, opt, d, strings.Join(x.Log, "\n"))
 					}
 				}
 			}
@@ -91,23 +95,25 @@ func TestRandomEdits(t *testing.T) {
 // changes no answer.
 func TestRandomQuestions(t *testing.T) {
 	eachSeed(t, func(t *testing.T, r *rand.Rand) {
-		x := newRandTree(t, r)
+		x := randtree.New(t, r)
 		known := newTree()
 		for range 40 {
-			p := filepath.Join(names[r.IntN(len(names))], names[r.IntN(len(names))])
-			if there, ok := x.any("fdlpc"); ok && r.IntN(4) > 0 {
+			p := filepath.Join(randtree.Names[r.IntN(len(randtree.Names))], randtree.Names[r.IntN(len(randtree.Names))])
+			if there, ok := x.Any("fdlpc"); ok && r.IntN(4) > 0 {
 				p = there
 			}
 			opt := options[r.IntN(len(options))]
 			opt.FollowLinks, opt.Wildcard = r.IntN(2) == 0, r.IntN(2) == 0
-			want, wantErr := ChecksumDir(context.Background(), x.root, p, opt)
-			got, gotErr := known.checksum(context.Background(), directory(x.root), p, opt)
+			want, wantErr := ChecksumDir(context.Background(), x.Root, p, opt)
+			got, gotErr := known.checksum(context.Background(), directory(x.Root), p, opt)
 			if want != got || fmt.Sprint(wantErr) != fmt.Sprint(gotErr) {
-				t.Fatalf("%q with %+v is %s, %v; asked alone it is %s, %v; after\n%s", p, opt, got, gotErr, want, wantErr, strings.Join(x.log, "\n"))
+				t.Fatalf("%q with %+v is %s, %v; asked alone it is %s, %v; after\n%s", p, opt, got, gotErr, want, wantErr, strings.Join(x.Log, "\n"))
 			}
 			if r.IntN(4) == 0 {
 				again, err := decodeTree(known.encode())
-				x.do(err)
+				if err != nil {
+					t.Fatal(err)
+				}
 				if again.nodes != known.nodes {
 					t.Fatalf("%d nodes became %d", known.nodes, again.nodes)
 				}

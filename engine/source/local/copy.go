@@ -1,0 +1,271 @@
+package local
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+
+	"github.com/moby/buildkit/snapshot"
+	"github.com/tenonbuild/tenon/engine/contenthash"
+	"github.com/tenonbuild/tenon/engine/session"
+	"github.com/tenonbuild/tenon/engine/store"
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
+)
+
+// copy makes a tree of what was found. It checks that the files still have the bytes
+// that were hashed; all else is written as it was found. The Ref is the caller's.
+func (s *Source) copy(ctx context.Context, d session.Dir, w wanted, read *listing, p *progress) (_ *store.Ref, err error) {
+	at, err := openPlace(d)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, at.close()) }()
+	m, err := s.opt.Store.New(ctx, nil, store.NewOptions{Description: "local source for " + w.name, RecordType: store.TypeLocalSource})
+	if err != nil {
+		return nil, err
+	}
+	if err := s.fill(ctx, m, &writer{place: at, want: w, read: read, progress: p}); err != nil {
+		return nil, errors.Join(err, m.Release(context.WithoutCancel(ctx)))
+	}
+	ref, err := m.Commit(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := contenthash.Keep(ref, read.root); err != nil {
+		return nil, errors.Join(err, ref.Release(context.WithoutCancel(ctx)))
+	}
+	return ref, nil
+}
+
+func (s *Source) fill(ctx context.Context, m *store.Mutable, w *writer) (err error) {
+	mountable, err := m.Mount(ctx, false)
+	if err != nil {
+		return err
+	}
+	mounter := snapshot.LocalMounter(mountable)
+	defer func() { err = errors.Join(err, mounter.Unmount()) }()
+	if w.to, err = mounter.Mount(); err != nil {
+		return err
+	}
+	return w.write(ctx)
+}
+
+// writer copies a listing into an empty directory that nobody else uses.
+type writer struct {
+	place    *place
+	want     wanted
+	read     *listing
+	to       string
+	progress *progress
+}
+
+// file is a file in the file system, whatever it is called.
+type file struct{ dev, ino uint64 }
+
+func (w *writer) write(ctx context.Context) error {
+	first := map[file]*found{} // of those that have several hard links
+	again := map[*found]*found{}
+	eg, each := errgroup.WithContext(ctx)
+	// Copying waits for the disk as much as for a core.
+	eg.SetLimit(2 * runtime.GOMAXPROCS(0))
+	for _, f := range w.read.found {
+		if each.Err() != nil {
+			break
+		}
+		if f.node.Entry.Kind != contenthash.File {
+			if err := w.special(f); err != nil {
+				return errors.Join(err, eg.Wait())
+			}
+			continue
+		}
+		if f.links > 1 {
+			key := file{f.id.dev, f.id.ino}
+			if one := first[key]; one != nil && one.node.Entry.Sum() == f.node.Entry.Sum() {
+				again[f] = one
+				continue
+			}
+			first[key] = f
+		}
+		eg.Go(func() error { return w.file(each, f) })
+	}
+	if err := eg.Wait(); err != nil {
+		return err
+	}
+	if err := context.Cause(ctx); err != nil {
+		return err
+	}
+	for f, one := range again {
+		if err := os.Link(w.path(one), w.path(f)); err != nil {
+			return fmt.Errorf("hard link: %w", err)
+		}
+	}
+	// From below, since what is written into a directory sets its time.
+	for _, f := range slices.Backward(w.read.found) {
+		if f.node.Entry.Kind == contenthash.Dir {
+			if err := w.finish(f); err != nil {
+				return err
+			}
+		}
+	}
+	return w.finishRoot()
+}
+
+func (w *writer) path(f *found) string { return filepath.Join(w.to, f.path) }
+
+// special makes what has no bytes.
+func (w *writer) special(f *found) error {
+	var err error
+	to, e := w.path(f), &f.node.Entry
+	switch e.Kind {
+	case contenthash.Dir:
+		if err := os.Mkdir(to, 0o700); err != nil {
+			return err
+		}
+		return nil // finished when all is in it
+	case contenthash.Symlink:
+		err = os.Symlink(e.Target, to)
+	case contenthash.Fifo:
+		err = unix.Mknod(to, unix.S_IFIFO|0o600, 0)
+	case contenthash.Char:
+		err = unix.Mknod(to, unix.S_IFCHR|0o600, int(unix.Mkdev(e.Major, e.Minor)))
+	case contenthash.Block:
+		err = unix.Mknod(to, unix.S_IFBLK|0o600, int(unix.Mkdev(e.Major, e.Minor)))
+	}
+	if err != nil {
+		return fmt.Errorf("%q is a %s, which cannot be made here: %w: exclude it with .dockerignore", f.path, kindNames[e.Kind], err)
+	}
+	return w.finish(f)
+}
+
+var kindNames = map[contenthash.Kind]string{
+	contenthash.Symlink: "symbolic link",
+	contenthash.Fifo:    "named pipe",
+	contenthash.Char:    "device",
+	contenthash.Block:   "device",
+}
+
+// finish sets what is known of a path beside its bytes: in this order, since each
+// step may undo what is set by a later one.
+func (w *writer) finish(f *found) error {
+	to, e := w.path(f), &f.node.Entry
+	if err := os.Lchown(to, int(e.UID), int(e.GID)); err != nil {
+		return err
+	}
+	for name, value := range e.Xattrs {
+		if err := unix.Lsetxattr(to, name, value, 0); err != nil {
+			return fmt.Errorf("%q: extended attribute %s: %w", f.path, name, err)
+		}
+	}
+	if e.Kind != contenthash.Symlink {
+		if err := unix.Chmod(to, e.Mode); err != nil {
+			return &os.PathError{Op: "chmod", Path: to, Err: err}
+		}
+	}
+	ts := []unix.Timespec{unix.NsecToTimespec(f.mtime), unix.NsecToTimespec(f.mtime)}
+	if err := unix.UtimesNanoAt(unix.AT_FDCWD, to, ts, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		return &os.PathError{Op: "utimensat", Path: to, Err: err}
+	}
+	return nil
+}
+
+// finishRoot makes the root what the key says it is.
+func (w *writer) finishRoot() error {
+	e := &w.read.root.Entry
+	if err := os.Lchown(w.to, int(e.UID), int(e.GID)); err != nil {
+		return err
+	}
+	return os.Chmod(w.to, os.FileMode(e.Mode))
+}
+
+// file copies a file, and checks that it is the one that was hashed.
+func (w *writer) file(ctx context.Context, f *found) (err error) {
+	to, err := os.OpenFile(w.path(f), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	same, err := w.bytes(ctx, f, to)
+	if err = errors.Join(err, to.Close()); err != nil {
+		return err
+	}
+	if !same {
+		return &ChangedError{Dir: w.want.name, Path: f.path}
+	}
+	return w.finish(f)
+}
+
+func (w *writer) bytes(ctx context.Context, f *found, to *os.File) (same bool, err error) {
+	if f.data != nil {
+		_, err := to.Write(f.data)
+		return true, err
+	}
+	from, err := w.place.open(f.path)
+	if errors.Is(err, errGone) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	defer from.Close()
+	if file, ok := from.(*os.File); ok && f.settled {
+		done, err := w.unseen(ctx, f, file, to)
+		if done || err != nil {
+			return done, err
+		}
+		if err := startAgain(file, to); err != nil {
+			return false, err
+		}
+	}
+	size, sum, err := contenthash.SumContent(ctx, io.TeeReader(counted{from, w.progress}, to))
+	if err != nil {
+		return false, fmt.Errorf("%s: %w", f.path, err)
+	}
+	return size == f.node.Entry.Size && sum == f.node.Entry.Content, nil
+}
+
+// chunk is how much the kernel is asked to copy at once.
+const chunk = 16 << 20
+
+// unseen has the kernel copy a file, by reference if the file systems can. That the
+// file was not written meanwhile, nor since it was hashed, is seen from its ident. It
+// is not done if it was.
+func (w *writer) unseen(ctx context.Context, f *found, from, to *os.File) (done bool, err error) {
+	for n := int64(0); ; {
+		id, err := w.place.identify(from)
+		if errors.Is(err, errGone) || (err == nil && id != f.id) {
+			return false, nil
+		}
+		if err != nil || n == id.size {
+			return err == nil, err
+		}
+		if err := context.Cause(ctx); err != nil {
+			return false, err
+		}
+		m, err := io.CopyN(to, from, min(chunk, id.size-n))
+		if errors.Is(err, io.EOF) {
+			return false, nil
+		}
+		if err != nil {
+			return false, fmt.Errorf("%s: %w", f.path, err)
+		}
+		n += m
+		w.progress.add(m)
+	}
+}
+
+// startAgain takes back what was copied.
+func startAgain(from, to *os.File) error {
+	if err := to.Truncate(0); err != nil {
+		return err
+	}
+	if _, err := to.Seek(0, io.SeekStart); err != nil {
+		return err
+	}
+	_, err := from.Seek(0, io.SeekStart)
+	return err
+}

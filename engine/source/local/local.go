@@ -1,0 +1,150 @@
+// Package local serves the scheme local: directories of the one who asked for the
+// build. They are read in place, where that is possible, and what is wanted of them
+// is copied into a snapshot.
+//
+// # The key
+//
+// A local source is keyed by what it is: by the digest that package contenthash
+// gives of the filtered tree, with every owner 0:0, as the tree is in the snapshot.
+// Times do not count, though files keep theirs. Sockets are left out. Links stay
+// links, wherever they lead. Hard links in the directory are hard links in the
+// snapshot.
+//
+// # Never stale
+//
+// Files are hashed once and remembered by path, device, inode, size, mode and times
+// of modification and change, below Store.Path("local"). Everything that changes a
+// file sets its time of change to the kernel's clock, which a program cannot turn
+// back. A file is remembered only if, when its reading began, that time was past
+// for longer than clocks are coarse: so a later change shows. This holds for file
+// systems that this machine's kernel keeps itself. On others (NFS, FUSE, 9p) nothing
+// is remembered, since their times come from elsewhere. One thing is not seen, here
+// as in git: bytes written through a shared memory map after the file was hashed,
+// while the kernel has not yet written back what was there before.
+//
+// What is copied is checked to be what was hashed. A file that changes meanwhile is
+// a *ChangedError.
+package local
+
+import (
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/moby/buildkit/solver/pb"
+	"github.com/moby/patternmatcher"
+	"github.com/tenonbuild/tenon/engine/session"
+	"github.com/tenonbuild/tenon/engine/source"
+	"github.com/tenonbuild/tenon/engine/store"
+)
+
+const scheme = "local"
+
+// Options are what a Source works with. Both are borrowed for its life.
+type Options struct {
+	Store    *store.Store
+	Sessions *session.Sessions
+}
+
+// Source is the source of local directories.
+type Source struct {
+	opt Options
+	now func() time.Time // the clock that files are stamped with; set by tests
+
+	mu    sync.Mutex // guards turns
+	turns map[string]*turn
+}
+
+var _ source.Source = (*Source)(nil)
+
+// New makes a Source. It needs no closing.
+func New(opt Options) *Source {
+	return &Source{opt: opt, now: time.Now, turns: map[string]*turn{}}
+}
+
+// Schemes is "local".
+func (s *Source) Schemes() []string { return []string{scheme} }
+
+// Parse checks an operation. Platform means nothing here.
+func (s *Source) Parse(op *pb.SourceOp, _ *pb.Platform) (source.Instance, error) {
+	w, err := parse(op)
+	if err != nil {
+		return nil, fmt.Errorf("source %q: %w", op.GetIdentifier(), err)
+	}
+	return &instance{source: s, want: w}, nil
+}
+
+// wanted is what an operation asks for.
+type wanted struct {
+	name    string // of the directory, as sessions know it
+	session string // preferred; "" for any
+	include []string
+	exclude []string
+	follow  []string
+	// metadata makes one file of what is known of the files, and leaves them out but
+	// for those that match full.
+	metadata bool
+	full     []string
+}
+
+func parse(op *pb.SourceOp) (w wanted, err error) {
+	name, ok := strings.CutPrefix(op.GetIdentifier(), scheme+"://")
+	if !ok || name == "" {
+		return w, fmt.Errorf("it should look like %s://NAME", scheme)
+	}
+	w.name = name
+	for k, v := range op.GetAttrs() {
+		switch k {
+		case pb.AttrLocalSessionID:
+			w.session = v
+			// A prefix goes to the name: see BuildKit's source/local.
+			if prefix, id, ok := strings.Cut(v, ":"); ok {
+				w.name, w.session = prefix+"-"+name, id
+			}
+		case pb.AttrIncludePatterns:
+			err = parsePatterns(k, v, &w.include)
+		case pb.AttrExcludePatterns:
+			err = parsePatterns(k, v, &w.exclude)
+		case pb.AttrMetadataTransferExclude:
+			err = parsePatterns(k, v, &w.full)
+		case pb.AttrFollowPaths:
+			err = parseList(k, v, &w.follow)
+		case pb.AttrMetadataTransfer:
+			if w.metadata, err = strconv.ParseBool(v); err != nil {
+				err = fmt.Errorf("attribute %s is %q: it should be true or false", k, v)
+			}
+		case pb.AttrLocalDiffer:
+			// How files are compared with those of the last build. Here they are always
+			// compared by content.
+			if v != "" && v != pb.AttrLocalDifferNone && v != pb.AttrLocalDifferMetadata {
+				err = fmt.Errorf("attribute %s is %q: it should be %q or %q", k, v, pb.AttrLocalDifferNone, pb.AttrLocalDifferMetadata)
+			}
+		}
+		// Whatever else there is (local.sharedkeyhint, local.unique) says how a transfer
+		// may be made cheaper, or who asks.
+		if err != nil {
+			return w, err
+		}
+	}
+	return w, nil
+}
+
+func parseList(attr, value string, to *[]string) error {
+	if err := json.Unmarshal([]byte(value), to); err != nil {
+		return fmt.Errorf("attribute %s: it should be a JSON list of strings: %w", attr, err)
+	}
+	return nil
+}
+
+func parsePatterns(attr, value string, to *[]string) error {
+	if err := parseList(attr, value, to); err != nil {
+		return err
+	}
+	if _, err := patternmatcher.New(*to); err != nil {
+		return fmt.Errorf("attribute %s: %w", attr, err)
+	}
+	return nil
+}
