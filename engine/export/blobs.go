@@ -14,6 +14,7 @@ import (
 	"github.com/containerd/errdefs"
 	digest "github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sync/errgroup"
 )
 
 // blobs reads what an image is made of: layers from where they are, which may be a
@@ -60,30 +61,62 @@ func (u unlabelled) Info(ctx context.Context, d digest.Digest) (content.Info, er
 	return info, nil
 }
 
-// keep makes sure that the store has a layer, held by ctx's lease.
-func (b *blobs) keep(ctx context.Context, desc ocispec.Descriptor) error {
+// parallel is how many layers are fetched at once.
+const parallel = 4
+
+// keep makes sure that the store has layers, held by ctx's lease.
+func (b *blobs) keep(ctx context.Context, layers []ocispec.Descriptor) error {
+	eg, ctx := errgroup.WithContext(ctx)
+	eg.SetLimit(parallel)
+	for _, desc := range layers {
+		eg.Go(func() error {
+			if err := b.keepOne(ctx, desc); err != nil {
+				return fmt.Errorf("layer %s: %w", desc.Digest, err)
+			}
+			return nil
+		})
+	}
+	return eg.Wait()
+}
+
+func (b *blobs) keepOne(ctx context.Context, desc ocispec.Descriptor) error {
 	w, err := content.OpenWriter(ctx, b.Store, content.WithRef("export-"+desc.Digest.String()), content.WithDescriptor(desc))
 	if errdefs.IsAlreadyExists(err) {
 		return nil // held now
 	}
 	if err != nil {
-		return fmt.Errorf("layer %s: %w", desc.Digest, err)
+		return err
 	}
 	defer w.Close()
 	r, err := b.ReaderAt(ctx, desc)
 	if err != nil {
-		return fmt.Errorf("layer %s: %w", desc.Digest, err)
+		return err
 	}
 	defer r.Close()
 	var opts []content.Opt
 	if diffID := desc.Annotations[labels.LabelUncompressed]; diffID != "" {
 		opts = append(opts, content.WithLabels(map[string]string{labels.LabelUncompressed: diffID}))
 	}
-	err = content.Copy(ctx, w, content.NewReader(r), desc.Size, desc.Digest, opts...)
-	if err != nil && !errdefs.IsAlreadyExists(err) {
-		return fmt.Errorf("layer %s: %w", desc.Digest, err)
+	got := startCounter(ctx, desc.Digest.String())
+	defer got.done()
+	got.status.Name, got.status.Total = "downloading", desc.Size
+	err = content.Copy(ctx, w, content.NewReader(countedReader{r, got}), desc.Size, desc.Digest, opts...)
+	if errdefs.IsAlreadyExists(err) {
+		return nil
 	}
-	return nil
+	return err
+}
+
+// countedReader counts what is read of a blob.
+type countedReader struct {
+	content.ReaderAt
+	got *counter
+}
+
+func (r countedReader) ReadAt(p []byte, off int64) (int, error) {
+	n, err := r.ReaderAt.ReadAt(p, off)
+	r.got.add(int64(n))
+	return n, err
 }
 
 // putJSON writes a manifest or an index, indented as readers of registries are used

@@ -28,6 +28,8 @@ type configPatch struct {
 type patched struct {
 	config  []byte
 	created *time.Time
+	// platform is which one the config is for, normalised.
+	platform ocispec.Platform
 	// surplus says that the config's history had more layers than there are.
 	surplus bool
 }
@@ -56,11 +58,20 @@ func patchConfig(config []byte, p configPatch) (patched, error) {
 			delete(fields, k)
 		}
 	}
-	set := map[string]any{}
-	if err := setPlatform(set, img, p.platform); err != nil {
+	pl, err := platformOf(img.Platform, p.platform)
+	if err != nil {
 		return patched{}, err
 	}
-	out := patched{}
+	out := patched{platform: platforms.Normalize(pl)}
+	set := map[string]any{"os": pl.OS, "architecture": pl.Architecture}
+	for k, v := range map[string]string{"variant": pl.Variant, "os.version": pl.OSVersion} {
+		if v != "" {
+			set[k] = v
+		}
+	}
+	if len(pl.OSFeatures) > 0 {
+		set["os.features"] = pl.OSFeatures
+	}
 	var history []ocispec.History
 	history, out.surplus = alignHistory(img.History, p.layers)
 	if p.epoch != nil {
@@ -99,37 +110,35 @@ func errOr(err error, otherwise string) error {
 	return errors.New(otherwise)
 }
 
-// setPlatform fills in what the config does not say.
-func setPlatform(set map[string]any, img ocispec.Image, p *ocispec.Platform) error {
-	if p == nil {
-		p = &ocispec.Platform{}
+// platformOf is the platform of a config, with what it does not say filled in by that
+// of the build (nil: not known).
+func platformOf(has ocispec.Platform, otherwise *ocispec.Platform) (ocispec.Platform, error) {
+	if otherwise == nil {
+		otherwise = &ocispec.Platform{}
 	}
-	for _, f := range []struct{ name, has, otherwise string }{
-		{"os", img.OS, p.OS},
-		{"architecture", img.Architecture, p.Architecture},
-	} {
-		switch {
-		case f.has != "":
-		case f.otherwise != "":
-			set[f.name] = f.otherwise
-		default:
-			return fmt.Errorf("the image's config has no %s, and the build names no platform", f.name)
+	sameOS := has.OS == "" || has.OS == otherwise.OS
+	sameArch := has.Architecture == "" || has.Architecture == otherwise.Architecture
+	if has.OS == "" {
+		has.OS = otherwise.OS
+	}
+	if has.Architecture == "" {
+		has.Architecture = otherwise.Architecture
+	}
+	if sameArch && has.Variant == "" {
+		has.Variant = otherwise.Variant
+	}
+	if sameOS && has.OSVersion == "" {
+		has.OSVersion = otherwise.OSVersion
+	}
+	if sameOS && len(has.OSFeatures) == 0 {
+		has.OSFeatures = otherwise.OSFeatures
+	}
+	for _, f := range []struct{ name, value string }{{"os", has.OS}, {"architecture", has.Architecture}} {
+		if f.value == "" {
+			return has, fmt.Errorf("the image's config has no %s, and the build names no platform", f.name)
 		}
 	}
-	// The rest belongs to the architecture or the system: only where that was not
-	// said, or is the same.
-	if img.Variant == "" && p.Variant != "" && (img.Architecture == "" || img.Architecture == p.Architecture) {
-		set["variant"] = p.Variant
-	}
-	if img.OS == "" || img.OS == p.OS {
-		if img.OSVersion == "" && p.OSVersion != "" {
-			set["os.version"] = p.OSVersion
-		}
-		if len(img.OSFeatures) == 0 && len(p.OSFeatures) > 0 {
-			set["os.features"] = p.OSFeatures
-		}
-	}
-	return nil
+	return has, nil
 }
 
 func diffIDs(layers []store.Layer) []digest.Digest {

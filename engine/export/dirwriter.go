@@ -160,7 +160,7 @@ func (w *dirWriter) dir(at fsutil.Root, base string, st *types.Stat) error {
 
 // file makes anything that is no directory: beside its place, then in it.
 func (w *dirWriter) file(at fsutil.Root, base string, st *types.Stat, from fsutil.FS) (err error) {
-	temp := ".tenon-" + rand.Text()
+	temp := tempPrefix + rand.Text()
 	defer func() {
 		if err != nil {
 			if rm := at.Remove(temp); rm != nil && !errors.Is(rm, os.ErrNotExist) {

@@ -9,6 +9,9 @@ import (
 	"path/filepath"
 )
 
+// tempPrefix begins the names of files that are not whole yet.
+const tempPrefix = ".tenon-"
+
 // Discarder is what a Request.Open's writer may also be. An exporter that fails
 // calls Discard instead of Close, so that no half file is left.
 type Discarder interface {
@@ -35,7 +38,7 @@ func File(path string) func(map[string]string) (io.WriteCloser, error) {
 		if real, err := filepath.EvalSymlinks(path); err == nil {
 			path = real
 		}
-		temp := filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+"."+rand.Text())
+		temp := filepath.Join(filepath.Dir(path), tempPrefix+rand.Text())
 		f, err := os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
 		if err != nil {
 			return nil, fmt.Errorf("output file %s: %w", path, err)

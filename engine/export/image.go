@@ -46,7 +46,7 @@ func (e *imageExporter) Export(ctx context.Context, src *Source, _ session.Sessi
 	}
 	dangling := e.dangling(img)
 	if e.opt.store && len(img.names)+len(dangling) > 0 {
-		if err := img.keepLayers(ctx); err != nil {
+		if err := img.blobs.keep(ctx, img.layers); err != nil {
 			return nil, err
 		}
 		if err := e.record(ctx, img, dangling); err != nil {

@@ -73,16 +73,14 @@ func copyBlob(ctx context.Context, dir string, from content.Provider, desc ocisp
 }
 
 // addToIndex puts an image into index.json: once for each name, or once without.
-// It is for one writer at a time, by a lock on a file that BuildKit takes as well.
+// It is for one writer at a time, by a lock on the directory.
 func addToIndex(ctx context.Context, dir string, desc ocispec.Descriptor, names []string) (err error) {
 	path := filepath.Join(dir, ocispec.ImageIndexFile)
-	lock := flock.New(path + ".lock")
+	lock := flock.New(dir, flock.SetFlag(os.O_RDONLY))
 	if _, err := lock.TryLockContext(ctx, lockRetry); err != nil {
-		return fmt.Errorf("locking %s: %w", path, err)
+		return fmt.Errorf("locking %s: %w", dir, err)
 	}
-	defer func() {
-		err = errors.Join(err, os.Remove(lock.Path()), lock.Unlock())
-	}()
+	defer func() { err = errors.Join(err, lock.Unlock()) }()
 	idx := ocispec.Index{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageIndex}
 	dt, err := os.ReadFile(path)
 	switch {

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/containerd/containerd/v2/core/images"
-	"github.com/containerd/platforms"
 	"github.com/moby/buildkit/exporter/containerimage/exptypes"
 	"github.com/moby/buildkit/util/compression"
 	digest "github.com/opencontainers/go-digest"
@@ -143,10 +142,7 @@ func writeManifest(ctx context.Context, img *image, form imageForm, src *Source,
 		desc, err = img.blobs.putJSON(ctx, m, manifestType, append([]ocispec.Descriptor{m.Config}, m.Layers...))
 		return err
 	})
-	if p.Platform != nil {
-		pl := platforms.Normalize(*p.Platform)
-		desc.Platform = &pl
-	}
+	desc.Platform = &done.platform
 	desc.Annotations = form.annotations.ofDescriptor(p.Platform)
 	img.config = m.Config.Digest
 	if img.created == nil {
@@ -229,16 +225,6 @@ func publicAnnotations(in map[string]string, oci bool) map[string]string {
 		out = merged(out, map[string]string{k: v})
 	}
 	return out
-}
-
-// keepLayers makes sure that the store has all layers of an image.
-func (img *image) keepLayers(ctx context.Context) error {
-	for _, d := range img.layers {
-		if err := img.blobs.keep(ctx, d); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // response is what an exporter says of an image, by BuildKit's keys.
