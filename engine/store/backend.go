@@ -17,6 +17,7 @@ import (
 	"github.com/containerd/containerd/v2/plugins/snapshots/native"
 	"github.com/containerd/containerd/v2/plugins/snapshots/overlay"
 	"github.com/containerd/containerd/v2/plugins/snapshots/overlay/overlayutils"
+	"github.com/containerd/errdefs"
 	"github.com/moby/buildkit/snapshot"
 	containerdsnapshot "github.com/moby/buildkit/snapshot/containerd"
 	"github.com/moby/sys/userns"
@@ -168,7 +169,8 @@ func overlayOptions(root string) []string {
 // cleanup takes removed snapshots off the disk.
 func (b *backend) cleanup(ctx context.Context) error {
 	if c, ok := b.disk.(snapshots.Cleaner); ok {
-		if err := c.Cleanup(ctx); err != nil {
+		// Where nothing was ever made there is nothing to be found.
+		if err := c.Cleanup(ctx); err != nil && !errdefs.IsNotFound(err) {
 			return fmt.Errorf("removed snapshots stay on the disk: %w", err)
 		}
 	}

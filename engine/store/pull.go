@@ -9,6 +9,7 @@ import (
 	"github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/containerd/v2/pkg/labels"
+	"github.com/moby/buildkit/util/compression"
 	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/identity"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -103,12 +104,9 @@ func checkLayer(desc ocispec.Descriptor) (digest.Digest, error) {
 	if images.IsNonDistributable(desc.MediaType) {
 		return "", errors.New("it is a foreign layer, which Tenon does not fetch: use an image with layers that can be distributed")
 	}
-	if !images.IsLayerType(desc.MediaType) {
-		return "", errors.New("it is no layer of files")
-	}
-	packing, err := images.DiffCompression(context.Background(), desc.MediaType)
+	packing, err := compression.FromMediaType(desc.MediaType)
 	if err != nil {
-		return "", fmt.Errorf("layers of this type cannot be unpacked: %w", err)
+		return "", errors.New("layers of this type cannot be unpacked: there are OCI's and Docker's, as tar, tar+gzip and tar+zstd")
 	}
 	if v := desc.Annotations[labels.LabelUncompressed]; v != "" {
 		diffID := digest.Digest(v)
@@ -117,7 +115,7 @@ func checkLayer(desc ocispec.Descriptor) (digest.Digest, error) {
 		}
 		return diffID, nil
 	}
-	if packing == "" {
+	if packing == compression.Uncompressed {
 		return desc.Digest, nil
 	}
 	return "", errors.New("its diff ID is not known: the image's config should have it in rootfs.diff_ids")

@@ -10,12 +10,21 @@ import (
 	"testing"
 
 	"github.com/containerd/containerd/v2/core/mount"
+	"github.com/containerd/log"
 	"github.com/moby/buildkit/executor"
 	"github.com/tenonbuild/tenon/engine/internal/testenv"
 	"github.com/tenonbuild/tenon/engine/store"
 	"github.com/tenonbuild/tenon/solver"
 	"github.com/tenonbuild/tenon/solver/solvertest"
 )
+
+func TestMain(m *testing.M) {
+	// What the file system of temporary directories cannot do is of no interest.
+	if err := log.SetLevel("error"); err != nil {
+		panic(err)
+	}
+	os.Exit(m.Run())
+}
 
 // snapshotters are those that every test of trees is run with.
 var snapshotters = []string{"overlayfs", "native"}
