@@ -42,8 +42,21 @@ func openStore(t testing.TB) *store.Store {
 // made is when the trees of tests are made; a store would say now.
 var made = time.Unix(1_700_000_000, 0).UTC()
 
-// grow makes a tree on top of parent by what fill does to a directory.
+// grow makes a tree on top of parent by what fill does to a directory. The test's end
+// releases it.
 func grow(t testing.TB, st *store.Store, parent *store.Ref, about string, fill func(dir string)) *store.Ref {
+	t.Helper()
+	ref := plant(t, st, parent, about, fill)
+	t.Cleanup(func() {
+		if err := ref.Release(context.WithoutCancel(t.Context())); err != nil {
+			t.Error(err)
+		}
+	})
+	return ref
+}
+
+// plant is grow for whoever releases the tree.
+func plant(t testing.TB, st *store.Store, parent *store.Ref, about string, fill func(dir string)) *store.Ref {
 	t.Helper()
 	ctx := t.Context()
 	m, err := st.New(ctx, parent, store.NewOptions{Description: about, CreatedAt: made})
@@ -67,11 +80,6 @@ func grow(t testing.TB, st *store.Store, parent *store.Ref, about string, fill f
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		if err := ref.Release(context.WithoutCancel(ctx)); err != nil {
-			t.Error(err)
-		}
-	})
 	return ref
 }
 
