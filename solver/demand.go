@@ -150,15 +150,16 @@ func (s *Solver) end(e *edgeState, err error) {
 func (s *Solver) settle(e *edgeState) {
 	s.dropAsks(e)
 	s.leaveLookup(e)
-	waiters := e.waiters
+	c := e.climb
 	e.known = min(e.m.Known(), edge.AllKeys)
 	e.climb = nil
-	dismiss(waiters)
-	for _, w := range waiters {
+	dismiss(c.waiters)
+	for _, w := range c.waiters {
 		if !e.failed || w.level > e.known {
 			s.tell(step{e: w.parent, kind: edge.News, input: w.input})
 		}
 	}
+	*c = climb{}
 	if r := e.rare; r != nil {
 		for _, q := range r.requests {
 			q.complete(e)

@@ -165,7 +165,8 @@ type missingContent struct {
 
 // run executes an edge's op, or waits for whoever is executing an equal one.
 func (s *Solver) run(e *edgeState) {
-	if s.join(e) {
+	// Since the edge asked, something may have begun, or given it another name.
+	if (e.joined != s.begun || e.alternatives()) && s.join(e) {
 		return
 	}
 	if !e.v.ignore && s.released != e.asked && !e.rechecked {

@@ -22,12 +22,15 @@ func (s *Solver) load(p *plan, jobs []*Job, sources *cacheSet) (*vertex, error) 
 		s.vertices = make(map[digest.Digest]variants, n)
 		s.execs[0] = make(map[string]*execution, n)
 	}
+	for _, j := range jobs {
+		j.vertices = slices.Grow(j.vertices, len(p.order))
+	}
 	// Vertices share memory only with others of the same graph.
-	defer func() { s.spare = nil }()
+	defer func() { s.spare, s.spareClimbs = nil, nil }()
 	loaded := make([]*vertex, p.items.n)
 	for n, i := range p.order {
 		it := p.items.at(int(i))
-		v, err := s.loadVertex(it, p.inputsOf(it), loaded, len(p.order)-n)
+		v, err := s.loadVertex(it, it.inputs, loaded, len(p.order)-n)
 		if err != nil {
 			return nil, err
 		}
@@ -52,6 +55,20 @@ func (s *Solver) newVertex(left int) *vertex {
 	v := &s.spare[0]
 	s.spare = s.spare[1:]
 	return v
+}
+
+// newClimb is the same for what their edges need that have not ended. It is cleared
+// when they have, so that one that has not keeps nothing of the others.
+func (s *Solver) newClimb() *climb {
+	if len(s.spareClimbs) == 0 {
+		if len(s.spare) == 0 {
+			return &climb{}
+		}
+		s.spareClimbs = make([]climb, vertexBatch)
+	}
+	c := &s.spareClimbs[0]
+	s.spareClimbs = s.spareClimbs[1:]
+	return c
 }
 
 // vertexBatch vertices fill a page or two.
@@ -250,6 +267,7 @@ func (s *Solver) release(v *vertex) {
 		if !e.settled() {
 			s.abandon(e)
 			dismiss(e.waiters) // which are being released too
+			*e.climb = climb{}
 			e.failed, e.climb = true, nil
 			for _, r := range e.has().requests {
 				r.end(nil, errDiscarded)

@@ -21,7 +21,10 @@ type mapCall struct {
 	last  bool
 	op    Op
 	m     CacheMap // a copy: the op may use its own again
-	err   error
+	// root is the key of output 0, if the op has no inputs. It is formed here
+	// because the lock is not held.
+	root *CacheKey
+	err  error
 }
 
 // callMap gets an edge the next of its op's cache maps.
@@ -99,6 +102,9 @@ func (c *mapCall) do(ctx context.Context) {
 	if c.err = err; err == nil {
 		c.m, c.last = *m, last
 		c.m.Deps = slices.Clone(m.Deps)
+		if len(v.inputs) == 0 {
+			c.root = NewCacheKey(m.Digest, 0)
+		}
 	}
 }
 
@@ -180,6 +186,7 @@ func (c *mapCall) done() {
 		st.op = c.op
 	}
 	st.addMap(c.m)
+	st.root = c.root
 	st.done = c.last
 	for e := range waiting.all {
 		s.tell(step{e: e, kind: edge.Mapped})
@@ -198,28 +205,37 @@ func (s *Solver) nextMap(e *edgeState) edge.Event {
 func (s *Solver) formKey(e *edgeState) {
 	m := e.v.op.mapAt(e.maps - 1)
 	var key *CacheKey
-	if len(e.v.inputs) == 1 {
-		// Most keys have one input: both parts are one object.
+	switch n := len(e.v.inputs); n {
+	case 0:
+		key = e.v.op.takeRoot(e)
+	case 1:
+		// Many keys have one input: both parts are one object.
 		whole := &struct {
 			CacheKey
 			room [1]keyDep
 		}{}
 		key = &whole.CacheKey
 		key.deps = whole.room[:]
-	} else {
-		key = &CacheKey{}
-		if n := len(e.v.inputs); n > 0 {
-			key.deps = make([]keyDep, n)
-		}
+	default:
+		key = &CacheKey{deps: make([]keyDep, n)}
 	}
-	key.digest, key.output, key.export, key.caches = m.Digest, e.index, e.v.has().exportable, e.v.caches
-	if len(e.v.inputs) == 0 {
-		key.ID = string(rootKeyDigest(m.Digest, e.index))
-	} else {
-		key.ID = outputID(e.v.definition(m), e.index)
+	if len(key.deps) > 0 {
+		key.ID, key.digest, key.output = outputID(e.v.definition(m), e.index), m.Digest, e.index
 		e.v.fillDeps(key.deps)
 	}
+	key.export, key.caches = e.v.has().exportable, e.v.caches
 	e.keys = append(e.keys, key)
+}
+
+// takeRoot returns the key of an edge without inputs, for the cache map it was
+// given last.
+func (st *opState) takeRoot(e *edgeState) *CacheKey {
+	root := st.root
+	if root == nil || e.index != 0 || e.maps != st.n {
+		return NewCacheKey(st.mapAt(e.maps-1).Digest, e.index)
+	}
+	st.root = nil // the edge's from now on
+	return root
 }
 
 // definition names the vertex by its op and the first key of each input.

@@ -69,7 +69,8 @@ func linkTo(first *memLink, to *memNode) *memLink {
 }
 
 // addLink adds a link, unless it is there.
-func (s *memStorage) addLink(from *memNode, info *CacheInfoLink, to *memNode) {
+func (s *memStorage) addLink(from *memNode, l *memLink, to *memNode) {
+	info := &l.info
 	// It goes behind those that equal it, or to the end.
 	after, others := from.lastOut, 0
 	var hash uint32
@@ -83,16 +84,16 @@ func (s *memStorage) addLink(from *memNode, info *CacheInfoLink, to *memNode) {
 			after = g.last
 		}
 	} else {
-		for l := from.firstOut; l != nil; l = l.nextOut {
-			if others++; l.info == *info {
-				if l.to == to {
+		for o := from.firstOut; o != nil; o = o.nextOut {
+			if others++; o.info == *info {
+				if o.to == to {
 					return
 				}
-				after = l
+				after = o
 			}
 		}
 	}
-	l := &memLink{from: from, to: to, info: *info}
+	l.from, l.to = from, to
 	l.insertOut(after)
 	l.insertIn()
 	s.credit += creditPerLink

@@ -10,7 +10,7 @@ import (
 // memResults keeps results as they are.
 type memResults struct {
 	// mu guards what follows.
-	mu      sync.RWMutex
+	mu      sync.Mutex
 	results pile[keptResult]
 	index   table[int32] // the results' numbers, from 1
 }
@@ -59,8 +59,8 @@ func (s *memResults) find(id string, hash uint32) *keptResult {
 }
 
 func (s *memResults) get(id string) (Result, error) {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if kept := s.find(id, hashOf(id)); kept != nil {
 		return kept.result, nil
 	}

@@ -11,8 +11,9 @@ import (
 // objects, and a look-up that finds nothing one map access.
 type memStorage struct {
 	// mu guards everything below, down to the fields of nodes and links. It is
-	// never held over a callback.
-	mu    sync.RWMutex
+	// never held over a callback, and for so short a time that whoever waits for it
+	// need not sleep.
+	mu    sync.Mutex
 	nodes table[*memNode] // by hashOf(id)
 	// results holds, by result ID, the first of the nodes' entries for it. It is
 	// made when it is first asked for; see byResult.
@@ -69,18 +70,18 @@ func NewInMemoryCacheStorage() CacheKeyStorage {
 func (s *memStorage) AnswersFromMemory() bool { return true }
 
 func (s *memStorage) Exists(id string) bool {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	return s.known(id) != nil
 }
 
 func (s *memStorage) Walk(fn func(id string) error) error {
-	s.mu.RLock()
+	s.mu.Lock()
 	ids := make([]string, 0, s.nodes.n)
 	for n := range s.nodes.all {
 		ids = append(ids, n.id)
 	}
-	s.mu.RUnlock()
+	s.mu.Unlock()
 	return eachString(ids, fn)
 }
 
@@ -95,8 +96,8 @@ func (s *memStorage) WalkResults(id string, fn func(CacheResult) error) error {
 }
 
 func (s *memStorage) Load(id string, resultID string) (CacheResult, error) {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if n := s.known(id); n != nil {
 		if r := s.find(n, resultID); r != nil {
 			return r.CacheResult, nil
@@ -121,10 +122,14 @@ func (s *memStorage) save(key *CacheKey, res CacheResult) error {
 	if res.ID == "" {
 		return errEmptyID
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	n := s.node(key.ID)
-	s.addResult(n, res)
+	// Look-ups wait for the lock, so what can be done before it is taken, is.
+	n := 0
+	for i := range key.deps {
+		n += key.deps[i].alternatives()
+	}
+	links := make([]memLink, 0, n)
+	var room [8]uint32
+	hashes := room[:0]
 	for i := range key.deps {
 		dep := &key.deps[i]
 		for j := range dep.alternatives() {
@@ -132,8 +137,26 @@ func (s *memStorage) save(key *CacheKey, res CacheResult) error {
 			if from.ID == "" {
 				return errEmptyID
 			}
-			link := CacheInfoLink{Input: Index(i), Output: key.output, Digest: key.digest, Selector: selector}
-			s.addLink(s.node(from.ID), &link, n)
+			hashes = append(hashes, hashOf(from.ID))
+			links = append(links, memLink{info: CacheInfoLink{Input: Index(i), Output: key.output, Digest: key.digest, Selector: selector}})
+		}
+	}
+	hash, fresh := hashOf(key.ID), &memNode{id: key.ID}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	to := s.hashed(key.ID, hash)
+	if to == nil {
+		to = fresh
+		s.nodes.insert(hash, to)
+	}
+	s.addResult(to, res)
+	k := 0
+	for i := range key.deps {
+		dep := &key.deps[i]
+		for j := range dep.alternatives() {
+			from, _ := dep.alternative(j)
+			s.addLink(s.hashedNode(from.ID, hashes[k]), &links[k], to)
+			k++
 		}
 	}
 	return nil
@@ -209,7 +232,7 @@ func (s *memStorage) AddLink(id string, link CacheInfoLink, target string) error
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.addLink(s.node(id), &link, s.node(target))
+	s.addLink(s.node(id), &memLink{info: link}, s.node(target))
 	return nil
 }
 
@@ -219,8 +242,8 @@ func (s *memStorage) WalkLinks(id string, link CacheInfoLink, fn func(id string)
 }
 
 func (s *memStorage) HasLink(id string, link CacheInfoLink, target string) bool {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	from, to := s.known(id), s.known(target)
 	return from != nil && to != nil && from.link(&link, to) != nil
 }
@@ -239,17 +262,17 @@ func (s *memStorage) WalkBacklinks(id string, fn func(id string, link CacheInfoL
 // following are what the manager calls in place of the walks: they need neither
 // a closure nor an allocation.
 func (s *memStorage) probe(id string, link *CacheInfoLink) bool {
-	s.mu.RLock()
+	s.mu.Lock()
 	n := s.known(id)
 	found := n != nil && n.first(link) != nil
-	s.mu.RUnlock()
+	s.mu.Unlock()
 	return found
 }
 
 // targetCount is the number of links of a node that equal link.
 func (s *memStorage) targetCount(id string, link *CacheInfoLink) int {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if n := s.known(id); n != nil {
 		return n.count(link)
 	}
@@ -258,8 +281,8 @@ func (s *memStorage) targetCount(id string, link *CacheInfoLink) int {
 
 // targets appends to buf the targets of the links of a node that equal link.
 func (s *memStorage) targets(id string, link *CacheInfoLink, buf []string) []string {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	n := s.known(id)
 	if n == nil {
 		return buf
@@ -272,8 +295,8 @@ func (s *memStorage) targets(id string, link *CacheInfoLink, buf []string) []str
 
 // backlinks appends to buf the links that lead to a node.
 func (s *memStorage) backlinks(id string, buf []memBacklink) []memBacklink {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	n := s.known(id)
 	if n == nil {
 		return buf
@@ -286,8 +309,8 @@ func (s *memStorage) backlinks(id string, buf []memBacklink) []memBacklink {
 
 // resultsOf appends to buf the results of a node.
 func (s *memStorage) resultsOf(id string, buf []CacheResult) []CacheResult {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	n := s.known(id)
 	if n == nil {
 		return buf
@@ -308,7 +331,10 @@ func (s *memStorage) hashed(id string, hash uint32) *memNode {
 
 // node returns the node of an ID, and makes it if there is none.
 func (s *memStorage) node(id string) *memNode {
-	hash := hashOf(id)
+	return s.hashedNode(id, hashOf(id))
+}
+
+func (s *memStorage) hashedNode(id string, hash uint32) *memNode {
 	n := s.hashed(id, hash)
 	if n == nil {
 		n = &memNode{id: id}

@@ -14,8 +14,7 @@ type plan struct {
 	items pile[planItem]
 	// order has the items' numbers, inputs before what uses them.
 	order []int32
-	// links are the items' inputs, one after the other.
-	links []planEdge
+	room  []planEdge // for the inputs of items to come
 	index table[int32] // the items' numbers, from 1
 }
 
@@ -31,9 +30,8 @@ type planItem struct {
 	name   string
 	// opts is nil where all options have their zero value.
 	opts   *VertexOptions
-	inputs []Edge
-	links  int32 // where the inputs begin in plan.links
-	open   bool  // its inputs are being read
+	inputs []planEdge
+	open   bool // its inputs are being read
 }
 
 type planEdge struct {
@@ -44,11 +42,7 @@ type planEdge struct {
 // planFrame is an item whose inputs are being read.
 type planFrame struct {
 	item, next int32
-}
-
-// inputsOf are the inputs of an item.
-func (p *plan) inputsOf(it *planItem) []planEdge {
-	return p.links[it.links : int(it.links)+len(it.inputs)]
+	inputs     []Edge
 }
 
 // top is the item the plan was made for.
@@ -62,20 +56,21 @@ func newPlan(e Edge) (p *plan, err error) {
 		return nil, err
 	}
 	dgst := e.Vertex.Digest()
-	if err := p.read(e.Vertex, dgst, hashOf(string(dgst))); err != nil {
+	inputs, err := p.read(e.Vertex, dgst, hashOf(string(dgst)))
+	if err != nil {
 		return nil, err
 	}
-	stack := []planFrame{{}}
+	stack := []planFrame{{inputs: inputs}}
 	for len(stack) > 0 {
 		f := &stack[len(stack)-1]
 		it := p.items.at(int(f.item))
-		if int(f.next) == len(it.inputs) {
+		if int(f.next) == len(f.inputs) {
 			it.open = false
 			p.order = append(p.order, f.item)
 			stack = stack[:len(stack)-1]
 			continue
 		}
-		in := it.inputs[f.next]
+		in := f.inputs[f.next]
 		if err := checkEdge(in); err != nil {
 			return nil, fmt.Errorf("input %d of %s: %w", f.next, it.label(), err)
 		}
@@ -84,15 +79,16 @@ func newPlan(e Edge) (p *plan, err error) {
 		i := p.find(dgst, hash) - 1
 		if i < 0 {
 			i = int32(p.items.n)
-			if err := p.read(in.Vertex, dgst, hash); err != nil {
+			inputs, err := p.read(in.Vertex, dgst, hash)
+			if err != nil {
 				return nil, fmt.Errorf("input %d of %s: %w", f.next, it.label(), err)
 			}
-			stack = append(stack, planFrame{item: i})
+			stack = append(stack, planFrame{item: i, inputs: inputs})
 			f = &stack[len(stack)-2]
 		} else if p.items.at(int(i)).open {
 			return nil, p.cycleError(stack, i)
 		}
-		p.links[it.links+f.next] = planEdge{item: i, index: in.Index}
+		it.inputs[f.next] = planEdge{item: i, index: in.Index}
 		f.next++
 	}
 	return p, nil
@@ -108,24 +104,32 @@ func checkEdge(e Edge) error {
 	return nil
 }
 
-// read adds a vertex, whose inputs are to be read next.
-func (p *plan) read(v Vertex, dgst digest.Digest, hash uint32) error {
+// read adds a vertex. Its inputs, which it returns, are to be read next.
+func (p *plan) read(v Vertex, dgst digest.Digest, hash uint32) ([]Edge, error) {
 	it := p.items.grow()
-	*it = planItem{vtx: v, digest: dgst, name: v.Name(), inputs: v.Inputs(), links: int32(len(p.links)), open: true}
+	inputs := v.Inputs()
+	*it = planItem{vtx: v, digest: dgst, name: v.Name(), inputs: p.edges(len(inputs)), open: true}
 	if err := checkDigest(dgst); err != nil {
-		return fmt.Errorf("vertex %q: digest: %w", it.name, err)
+		return nil, fmt.Errorf("vertex %q: digest: %w", it.name, err)
 	}
 	if again := v.Digest(); again != dgst {
-		return fmt.Errorf("vertex %q: its digest was %s, and is %s when asked again: a vertex must not change", it.name, dgst, again)
+		return nil, fmt.Errorf("vertex %q: its digest was %s, and is %s when asked again: a vertex must not change", it.name, dgst, again)
 	}
 	if opts := v.Options(); opts.IgnoreCache || opts.CacheSources != nil || opts.ExportCache != nil || opts.Weight != 0 {
 		it.opts = &opts
 	}
-	for range it.inputs {
-		p.links = append(p.links, planEdge{})
-	}
 	p.index.insert(hash, int32(p.items.n))
-	return nil
+	return inputs, nil
+}
+
+// edges makes room for the inputs of an item.
+func (p *plan) edges(n int) []planEdge {
+	if n > len(p.room) {
+		p.room = make([]planEdge, max(n, min(p.items.n, lastChunk)))
+	}
+	edges := p.room[:n:n]
+	p.room = p.room[n:]
+	return edges
 }
 
 func (it *planItem) options() VertexOptions {

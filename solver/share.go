@@ -21,6 +21,7 @@ const maxNames = 8
 
 // join has an edge wait for an execution that gives its result, if there is one.
 func (s *Solver) join(e *edgeState) bool {
+	e.joined = s.begun
 	x := e.v.exec
 	if x == nil {
 		if x = s.equalExecution(e); x == nil {
@@ -110,6 +111,7 @@ func (s *Solver) letGo(v *vertex) {
 // register makes an execution known by the names of the edge that started it.
 func (s *Solver) register(x *execution, e *edgeState) {
 	table := s.execs[index(x.ignoring)]
+	s.begun++
 	var room [maxNames]string
 	for _, name := range e.names(room[:0]) {
 		// There is none of the name, or one that cannot be shared with.

@@ -27,16 +27,17 @@ type Solver struct {
 	// executions, loads and jobs. It is taken with Lock and TryLock, and given up
 	// with unlock. Code that is not the scheduler's is called under it only where
 	// it answers from memory (MemoryAnswerer).
-	mu       sync.Mutex
-	vertices map[digest.Digest]variants
-	jobs     map[string]*Job
-	serial   uint64 // of the newest job
-	slots    []*Job // by the numbers in vertex.jobs; nil where free
-	free     []int
-	orphans  [lanes]line   // for work whose jobs have gone
-	spare    []vertex      // room for vertices to come
-	arrived  chan struct{} // closed when a job appears; nil if nobody waits
-	closed   bool
+	mu          sync.Mutex
+	vertices    map[digest.Digest]variants
+	jobs        map[string]*Job
+	serial      uint64 // of the newest job
+	slots       []*Job // by the numbers in vertex.jobs; nil where free
+	free        []int
+	orphans     [lanes]line   // for work whose jobs have gone
+	spare       []vertex      // room for vertices to come
+	spareClimbs []climb       // and for their edges
+	arrived     chan struct{} // closed when a job appears; nil if nobody waits
+	closed      bool
 
 	todo    []step        // what is to be done in this turn, last first
 	effects []edge.Effect // room for what one step asks
@@ -48,6 +49,8 @@ type Solver struct {
 	// that ignore them.
 	execs [2]map[string]*execution
 	loads map[loadName]*loading
+	// begun counts the executions that were put into execs.
+	begun uint64
 	// released counts, from 1, the executions that were taken out of execs: a cache
 	// may have their results since.
 	released uint64

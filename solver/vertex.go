@@ -108,6 +108,8 @@ type opState struct {
 	further *[]*CacheMap
 	n       int32
 	done    bool // there are no more
+	// root is the key of output 0 by the last cache map, until its edge takes it.
+	root *CacheKey
 	// vertices are the variants that use the op.
 	vertices few[*vertex]
 	builder  builder // the op's
@@ -185,14 +187,16 @@ type climb struct {
 	// ins has an element for each input.
 	ins  []inputState
 	asks int32 // how many inputs have this edge as a waiter
+	// rechecked: the caches were asked anew before running. Once is enough: others
+	// may go on ending all the time.
+	rechecked bool
 
 	// asked is Solver.released as it was when the caches were first asked, or
 	// asked anew; 0 before.
 	asked uint64
-	exec  *execution // whose end is waited for
-	// rechecked: the caches were asked anew before running. Once is enough: others
-	// may go on ending all the time.
-	rechecked bool
+	// joined is Solver.begun as it was when execs was last looked through.
+	joined uint64
+	exec   *execution // whose end is waited for
 
 	// Room for what most edges have one of.
 	insRoom     [1]inputState
@@ -308,7 +312,7 @@ func (s *Solver) output(v *vertex, index Index) *edgeState {
 }
 
 func (s *Solver) initEdge(e *edgeState, v *vertex, index Index) {
-	e.climb, e.v, e.index = &climb{}, v, index
+	e.climb, e.v, e.index = s.newClimb(), v, index
 	managers := edge.Managers(0)
 	if !v.ignore {
 		managers = v.caches.mask()
