@@ -127,7 +127,7 @@ func symlink(root string, a *pb.FileActionSymlink, u *fscopy.User) error {
 	}
 	if err := os.Symlink(a.Oldpath, p); err != nil {
 		if errors.Is(err, iofs.ErrExist) {
-			return &os.PathError{Op: "symlink", Path: p, Err: iofs.ErrExist}
+			return &os.PathError{Op: "symlink", Path: p, Err: syscall.EEXIST}
 		}
 		return parentError(err, p)
 	}

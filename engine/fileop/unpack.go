@@ -22,9 +22,8 @@ import (
 // destRoot, if it is a tar archive, plain or compressed with gzip, bzip2, xz or zstd.
 // It is told by its bytes, not by its name. It returns false for anything else.
 //
-// The destination is the root of the process that unpacks, so that links that were
-// there before, or came with the archive, do not lead out of it. Names that climb
-// out are refused.
+// The destination is the root of what unpacks, so that names that climb, and links that
+// were there before or came with the archive, end inside it.
 func unpack(ctx context.Context, srcRoot, src, destRoot, dest string, u *fscopy.User, a *pb.FileActionCopy) (bool, error) {
 	p, err := fs.RootPath(srcRoot, path.Clean(src))
 	if err != nil {

@@ -1,0 +1,206 @@
+package fileop_test
+
+import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"context"
+	"errors"
+	"io"
+	iofs "io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/klauspost/compress/zstd"
+	"github.com/moby/buildkit/solver/pb"
+	"github.com/tenonbuild/tenon/engine/internal/testenv"
+)
+
+func add(c *pb.FileActionCopy) { c.AttemptUnpackDockerCompatibility = true }
+
+// entry is of a tar archive. A name that ends with a slash is a directory; "-> " makes
+// a link and "=> " a hard link.
+type entry struct{ name, what string }
+
+func tarball(t *testing.T, entries ...entry) []byte {
+	t.Helper()
+	var buf bytes.Buffer
+	w := tar.NewWriter(&buf)
+	for _, e := range entries {
+		h := &tar.Header{Name: e.name, Mode: 0o640, Uid: 11, Gid: 12, Typeflag: tar.TypeReg, Size: int64(len(e.what))}
+		if strings.HasSuffix(e.name, "/") {
+			h.Typeflag, h.Mode, h.Size = tar.TypeDir, 0o750, 0
+		}
+		for prefix, flag := range map[string]byte{"-> ": tar.TypeSymlink, "=> ": tar.TypeLink} {
+			if target, ok := strings.CutPrefix(e.what, prefix); ok {
+				h.Typeflag, h.Linkname, h.Size = flag, target, 0
+			}
+		}
+		if err := w.WriteHeader(h); err != nil {
+			t.Fatal(err)
+		}
+		if h.Size > 0 {
+			if _, err := io.WriteString(w, e.what); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return buf.Bytes()
+}
+
+// compressed runs a program of that name, except where a library serves.
+func compressed(t *testing.T, how string, dt []byte) []byte {
+	t.Helper()
+	var buf bytes.Buffer
+	var w io.WriteCloser
+	switch how {
+	case "plain":
+		return dt
+	case "gzip":
+		w = gzip.NewWriter(&buf)
+	case "zstd":
+		var err error
+		if w, err = zstd.NewWriter(&buf); err != nil {
+			t.Fatal(err)
+		}
+	default:
+		cmd := exec.Command(testenv.Tool(t, how))
+		cmd.Stdin, cmd.Stdout = bytes.NewReader(dt), &buf
+		if err := cmd.Run(); err != nil {
+			t.Fatal(err)
+		}
+		return buf.Bytes()
+	}
+	if _, err := w.Write(dt); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return buf.Bytes()
+}
+
+func TestUnpack(t *testing.T) {
+	archive := tarball(t, entry{"d/", ""}, entry{"d/f", "x"}, entry{"d/l", "-> f"}, entry{"implied/g", "y"})
+	const out = "drwxr-x--- 11:12 o/d\n-rw-r----- 11:12 o/d/f x\nLrwxrwxrwx 11:12 o/d/l -> f\ndrwxr-xr-x 0:0 o/implied\n-rw-r----- 11:12 o/implied/g y"
+	for _, how := range []string{"plain", "gzip", "bzip2", "xz", "zstd"} {
+		t.Run(how, func(t *testing.T) {
+			dt := string(compressed(t, how, archive))
+			from := []string{"no-suffix", dt, "link", "-> no-suffix"}
+			examples(t, []example{
+				{name: "add", from: from, actions: []*pb.FileAction{cp("/no-suffix", "/o", add)}, want: "drwxr-xr-x 0:0 o\n" + out},
+				{name: "through a link", from: from, actions: []*pb.FileAction{cp("/link", "/o/", add)}, want: "drwxr-xr-x 0:0 o\n" + out},
+				{name: "owner", from: from, actions: []*pb.FileAction{cp("/no-suffix", "/o", add, chown(byID(1), byID(2)))},
+					want: strings.ReplaceAll(strings.ReplaceAll("drwxr-xr-x 0:0 o\n"+out, "11:12", "1:2"), "0:0 o\n", "1:2 o\n")},
+			})
+		})
+	}
+}
+
+func TestWhatIsNoArchiveIsCopied(t *testing.T) {
+	one := []*pb.FileAction{cp("/f", "/o", add)}
+	examples(t, []example{
+		{name: "text", from: []string{"f", "hello"}, actions: one, want: "-rw-r--r-- 0:0 o hello"},
+		{name: "nothing", from: []string{"f", ""}, actions: one, want: "-rw-r--r-- 0:0 o "},
+		{name: "gzip of no archive", from: []string{"f", "\x1f\x8b\x08"}, actions: one, want: "-rw-r--r-- 0:0 o \x1f\x8b\x08"},
+		{name: "a directory", from: []string{"f/g", "x"}, actions: one, want: "drwxr-xr-x 0:0 o\n-rw-r--r-- 0:0 o/g x"},
+		{name: "missing", from: []string{"g", "x"}, actions: one, fails: `"/f": not found`},
+	})
+}
+
+func TestBadArchives(t *testing.T) {
+	one := []*pb.FileAction{cp("/f", "/o", add)}
+	bad := func(entries ...entry) []string { return []string{"f", string(tarball(t, entries...))} }
+	whole := tarball(t, entry{"a", "x"}, entry{"b", strings.Repeat("y", 5000)})
+	examples(t, []example{
+		{name: "climbing", from: bad(entry{"../x", "x"}), actions: one, want: "drwxr-xr-x 0:0 o\n-rw-r----- 11:12 o/x x"},
+		{name: "climbing from below", from: bad(entry{"a/../../x", "x"}), actions: one, want: "drwxr-xr-x 0:0 o\n-rw-r----- 11:12 o/x x"},
+		{name: "a link's target", from: bad(entry{"l", "=> ../../etc/passwd"}), actions: one, fails: `unpacking "/f": `},
+		{name: "cut off", from: []string{"f", string(whole[:2500])}, actions: one, fails: "unexpected EOF"},
+		{name: "garbage after an entry", from: []string{"f", string(whole[:1024]) + strings.Repeat("z", 1024)}, actions: one, fails: "invalid tar header"},
+	})
+}
+
+// Links, of the archive or of the tree before, do not lead out of the destination.
+func TestUnpackDoesNotClimb(t *testing.T) {
+	outside := t.TempDir()
+	up := "../../../../../../../../.." + outside
+	w := newWorld(t)
+	for name, entries := range map[string][]entry{
+		"a link of the archive": {{"l", "-> " + outside}, {"l/x", "x"}},
+		"a relative one":        {{"l", "-> " + up}, {"l/x", "x"}},
+		"a link of the tree":    {{"there/x", "x"}},
+	} {
+		base := w.tree(w.files("o/there", "-> "+up))
+		// It may be refused, or end inside.
+		_, err := w.run(w.ctx, chain(2, cp("/f", "/o", add)), base, w.tree(w.files("f", string(tarball(t, entries...)))))
+		t.Logf("%s: %v", name, err)
+		if files, err := os.ReadDir(outside); err != nil || len(files) != 0 {
+			t.Fatalf("%s: outside there is %v, %v", name, files, err)
+		}
+	}
+}
+
+// bomb is the beginning of an archive of one file that would fill any disk.
+func bomb(t *testing.T) string {
+	t.Helper()
+	var buf bytes.Buffer
+	z, err := zstd.NewWriter(&buf, zstd.WithWindowSize(zstd.MaxWindowSize/8))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := tar.NewWriter(z)
+	if err := w.WriteHeader(&tar.Header{Name: "bomb", Mode: 0o600, Size: 8 << 40}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Write(make([]byte, 64<<20)); err != nil {
+		t.Fatal(err)
+	}
+	if err := z.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return buf.String()
+}
+
+// An archive that is cut off, and one whose unpacking is cancelled, leave nothing.
+func TestUnpackingStops(t *testing.T) {
+	w := newWorld(t)
+	from := w.tree(w.files("f", bomb(t)))
+	actions := chain(2, cp("/f", "/o", add))
+	if _, err := w.run(w.ctx, actions, w.tree(w.files()), from); err == nil || !strings.Contains(err.Error(), "EOF") {
+		t.Errorf("cut off: %v", err)
+	}
+	stop := errors.New("stop")
+	if _, err := w.run(&stopping{Context: w.ctx, after: 200, with: stop}, actions, w.tree(w.files()), from); !errors.Is(err, stop) {
+		t.Errorf("cancelled: %v", err)
+	}
+	err := filepath.WalkDir(w.store.Path(), func(p string, d iofs.DirEntry, err error) error {
+		if err == nil && d.Name() == "bomb" {
+			t.Errorf("left behind: %s", p)
+		}
+		return err
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+// stopping is a context that ends when it has been asked some times.
+type stopping struct {
+	context.Context
+	after int
+	with  error
+}
+
+func (s *stopping) Err() error {
+	if s.after--; s.after < 0 {
+		return s.with
+	}
+	return nil
+}
