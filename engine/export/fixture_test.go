@@ -26,8 +26,14 @@ import (
 // openStore opens a store in a root of its own.
 func openStore(t testing.TB) *store.Store {
 	t.Helper()
+	return openStoreOn(t, "")
+}
+
+// openStoreOn opens one on a snapshotter.
+func openStoreOn(t testing.TB, snapshotter string) *store.Store {
+	t.Helper()
 	testenv.Root(t)
-	st, err := store.Open(t.Context(), store.Options{Root: t.TempDir()})
+	st, err := store.Open(t.Context(), store.Options{Root: t.TempDir(), Snapshotter: snapshotter})
 	if err != nil {
 		t.Fatal(err)
 	}

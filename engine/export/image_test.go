@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"reflect"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -125,6 +126,30 @@ func recompressed(t *testing.T, from, tag string) string {
 		}
 	}
 	return dir
+}
+
+// A store without overlayfs makes the same of it, in images and in directories.
+func TestNativeWhole(t *testing.T) {
+	st := openStoreOn(t, "native")
+	ref, want := twoLayers(t, st)
+	deps := export.Deps{Store: st}
+	dir := filepath.Join(t.TempDir(), "layout")
+	mustOutput(t, deps, built(ref), "type=oci,tar=false,name=x:c,dest="+dir)
+	differ(t, "umoci", untimed(unpack(t, dir, "c")), untimed(want))
+	dir = t.TempDir()
+	mustOutput(t, deps, built(ref), dir)
+	differ(t, "local", describe(t, dir), want)
+}
+
+// untimed leaves out the times of directories. The native snapshotter copies a tree
+// without them, and that alone makes no change of which a layer would tell.
+func untimed(files map[string]string) map[string]string {
+	times := regexp.MustCompile(`^(d.*) @\d+`)
+	out := map[string]string{}
+	for p, d := range files {
+		out[p] = times.ReplaceAllString(d, "$1")
+	}
+	return out
 }
 
 // onlyImage is the one image of a layout.
