@@ -73,7 +73,7 @@ func openBackend(ctx context.Context, root, snapshotter string) (_ *backend, err
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
-	b.meta = metadata.NewDB(b.file, blobs, map[string]snapshots.Snapshotter{snapshotter: b.disk})
+	b.meta = metadata.NewDB(b.file, blobs, map[string]snapshots.Snapshotter{snapshotter: uncleaned{b.disk}})
 	if err := b.meta.Init(ctx); err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
@@ -165,6 +165,10 @@ func overlayOptions(root string) []string {
 	}
 	return opts
 }
+
+// uncleaned is a snapshotter without its Cleanup, which containerd's collection
+// would call before it returns: see Store.gate.
+type uncleaned struct{ snapshots.Snapshotter }
 
 // cleanup takes removed snapshots off the disk.
 func (b *backend) cleanup(ctx context.Context) error {

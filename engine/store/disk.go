@@ -26,6 +26,8 @@ var (
 // update runs fn in a write transaction, of which containerd's stores are part
 // when they are called with fn's context. What has become dirty goes with it.
 func (s *Store) update(ctx context.Context, fn func(ctx context.Context, top *bolt.Bucket) error) error {
+	s.gate.RLock()
+	defer s.gate.RUnlock()
 	s.index.mu.Lock()
 	dirty := s.index.dirty
 	s.index.dirty = map[string]*record{}

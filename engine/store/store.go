@@ -83,6 +83,10 @@ type Store struct {
 	// chains is held while records are made whose IDs follow from what they are,
 	// and while records are removed, so that one does not come back half-way.
 	chains sync.Mutex
+	// gate is held for writing while containerd collects garbage, and for reading
+	// while there is a transaction of ours: a snapshot that is made in one is
+	// unknown until it is committed, and would be collected.
+	gate sync.RWMutex
 	// garbage counts what was given up since the last collection, which collecting
 	// is held for.
 	garbage    atomic.Int64
@@ -193,7 +197,10 @@ func (s *Store) collectGarbage(ctx context.Context) error {
 		return nil
 	}
 	s.garbage.Add(-n)
-	if _, err := s.back.meta.GarbageCollect(ctx); err != nil {
+	s.gate.Lock()
+	_, err := s.back.meta.GarbageCollect(ctx)
+	s.gate.Unlock()
+	if err != nil {
 		return fmt.Errorf("garbage collection: %w", err)
 	}
 	return s.back.cleanup(ctx)

@@ -1,0 +1,130 @@
+package store_test
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"testing"
+
+	"github.com/tenonbuild/tenon/engine/internal/testenv"
+	"github.com/tenonbuild/tenon/engine/store"
+)
+
+func takeCache(t *testing.T, s *store.Store, id, sharing string) *store.CacheMount {
+	t.Helper()
+	c, err := s.CacheMount(context.Background(), id, nil, sharing)
+	noError(t, err)
+	return c
+}
+
+func TestCacheMountPersists(t *testing.T) {
+	for _, name := range snapshotters {
+		t.Run(name, func(t *testing.T) {
+			testenv.Root(t)
+			opt := store.Options{Root: t.TempDir(), Snapshotter: name}
+			s := openStore(t, opt)
+			base := write(t, s, nil, store.NewOptions{}, file(t, "base", "0"))
+			c, err := s.CacheMount(context.Background(), "npm", base, store.SharingShared)
+			noError(t, err)
+			mounted(t, c, false, func(dir string) {
+				wantFile(t, dir, "base", "0")
+				file(t, "new", "1")(dir)
+			})
+			noError(t, c.Release(context.Background()))
+			if err := c.Release(context.Background()); !errors.Is(err, store.ErrReleased) {
+				t.Errorf("released twice: %v", err)
+			}
+			release(t, base)
+			noError(t, s.Close())
+
+			s = openStore(t, opt)
+			defer func() { noError(t, s.Close()) }()
+			c = takeCache(t, s, "npm", store.SharingLocked)
+			mounted(t, c, true, func(dir string) {
+				wantFile(t, dir, "base", "0")
+				wantFile(t, dir, "new", "1")
+			})
+			list := usageOf(t, s)
+			if u := list[c.ID()]; u.Type != store.TypeCacheMount || !u.Mutable || !u.InUse || u.Size == 0 {
+				t.Errorf("du: %+v", u)
+			}
+			noError(t, s.Prune(context.Background(), store.PruneOptions{All: true}, nil))
+			noError(t, c.Release(context.Background()))
+			if _, ok := usageOf(t, s)[c.ID()]; !ok {
+				t.Error("a cache mount in use was pruned")
+			}
+		})
+	}
+}
+
+func TestCacheMountSharing(t *testing.T) {
+	s := newStore(t, "")
+	ctx := context.Background()
+	a, b := takeCache(t, s, "x", "shared"), takeCache(t, s, "x", "shared")
+	if a.ID() != b.ID() {
+		t.Error("shared is not shared")
+	}
+	own := takeCache(t, s, "x", "private")
+	if own.ID() == a.ID() {
+		t.Error("private shares")
+	}
+	if other := takeCache(t, s, "y", "shared"); other.ID() == a.ID() {
+		t.Error("two IDs share")
+	} else {
+		noError(t, other.Release(ctx))
+	}
+	noError(t, own.Release(ctx))
+	noError(t, a.Release(ctx))
+	noError(t, b.Release(ctx))
+
+	locked := takeCache(t, s, "x", "locked")
+	second := takeCache(t, s, "x", "locked") // the copy that private left
+	late, cancel := context.WithCancelCause(ctx)
+	stop := errors.New("enough waited")
+	cancel(stop)
+	for _, sharing := range []string{"locked", "shared"} {
+		if _, err := s.CacheMount(late, "x", nil, sharing); !errors.Is(err, stop) {
+			t.Errorf("%s, while it is locked: got %v", sharing, err)
+		}
+	}
+	noError(t, second.Release(ctx))
+	noError(t, locked.Release(ctx))
+	if _, err := s.CacheMount(ctx, "x", nil, "often"); err == nil {
+		t.Error("unknown sharing is taken")
+	}
+}
+
+// TestCacheMountTurns: those who lock a cache mount have it one after the other.
+func TestCacheMountTurns(t *testing.T) {
+	s := newStore(t, "")
+	ctx := context.Background()
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	ids := map[string]int{}
+	inside := 0
+	for range 16 {
+		wg.Go(func() {
+			c, err := s.CacheMount(ctx, "turns", nil, "locked")
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			mu.Lock()
+			ids[c.ID()]++
+			if inside++; inside > 1 {
+				t.Error("two have it")
+			}
+			mu.Unlock()
+			mu.Lock()
+			inside--
+			mu.Unlock()
+			if err := c.Release(ctx); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if len(ids) != 1 {
+		t.Errorf("got %v", ids)
+	}
+}
