@@ -127,8 +127,9 @@ var localFS = map[int64]bool{
 // errGone says that a path is no longer what the walk has found.
 var errGone = errors.New("gone")
 
-// open opens a regular file. In place, it is never one that the path only leads to.
-// errGone if it is not there, or something else by now, such as a socket.
+// open opens a regular file. In place, a path that has become a link is followed, but
+// never out of the directory; what was opened is seen by identify. errGone if the file
+// is not there, or something else by now, such as a socket.
 func (p *place) open(path string) (io.ReadCloser, error) {
 	if p.root == nil {
 		f, err := p.fs.Open(path)
@@ -137,11 +138,15 @@ func (p *place) open(path string) (io.ReadCloser, error) {
 		}
 		return f, err
 	}
-	f, err := p.root.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOFOLLOW, 0)
-	if isGone(err) {
+	f, err := p.root.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err == nil {
+		return f, nil
+	}
+	// A link that leads out of the directory is refused, too.
+	if fi, lerr := p.lstat(path); lerr != nil || !fi.Mode().IsRegular() {
 		return nil, errGone
 	}
-	return f, err
+	return nil, err
 }
 
 func isGone(err error) bool {
