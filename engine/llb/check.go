@@ -124,7 +124,7 @@ func checkSource(s *pb.SourceOp, inputs int) error {
 	}
 	scheme, rest, ok := strings.Cut(s.Identifier, "://")
 	if !ok || scheme == "" || rest == "" {
-		return fmt.Errorf("source %q: it should look like docker-image://..., local://... or https://...", s.Identifier)
+		return fmt.Errorf("source %q: it should look like docker-image://NAME, local://NAME or https://HOST/PATH", s.Identifier)
 	}
 	if strings.ContainsFunc(s.Identifier, unicode.IsControl) {
 		return fmt.Errorf("source %q has control characters in it", s.Identifier)
