@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/moby/buildkit/exporter/containerimage/exptypes"
 )
 
 // attrs are the attributes of one output while they are read: each reader takes
@@ -88,13 +90,14 @@ type epoch struct {
 }
 
 func (a *attrs) epoch() epoch {
-	v, ok := a.text(attrEpoch)
+	key := string(exptypes.OptKeySourceDateEpoch)
+	v, ok := a.text(key)
 	if !ok {
 		return epoch{}
 	}
 	t, err := parseEpoch(v)
 	if err != nil {
-		a.fail("%s=%q: %w", attrEpoch, v, err)
+		a.fail("%s=%q: %w", key, v, err)
 	}
 	return epoch{given: true, time: t}
 }

@@ -24,13 +24,8 @@ const (
 	TypeCacheOnly = "cacheonly"
 )
 
-const (
-	// attrEpoch and metaEpoch are BuildKit's names of the epoch: an attribute of all
-	// exporters, and a key of the frontend's metadata (exporter/exptypes there, which
-	// cannot be imported).
-	attrEpoch = "source-date-epoch"
-	metaEpoch = "source.date.epoch"
-)
+// metaEpoch is BuildKit's key for the epoch in the frontend's metadata.
+const metaEpoch = "source.date.epoch"
 
 // Deps are what the built-in exporters work with.
 type Deps struct {

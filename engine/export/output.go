@@ -119,37 +119,52 @@ func (o Output) Directory() bool {
 }
 
 // Request makes the request of it. Files are written by File; no Dest, and "-",
-// write to stdout, which stays open.
+// write to stdout, which stays open. An exporter that is not built in gets Dest as
+// both, and takes what it writes.
 func (o Output) Request(stdout io.Writer) (Request, error) {
 	req := Request{Type: o.Type, Attrs: o.Attrs}
 	switch o.Type {
 	case TypeImage, TypeCacheOnly:
 		return req, nil
-	}
-	if o.Directory() {
-		if o.Dest == "" || o.Dest == "-" {
-			return Request{}, fmt.Errorf("output type=%s,tar=false needs dest=DIRECTORY", o.Type)
+	case TypeLocal, TypeTar, TypeOCI, TypeDocker:
+		if o.Directory() {
+			req.Dir = o.Dest
+			return req, o.checkDir()
 		}
-		fi, err := os.Stat(o.Dest)
-		if err == nil && !fi.IsDir() {
-			return Request{}, fmt.Errorf("output type=%s writes a directory, but %s is a file", o.Type, o.Dest)
+		if err := o.checkFile(); err != nil {
+			return Request{}, err
 		}
+	default:
 		req.Dir = o.Dest
-		return req, nil
 	}
 	if o.Dest == "" || o.Dest == "-" {
 		req.Open = func(map[string]string) (io.WriteCloser, error) { return open{stdout}, nil }
-		return req, nil
+	} else {
+		req.Open = File(o.Dest)
 	}
-	if fi, err := os.Stat(o.Dest); err == nil && fi.IsDir() {
-		hint := ""
-		if o.Type == TypeOCI {
-			hint = ", or add tar=false for a directory"
-		}
-		return Request{}, fmt.Errorf("output type=%s writes a file, but %s is a directory: name a file in it%s", o.Type, o.Dest, hint)
-	}
-	req.Open = File(o.Dest)
 	return req, nil
+}
+
+func (o Output) checkDir() error {
+	if o.Dest == "" || o.Dest == "-" {
+		return fmt.Errorf("output type=%s,tar=false needs dest=DIRECTORY", o.Type)
+	}
+	if fi, err := os.Stat(o.Dest); err == nil && !fi.IsDir() {
+		return fmt.Errorf("output type=%s writes a directory, but %s is a file", o.Type, o.Dest)
+	}
+	return nil
+}
+
+func (o Output) checkFile() error {
+	fi, err := os.Stat(o.Dest)
+	if o.Dest == "" || o.Dest == "-" || err != nil || !fi.IsDir() {
+		return nil
+	}
+	hint := ""
+	if o.Type == TypeOCI {
+		hint = ", or add tar=false for a directory"
+	}
+	return fmt.Errorf("output type=%s writes a file, but %s is a directory: name a file in it%s", o.Type, o.Dest, hint)
 }
 
 // open is a writer that whoever gave it closes.

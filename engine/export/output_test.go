@@ -156,6 +156,9 @@ func TestOutputRequest(t *testing.T) {
 	if err := w.Close(); err != nil || stdout.String() != "hello" {
 		t.Errorf("wrote %q to standard output: %v", stdout, err)
 	}
+	if req, _, err := request("type=mine,dest=" + dir); err != nil || req.Dir != dir || req.Open == nil {
+		t.Errorf("a type of somebody else's: %+v, %v", req, err)
+	}
 	if req, _, err := request("type=oci,tar=false,dest=" + dir); err != nil || req.Dir != dir || req.Open != nil {
 		t.Errorf("tar=false: %+v, %v", req, err)
 	}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -45,6 +46,9 @@ func withTrees(ctx context.Context, src *Source, opt treeOptions, do func([]*tre
 			if t.prefix = platformDir(p.ID); t.prefix == "" {
 				return errors.New("platform-split: the frontend does not say which platform the result is for")
 			}
+			if slices.ContainsFunc(trees, func(o *tree) bool { return o.prefix == t.prefix }) {
+				return fmt.Errorf("two platforms would go to the directory %s", t.prefix)
+			}
 		}
 		if t.epoch, err = opt.epoch.of(src, p); err != nil {
 			return err
@@ -60,11 +64,10 @@ func withTrees(ctx context.Context, src *Source, opt treeOptions, do func([]*tre
 		}
 		trees = append(trees, t)
 	}
-	if split {
-		return do(trees)
-	}
-	if err := disjoint(ctx, trees); err != nil {
-		return err
+	if !split {
+		if err := disjoint(ctx, trees); err != nil {
+			return err
+		}
 	}
 	return do(trees)
 }

@@ -163,6 +163,15 @@ func TestPlatformSplit(t *testing.T) {
 	}
 }
 
+// Platforms whose directories would be one are refused.
+func TestPlatformsInOneDirectory(t *testing.T) {
+	src := multi(map[string]*store.Ref{"linux/amd64": nil, "linux/arm64": nil})
+	src.Platforms[1].ID = "linux_amd64"
+	if _, _, err := output(t, export.Deps{}, src, "-"); err == nil || !strings.Contains(err.Error(), "directory linux_amd64") {
+		t.Errorf("%v", err)
+	}
+}
+
 // names lists an archive, each name once.
 func names(t *testing.T, archive []byte) (out []string) {
 	t.Helper()
