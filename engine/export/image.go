@@ -23,6 +23,9 @@ func newImage(deps Deps, req Request) (Exporter, error) {
 	if err != nil {
 		return nil, err
 	}
+	if opt.push && len(opt.names) == 0 && !opt.nameFromRun {
+		return nil, errors.New("output type=image: push needs name=REGISTRY/NAME:TAG (or -t)")
+	}
 	if opt.push && deps.Pusher == nil {
 		return nil, errors.New("output type=image: push is not supported: there is nothing here to push with")
 	}

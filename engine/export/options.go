@@ -138,9 +138,6 @@ func parseImageOptions(m map[string]string) (imageOptions, error) {
 		o.danglingPrefix = v
 	}
 	a.never(string(exptypes.OptKeyUnpack), "the local store has no unpacked images; they are unpacked when a build uses them")
-	if o.push && len(o.names) == 0 && !o.nameFromRun {
-		a.fail("push needs name=REGISTRY/NAME:TAG (or -t)")
-	}
 	return o, a.done()
 }
 

@@ -31,6 +31,8 @@ func TestParseOutput(t *testing.T) {
 		{`type=image,"name=a,b",push=true`, export.Output{Type: "image", Attrs: map[string]string{"name": "a,b", "push": "true"}}},
 		{"type=registry,name=r/x", export.Output{Type: "image", Attrs: map[string]string{"name": "r/x", "push": "true"}}},
 		{"type=registry,name=r/x,push=false", export.Output{Type: "image", Attrs: map[string]string{"name": "r/x", "push": "false"}}},
+		// The name may come from elsewhere, as from --tag.
+		{"type=registry", export.Output{Type: "image", Attrs: map[string]string{"push": "true"}}},
 		{"type=cacheonly", export.Output{Type: "cacheonly", Attrs: none}},
 		{"type=docker", export.Output{Type: "docker", Attrs: none}},
 		{"type=mine,anything=goes,dest=x", export.Output{Type: "mine", Attrs: map[string]string{"anything": "goes"}, Dest: "x"}},
@@ -69,7 +71,6 @@ func TestParseOutputErrors(t *testing.T) {
 		"type=local,dest=x,name=y":      `unknown attribute "name"`,
 		"type=local,dest=x,mode=mirror": `mode="mirror"`,
 		"type=image,push=maybe":         `push="maybe": say true or false`,
-		"type=image,push=true":          "push needs name=",
 		"type=image,unpack=true":        "unpack is not supported",
 		"type=image,name=UPPER":         `"UPPER" is not the name of an image`,
 		"type=image,name=a@sha256:0123456789012345678901234567890123456789012345678901234567890123": "has a digest",

@@ -273,7 +273,7 @@ func TestCacheOnlyAndUnknown(t *testing.T) {
 		t.Errorf("unknown: %v", err)
 	}
 	for _, req := range []export.Request{{Type: "local"}, {Type: "tar"}, {Type: "oci"}, {Type: "docker"},
-		{Type: "oci", Attrs: map[string]string{"tar": "false"}}, {Type: "image", Attrs: map[string]string{"push": "true", "name": "x"}}} {
+		{Type: "oci", Attrs: map[string]string{"tar": "false"}}, {Type: "image", Attrs: map[string]string{"push": "true", "name": "x"}}, {Type: "image", Attrs: map[string]string{"push": "true"}}} {
 		if _, err := export.New(all, req); err == nil {
 			t.Errorf("%+v: no error", req)
 		}
