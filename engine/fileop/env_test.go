@@ -23,7 +23,7 @@ import (
 
 // world is a store, and what a test makes in it.
 type world struct {
-	t     *testing.T
+	t     testing.TB
 	ctx   context.Context
 	store *store.Store
 	refs  []*store.Ref
@@ -31,7 +31,7 @@ type world struct {
 
 // newWorld opens a store. When the test ends, everything the test holds is released;
 // whatever is still held then was leaked.
-func newWorld(t *testing.T) *world {
+func newWorld(t testing.TB) *world {
 	t.Helper()
 	testenv.Root(t)
 	w := &world{t: t, ctx: context.Background()}

@@ -29,7 +29,7 @@ func examples(t *testing.T, all []example) {
 	w := newWorld(t)
 	for _, x := range all {
 		t.Run(x.name, func(t *testing.T) {
-			defer func(outer *testing.T) { w.t = outer }(w.t)
+			defer func(outer testing.TB) { w.t = outer }(w.t)
 			w.t = t
 			outs, err := w.run(w.ctx, chain(2, x.actions...), w.tree(w.files(x.base...)), w.tree(w.files(x.from...)))
 			if x.fails != "" {

@@ -25,7 +25,7 @@ func add(c *pb.FileActionCopy) { c.AttemptUnpackDockerCompatibility = true }
 // a link and "=> " a hard link.
 type entry struct{ name, what string }
 
-func tarball(t *testing.T, entries ...entry) []byte {
+func tarball(t testing.TB, entries ...entry) []byte {
 	t.Helper()
 	var buf bytes.Buffer
 	w := tar.NewWriter(&buf)
@@ -55,7 +55,7 @@ func tarball(t *testing.T, entries ...entry) []byte {
 }
 
 // compressed runs a program of that name, except where a library serves.
-func compressed(t *testing.T, how string, dt []byte) []byte {
+func compressed(t testing.TB, how string, dt []byte) []byte {
 	t.Helper()
 	var buf bytes.Buffer
 	var w io.WriteCloser
