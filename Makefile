@@ -12,15 +12,21 @@ SEEDS ?= 20000
 KILLS ?= 300
 T ?= 30s
 
-.PHONY: help demo test test-modules test-race lint sim crash fuzz bench-solver bench-build
+.PHONY: help demo demo-solver tools test test-modules test-race lint sim crash fuzz bench-solver bench-build
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: ## build a small program with the solver, and see what is run, what is not, and why
+demo: ## build examples/hello three times with tenon, and run it (as root, on Linux)
+	@examples/hello/demo
+
+demo-solver: ## build a small program with the solver alone, and see what is run, what is not, and why
 	@go run ./solver/examples/hello
 
-test: test-modules test-race ## all tests of all modules, and the solver's under the race detector
+test: tools test-modules test-race ## all tests of all modules, and those of what is concurrent under the race detector
+
+tools: ## install what the tests use besides Go, where that is possible
+	@.ci/tools
 
 test-modules:
 	@failed=; for m in $(MODULES); do echo "== $$m"; (cd $$m && go test -timeout 20m ./...) || failed=1; done; [ -z "$$failed" ]
@@ -28,7 +34,9 @@ test-modules:
 test-race:
 	@if .ci/cc; then \
 		echo "== solver, with the race detector"; \
-		cd solver && CGO_ENABLED=1 go test -race -short -timeout 20m ./...; \
+		(cd solver && CGO_ENABLED=1 go test -race -short -timeout 20m ./...); \
+		echo "== the engine, with the race detector"; \
+		CGO_ENABLED=1 go test -race -short -timeout 20m ./engine/...; \
 	else \
 		echo "skipped: the race detector needs a C compiler, and there is none"; \
 	fi

@@ -37,8 +37,8 @@ type Converter struct {
 // step is what has been shown of a vertex.
 type step struct {
 	vertex client.Vertex // as the solver last told it
-	// looking is since when the step reports something although it has not started:
-	// a source that finds out what it is. Nil if it does not.
+	// looking is since when the step reports something that had not started then: a
+	// source that finds out what it is. Nil if it does not, or that is over.
 	looking *time.Time
 	open    map[string]struct{} // statuses that have not completed
 	// shown: it has been shown as something that began.
@@ -91,16 +91,18 @@ func (c *Converter) vertex(out *bkclient.SolveStatus, v *client.Vertex) {
 	b := c.plain(v)
 	switch v.Outcome {
 	case "":
-		if b.Started == nil && s.looking != nil {
-			return // it is shown as looking: leave it so
+		if s.looking != nil {
+			if b.Started == nil {
+				return // it is shown as looking: leave it so
+			}
+			b.Started = s.looking // the display closes what began at the same time
 		}
-		s.looking = nil
 	case client.NotNeeded, client.Canceled:
 		if !c.ended(out, s, b) {
 			return
 		}
 	default:
-		if s.looking != nil && b.Started == nil {
+		if s.looking != nil {
 			b.Started = s.looking
 		}
 		if b.Started == nil {
@@ -118,7 +120,7 @@ func (c *Converter) vertex(out *bkclient.SolveStatus, v *client.Vertex) {
 // ended says how a vertex ended that has no result for this job. It reports
 // whether there is something to show of it.
 func (c *Converter) ended(out *bkclient.SolveStatus, s *step, b *bkclient.Vertex) bool {
-	if b.Started == nil && s.looking != nil {
+	if s.looking != nil {
 		b.Started = s.looking
 		s.looking = nil
 	}
@@ -185,7 +187,7 @@ func (c *Converter) status(out *bkclient.SolveStatus, st *client.VertexStatus) {
 		ID: printable(st.ID), Vertex: st.Vertex, Name: printable(st.Name), Total: st.Total, Current: st.Current,
 		Timestamp: st.Timestamp, Started: started, Completed: st.Completed,
 	})
-	if s.looking != nil && len(s.open) == 0 {
+	if s.looking != nil && s.vertex.Started == nil && len(s.open) == 0 {
 		b := c.plain(&s.vertex)
 		b.Started, b.Completed = s.looking, st.Completed
 		s.looking = nil

@@ -139,7 +139,15 @@ func TestPlainLooking(t *testing.T) {
 #3 talks
 #3 0.000 text
 #3 not needed done
-#3 DONE 2.0s`, func(s *stream) {
+#3 DONE 2.0s
+
+#4 local
+#4 transferring
+#4 transferring 1.5s done
+#4 DONE 2.0s
+
+#5 next
+#5 DONE 1.0s`, func(s *stream) {
 		s.send(s.vertex("git", -1, -1, ""))
 		s.send(s.status("git", "resolving main", 1, -1))
 		s.send(s.status("git", "resolving main", 1, 1.5))
@@ -151,6 +159,13 @@ func TestPlainLooking(t *testing.T) {
 		s.send(s.log("talks", "text\n", 4))
 		s.send(s.vertex("talks", -1, 6, client.NotNeeded))
 		s.send(s.vertex("git", -1, 6, client.NotNeeded))
+		// It goes on from looking to running without a pause.
+		s.send(s.vertex("local", -1, -1, ""))
+		s.send(s.status("local", "transferring", 7, -1))
+		s.send(s.vertex("local", 8, -1, ""))
+		s.send(s.status("local", "transferring", 7, 8.5))
+		s.send(s.vertex("local", 8, 9, client.Executed))
+		s.send(s.vertex("next", 9, 10, client.Executed))
 	})
 }
 

@@ -1,0 +1,220 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/moby/buildkit/frontend/subrequests/lint"
+	"github.com/moby/buildkit/frontend/subrequests/outline"
+	"github.com/moby/buildkit/frontend/subrequests/targets"
+	"github.com/moby/buildkit/identity"
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/tenonbuild/tenon/engine"
+	"github.com/tenonbuild/tenon/engine/frontend/dockerfile"
+	"github.com/tenonbuild/tenon/engine/progress"
+	"github.com/tenonbuild/tenon/engine/session"
+	"github.com/tenonbuild/tenon/engine/session/local"
+	"github.com/tenonbuild/tenon/solver/client"
+)
+
+func (c *cli) buildCommand() *cobra.Command {
+	f := &buildFlags{}
+	cmd := &cobra.Command{
+		Use:     "build [flags] PATH|URL|-",
+		Aliases: []string{"b"},
+		Short:   "Build from a Dockerfile",
+		Long: `Build what a Dockerfile describes. The context, which the Dockerfile copies
+from, is a directory, the URL of a git repository or of an archive, or "-" for
+an archive (or a Dockerfile alone) on standard input.
+
+The flags are those of docker buildx build. Without --tag and --output the
+result stays in the cache, where the next build finds it.`,
+		Example: `  tenon build -t hello .
+  tenon build -f app.Dockerfile --target test --build-arg VERSION=1.2 -o out .
+  tenon build -t registry.example/app:1 --push --platform linux/amd64 .
+  tenon build --secret id=token,env=TOKEN --ssh default .
+  tenon build https://example.org/app.git#main:sub
+  tar c . | tenon build -o - - > result.tar
+  tenon build --check .`,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) != 1 {
+				return fmt.Errorf("tenon build needs one argument, the context, and has %d: \".\" is the current directory", len(args))
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, args []string) error { return c.build(cmd.Context(), args[0], f) },
+	}
+	cmd.Flags().SortFlags = false
+	f.register(cmd.Flags())
+	return cmd
+}
+
+// subrequests are the values of --call that ask about a Dockerfile.
+var subrequests = map[string]string{
+	"check":   lint.SubrequestLintDefinition.Name,
+	"outline": outline.SubrequestsOutlineDefinition.Name,
+	"targets": targets.SubrequestsTargetsDefinition.Name,
+}
+
+func (c *cli) build(ctx context.Context, where string, f *buildFlags) (err error) {
+	if err := f.validate(); err != nil {
+		return err
+	}
+	call, err := parseCall(f.call)
+	if err != nil {
+		return err
+	}
+	attrs, err := f.attrs(c.env)
+	if err != nil {
+		return err
+	}
+	in, err := c.input(ctx, where, f)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, in.Close()) }()
+	for k, v := range in.attrs {
+		attrs[k] = v
+	}
+	sess, err := f.session(in)
+	if err != nil {
+		return err
+	}
+	req := engine.Request{
+		Frontend:       dockerfile.Name,
+		FrontendAttrs:  attrs,
+		FrontendInputs: in.inputs,
+		Session:        sess,
+		Allow:          append([]string{"network.host"}, f.allow...),
+	}
+	if call.request != "" {
+		attrs["requestid"] = call.request
+		return c.ask(ctx, req, call, f)
+	}
+	exports, kept, err := c.exports(ctx, f)
+	if err != nil {
+		return err
+	}
+	req.Exports = exports
+	res, err := c.run(ctx, req, f.progressMode(c.env))
+	if err != nil {
+		return err
+	}
+	if kept {
+		fmt.Fprintln(c.err, "built; the result is in the cache only: name an image with --tag, or an output with --output")
+	}
+	return c.report(res, f)
+}
+
+// session is what this process lends to the build.
+func (f *buildFlags) session(in *buildInput) (session.Session, error) {
+	opt := local.Options{ID: identity.NewID(), Dirs: in.dirs, Layouts: in.layouts}
+	for _, s := range f.secrets {
+		secret, err := local.ParseSecret(s)
+		if err != nil {
+			return nil, err
+		}
+		opt.Secrets = append(opt.Secrets, secret)
+	}
+	for _, s := range f.ssh {
+		agent, err := local.ParseSSH(s)
+		if err != nil {
+			return nil, err
+		}
+		opt.SSH = append(opt.SSH, agent)
+	}
+	return local.New(opt)
+}
+
+func (f *buildFlags) progressMode(env func(string) (string, bool)) string {
+	if f.quiet {
+		return "quiet"
+	}
+	if v, ok := env("BUILDKIT_PROGRESS"); ok && v != "" && f.progress == "auto" {
+		return v
+	}
+	return f.progress
+}
+
+// run builds, and shows how it goes.
+func (c *cli) run(ctx context.Context, req engine.Request, mode string) (res *engine.Response, err error) {
+	if err := progress.CheckMode(mode); err != nil {
+		return nil, fmt.Errorf("--%w", err)
+	}
+	err = c.with(ctx, func(e *engine.Engine) error {
+		status := make(chan *client.SolveStatus)
+		req.Status = status
+		var eg errgroup.Group
+		// The display goes on until the last status has come, also when ctx ends.
+		eg.Go(func() error {
+			_, err := progress.Display(context.WithoutCancel(ctx), c.err, mode, status)
+			return err
+		})
+		res, err = e.Build(ctx, req)
+		if shown := eg.Wait(); err == nil {
+			err = shown
+		}
+		return err
+	})
+	return res, err
+}
+
+// call is what --call asks for.
+type call struct {
+	request string // the subrequest; "" to build
+	format  string // "text" or "json"
+}
+
+func parseCall(s string) (call, error) {
+	what, rest, _ := strings.Cut(s, ",")
+	c := call{format: "text"}
+	if rest != "" {
+		key, format, _ := strings.Cut(rest, "=")
+		if key != "format" || format != "text" && format != "json" {
+			return call{}, fmt.Errorf("--call %q: what follows the comma should be format=text or format=json", s)
+		}
+		c.format = format
+	}
+	what = strings.TrimPrefix(what, "subrequests.")
+	if what == "lint" {
+		what = "check"
+	}
+	if what == "build" || what == "" {
+		return c, nil
+	}
+	request, ok := subrequests[what]
+	if !ok {
+		return call{}, fmt.Errorf("--call %q: it can be build, check, outline or targets", s)
+	}
+	c.request = request
+	return c, nil
+}
+
+// ask asks the frontend about the Dockerfile, and prints the answer.
+func (c *cli) ask(ctx context.Context, req engine.Request, what call, f *buildFlags) error {
+	mode := f.progressMode(c.env)
+	if mode == "auto" {
+		mode = "quiet" // the answer is what there is to see
+	}
+	res, err := c.run(ctx, req, mode)
+	if err != nil {
+		return err
+	}
+	key := "result.txt"
+	if what.format == "json" {
+		key = "result.json"
+	}
+	answer := strings.TrimRight(string(res.Metadata[key]), "\n")
+	if answer == "" && what.request == lint.SubrequestLintDefinition.Name {
+		answer = "Check complete, no warnings found."
+	}
+	fmt.Fprintln(c.out, answer)
+	if status := string(res.Metadata["result.statuscode"]); status != "" && status != "0" {
+		return exitError(1)
+	}
+	return nil
+}

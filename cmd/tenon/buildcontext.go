@@ -1,0 +1,330 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/containerd/containerd/v2/pkg/archive/compression"
+	"github.com/moby/buildkit/client/llb"
+	"github.com/moby/buildkit/client/ociindex"
+	"github.com/moby/buildkit/frontend/dockerui"
+	"github.com/moby/buildkit/identity"
+	"github.com/moby/buildkit/solver/pb"
+	"github.com/opencontainers/go-digest"
+)
+
+// buildInput is where a build reads from.
+type buildInput struct {
+	attrs   map[string]string         // frontend attributes
+	dirs    map[string]string         // local directories, by the names that the frontend uses
+	inputs  map[string]*pb.Definition // frontend inputs
+	layouts map[string]string         // OCI layouts, by name
+	temp    string                    // a folder to remove in the end; "" for none
+}
+
+// Close removes what was put aside.
+func (in *buildInput) Close() error {
+	if in.temp == "" {
+		return nil
+	}
+	return os.RemoveAll(in.temp)
+}
+
+// input finds the context and the Dockerfile. The caller closes what it returns.
+func (c *cli) input(ctx context.Context, where string, f *buildFlags) (_ *buildInput, err error) {
+	in := &buildInput{
+		attrs: map[string]string{}, dirs: map[string]string{},
+		inputs: map[string]*pb.Definition{}, layouts: map[string]string{},
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, in.Close())
+		}
+	}()
+	switch {
+	case where == "-" && f.file == "-":
+		return nil, errors.New("both the context and the Dockerfile are to be read from standard input: it has one")
+	case where == "-":
+		err = in.standardInput(ctx, c.in, f)
+	case isURL(where):
+		err = in.url(where, f)
+	default:
+		err = in.directory(where, f)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if f.file == "-" {
+		if err := in.dockerfile(c.in); err != nil {
+			return nil, err
+		}
+	}
+	for _, nc := range f.contexts {
+		if err := in.named(nc); err != nil {
+			return nil, fmt.Errorf("--build-context %q: %w", nc, err)
+		}
+	}
+	return in, nil
+}
+
+func isURL(where string) bool {
+	if _, err := os.Stat(where); err == nil {
+		return false // a directory is what it is, whatever its name
+	}
+	if _, ok, _ := dockerui.DetectGitContext(where, nil); ok {
+		return true
+	}
+	_, _, ok := dockerui.DetectHTTPContext(where)
+	return ok
+}
+
+func (in *buildInput) url(where string, f *buildFlags) error {
+	in.attrs["context"] = where
+	if f.file != "" && f.file != "-" {
+		in.attrs["filename"] = filepath.ToSlash(f.file) // in the context
+	}
+	return nil
+}
+
+// directory is a context on this machine. The Dockerfile may be outside it.
+func (in *buildInput) directory(dir string, f *buildFlags) error {
+	st, err := os.Stat(dir)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return fmt.Errorf("the context %q does not exist: it should be a directory, a URL, or - for standard input", dir)
+	case err != nil:
+		return fmt.Errorf("the context: %w", err)
+	case !st.IsDir():
+		return fmt.Errorf("the context %q is not a directory (a Dockerfile is named with -f)", dir)
+	}
+	in.dirs[dockerui.DefaultLocalNameContext] = dir
+	if f.file == "-" {
+		return nil
+	}
+	file, err := findDockerfile(dir, f.file)
+	if err != nil {
+		return err
+	}
+	in.dirs[dockerui.DefaultLocalNameDockerfile] = filepath.Dir(file)
+	in.attrs["filename"] = filepath.Base(file)
+	return nil
+}
+
+// findDockerfile returns the path of the Dockerfile. One that is named is looked
+// for here and then in the context.
+func findDockerfile(dir, name string) (string, error) {
+	if isURL(name) {
+		return "", fmt.Errorf("-f %s: a Dockerfile cannot be fetched by itself yet: give the URL as the context", name)
+	}
+	candidates := []string{name}
+	switch {
+	case name == "":
+		candidates = []string{filepath.Join(dir, "Dockerfile"), filepath.Join(dir, "dockerfile")}
+	case !filepath.IsAbs(name):
+		candidates = append(candidates, filepath.Join(dir, name))
+	}
+	for _, p := range candidates {
+		st, err := os.Stat(p)
+		switch {
+		case errors.Is(err, os.ErrNotExist):
+			continue
+		case err != nil:
+			return "", fmt.Errorf("the Dockerfile: %w", err)
+		case st.IsDir():
+			return "", fmt.Errorf("the Dockerfile %q is a directory", p)
+		}
+		return p, nil
+	}
+	return "", fmt.Errorf("there is no Dockerfile: %s does not exist (name one with -f)", strings.Join(candidates, ", and "))
+}
+
+// aside makes the folder for what is read from standard input.
+func (in *buildInput) aside() (string, error) {
+	if in.temp == "" {
+		dir, err := os.MkdirTemp("", "tenon-input-")
+		if err != nil {
+			return "", err
+		}
+		in.temp = dir
+	}
+	return in.temp, nil
+}
+
+// dockerfile reads the Dockerfile from standard input.
+func (in *buildInput) dockerfile(r io.Reader) error {
+	if _, ok := in.dirs[dockerui.DefaultLocalNameContext]; !ok {
+		return errors.New("-f - goes with a local directory as the context")
+	}
+	return in.putDockerfile(r)
+}
+
+func (in *buildInput) putDockerfile(r io.Reader) error {
+	dir, err := in.aside()
+	if err != nil {
+		return err
+	}
+	if err := put(filepath.Join(dir, "dockerfile", "Dockerfile"), r); err != nil {
+		return fmt.Errorf("the Dockerfile from standard input: %w", err)
+	}
+	in.dirs[dockerui.DefaultLocalNameDockerfile] = filepath.Join(dir, "dockerfile")
+	in.attrs["filename"] = "Dockerfile"
+	return nil
+}
+
+// put writes a new file, and the folder it is in.
+func put(path string, r io.Reader) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return err
+	}
+	f, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(f, r)
+	return errors.Join(err, f.Close())
+}
+
+// standardInput reads a context or, if that is what it looks like, a Dockerfile
+// that needs none.
+func (in *buildInput) standardInput(ctx context.Context, r io.Reader, f *buildFlags) error {
+	br := bufio.NewReader(r)
+	head, err := br.Peek(512)
+	if len(head) == 0 {
+		if err != nil && !errors.Is(err, io.EOF) {
+			return fmt.Errorf("reading standard input: %w", err)
+		}
+		return errors.New("standard input is empty: it should be a Dockerfile, or a tar archive of a context")
+	}
+	if !isArchive(head) {
+		if f.file != "" {
+			return errors.New("standard input is not a tar archive: with -f, it has to be one, with the Dockerfile in it")
+		}
+		empty, err := in.aside()
+		if err != nil {
+			return err
+		}
+		empty = filepath.Join(empty, "context")
+		if err := os.Mkdir(empty, 0o700); err != nil {
+			return err
+		}
+		in.dirs[dockerui.DefaultLocalNameContext] = empty
+		return in.putDockerfile(br)
+	}
+	return in.archive(ctx, br, f)
+}
+
+// isArchive tells a tar archive, compressed or not, from its first 512 bytes.
+func isArchive(head []byte) bool {
+	if compression.DetectCompression(head) != compression.Uncompressed {
+		return true
+	}
+	// bzip2 and xz, which the unpacking of the file op knows as well.
+	if bytes.HasPrefix(head, []byte("BZh")) || bytes.HasPrefix(head, []byte("\xfd7zXZ\x00")) {
+		return true
+	}
+	return len(head) >= 262 && string(head[257:262]) == "ustar"
+}
+
+// archive is a context as a tar archive. It is kept as a file, and unpacked by the
+// step that makes the context of it: where names and links cannot climb out, and
+// which is cached by what is in the archive.
+func (in *buildInput) archive(ctx context.Context, r io.Reader, f *buildFlags) error {
+	const name = "context.tar"
+	dir, err := in.aside()
+	if err != nil {
+		return err
+	}
+	if err := put(filepath.Join(dir, "stdin", name), r); err != nil {
+		return fmt.Errorf("the context from standard input: %w", err)
+	}
+	in.dirs["stdin"] = filepath.Join(dir, "stdin")
+	st := llb.Scratch().File(
+		llb.Copy(llb.Local("stdin", llb.WithCustomName("[internal] load context from standard input")), name, "/", &llb.CopyInfo{AttemptUnpack: true}),
+		llb.WithCustomName("[internal] unpack context"),
+	)
+	def, err := st.Marshal(ctx)
+	if err != nil {
+		return err
+	}
+	in.inputs[dockerui.DefaultLocalNameContext] = def.ToPB()
+	in.inputs[dockerui.DefaultLocalNameDockerfile] = def.ToPB()
+	if f.file != "" {
+		in.attrs["filename"] = filepath.ToSlash(f.file)
+	}
+	return nil
+}
+
+// named adds a context that the Dockerfile can use by name.
+func (in *buildInput) named(flag string) error {
+	name, where, ok := strings.Cut(flag, "=")
+	if !ok || name == "" || where == "" {
+		return errors.New("it should look like name=PATH")
+	}
+	name = strings.ToLower(name)
+	switch {
+	case strings.HasPrefix(where, "docker-image://"):
+		in.attrs["context:"+name] = where
+	case strings.HasPrefix(where, "target:"):
+		return errors.New("target: is for bake files")
+	case strings.HasPrefix(where, "oci-layout://"):
+		return in.layout(name, strings.TrimPrefix(where, "oci-layout://"))
+	case isURL(where):
+		in.attrs["context:"+name] = where
+	default:
+		st, err := os.Stat(where)
+		if err != nil {
+			return err
+		}
+		if !st.IsDir() {
+			return fmt.Errorf("%s is not a directory", where)
+		}
+		local := name
+		if local == dockerui.DefaultLocalNameContext || local == dockerui.DefaultLocalNameDockerfile || local == "stdin" {
+			local = "_" + local // these are taken
+		}
+		in.dirs[local] = where
+		in.attrs["context:"+name] = "local:" + local
+	}
+	return nil
+}
+
+// layout is an image in an OCI layout on this machine, as PATH[:TAG][@DIGEST].
+func (in *buildInput) layout(name, ref string) error {
+	path, dgst, pinned := strings.Cut(ref, "@")
+	path, tag := splitTag(path)
+	if !pinned {
+		desc, err := ociindex.NewStoreIndex(path).Get(tag)
+		if err != nil {
+			return fmt.Errorf("OCI layout %s: %w", path, err)
+		}
+		if desc == nil {
+			return fmt.Errorf("OCI layout %s has no image %q: name one that it has, or a digest", path, tag)
+		}
+		dgst = desc.Digest.String()
+	}
+	if _, err := digest.Parse(dgst); err != nil {
+		return fmt.Errorf("digest %q: %w", dgst, err)
+	}
+	id := identity.NewID()
+	in.layouts[id] = path
+	in.attrs["context:"+name] = fmt.Sprintf("oci-layout://%s:%s@%s", id, tag, dgst)
+	return nil
+}
+
+// splitTag takes a tag off a path; without one it is latest.
+func splitTag(path string) (string, string) {
+	if _, err := os.Stat(path); err == nil {
+		return path, "latest"
+	}
+	if i := strings.LastIndexByte(path, ':'); i > strings.LastIndexByte(path, '/') {
+		return path[:i], path[i+1:]
+	}
+	return path, "latest"
+}

@@ -1,0 +1,143 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/spf13/pflag"
+)
+
+// buildFlags are the flags of build, with the names and meanings of docker
+// buildx build.
+type buildFlags struct {
+	file          string
+	tags          []string
+	target        string
+	buildArgs     []string
+	platforms     []string
+	labels        []string
+	annotations   []string
+	noCache       bool
+	noCacheFilter []string
+	pull          bool
+	outputs       []string
+	push          bool
+	load          bool
+	secrets       []string
+	ssh           []string
+	contexts      []string
+	network       string
+	addHosts      []string
+	ulimits       []string
+	shmSize       string
+	cgroupParent  string
+	progress      string
+	metadataFile  string
+	iidFile       string
+	call          string
+	check         bool
+	quiet         bool
+	allow         []string
+	provenance    string
+	sbom          string
+}
+
+func (f *buildFlags) register(fs *pflag.FlagSet) {
+	fs.StringVarP(&f.file, "file", "f", "", `the Dockerfile (default: "PATH/Dockerfile"); "-" reads it from standard input`)
+	fs.StringArrayVarP(&f.tags, "tag", "t", nil, `name of the image, as "name:tag"; it goes into Tenon's own store (tenon images)`)
+	fs.StringVar(&f.target, "target", "", "stage to build")
+	fs.StringArrayVar(&f.buildArgs, "build-arg", nil, `value of an ARG, as "NAME=value"; "NAME" alone takes it from the environment`)
+	fs.StringSliceVar(&f.platforms, "platform", nil, `platforms to build for, as "linux/amd64,linux/arm64"`)
+	fs.StringArrayVar(&f.labels, "label", nil, `label of the image, as "name=value"`)
+	fs.StringArrayVar(&f.annotations, "annotation", nil, `annotation of the image's manifest, as "name=value"; "index:", "manifest[linux/amd64]:" and the like before it say where it goes`)
+	fs.BoolVar(&f.noCache, "no-cache", false, "run every step, whatever is in the cache")
+	fs.StringSliceVar(&f.noCacheFilter, "no-cache-filter", nil, "run every step of these stages")
+	fs.BoolVar(&f.pull, "pull", false, "ask the registry for base images even if they are in the local store")
+	fs.StringArrayVarP(&f.outputs, "output", "o", nil, `what to make of the result: a directory, or "type=local|tar|oci|docker|image|registry|cacheonly,dest=PATH,..."; "-" is a tar on standard output`)
+	fs.BoolVar(&f.push, "push", false, "push the image to its registry, as --output type=registry")
+	fs.BoolVar(&f.load, "load", false, "load the image into the docker engine of this machine")
+	fs.StringArrayVar(&f.secrets, "secret", nil, `secret for RUN --mount=type=secret, as "id=ID,src=FILE" or "id=ID,env=NAME"`)
+	fs.StringArrayVar(&f.ssh, "ssh", nil, `SSH agent or keys for RUN --mount=type=ssh, as "default" or "ID=SOCKET|KEY[,KEY...]"`)
+	fs.StringArrayVar(&f.contexts, "build-context", nil, `further context, as "name=PATH", or a URL, "docker-image://..." or "oci-layout://PATH[:TAG][@DIGEST]" in place of the path`)
+	fs.StringVar(&f.network, "network", "default", `network of RUN steps: "default", "host" or "none"`)
+	fs.StringSliceVar(&f.addHosts, "add-host", nil, `further host for RUN steps, as "name:IP"`)
+	fs.StringArrayVar(&f.ulimits, "ulimit", nil, `limit for RUN steps, as "nofile=1024:2048"`)
+	fs.StringVar(&f.shmSize, "shm-size", "", `size of /dev/shm in RUN steps, as "128m"`)
+	fs.StringVar(&f.cgroupParent, "cgroup-parent", "", "parent cgroup of RUN steps")
+	fs.StringVar(&f.progress, "progress", "auto", `how progress is shown: "auto", "tty", "plain", "quiet" or "rawjson" (BUILDKIT_PROGRESS)`)
+	fs.StringVar(&f.metadataFile, "metadata-file", "", "file to write what is known of the result to, as JSON")
+	fs.StringVar(&f.iidFile, "iidfile", "", "file to write the image's ID to")
+	fs.StringVar(&f.call, "call", "build", `what to do: "build", "check", "outline" or "targets"`)
+	fs.BoolVar(&f.check, "check", false, "look for mistakes in the Dockerfile without building it, as --call=check")
+	fs.BoolVarP(&f.quiet, "quiet", "q", false, "show no progress; print the image's ID")
+	fs.StringSliceVar(&f.allow, "allow", nil, `what steps may do beyond the usual: "network.host", "security.insecure"`)
+	fs.StringVar(&f.provenance, "provenance", "", `only "false": provenance attestations are not made yet`)
+	fs.StringVar(&f.sbom, "sbom", "", `only "false": SBOM attestations are not made yet`)
+	fs.Lookup("provenance").NoOptDefVal = "true"
+	fs.Lookup("sbom").NoOptDefVal = "true"
+	for _, name := range refusedNames {
+		fs.Var(&refused{name: name, why: refusedFlags[name]}, name, "")
+		fs.Lookup(name).Hidden = true
+		if refusedBools[name] {
+			fs.Lookup(name).NoOptDefVal = "true"
+		}
+	}
+}
+
+// refusedFlags are flags of docker build and docker buildx build that are not
+// there, and why or what to do instead.
+var refusedFlags = map[string]string{
+	"attest":          "attestations are not made yet",
+	"builder":         "there are no builder instances: a build runs in this process",
+	"cache-from":      "caches of others are not read yet; builds of one --root share their cache",
+	"cache-to":        "caches are not exported yet; builds of one --root share their cache",
+	"compress":        "there is no socket to compress for: a local context is read in place",
+	"cpu-period":      "limits of a step's resources are not there yet",
+	"cpu-quota":       "limits of a step's resources are not there yet",
+	"cpu-shares":      "limits of a step's resources are not there yet",
+	"cpuset-cpus":     "limits of a step's resources are not there yet",
+	"cpuset-mems":     "limits of a step's resources are not there yet",
+	"credential-spec": "it is for Windows",
+	"isolation":       "it is for Windows",
+	"memory":          "limits of a step's resources are not there yet",
+	"memory-swap":     "limits of a step's resources are not there yet",
+	"policy":          "source policies are not there yet",
+	"security-opt":    "steps run with the default profile, or without any: see RUN --security=insecure and --allow",
+	"squash":          "layers are not squashed; COPY --from a finished stage into an empty one does the same",
+}
+
+var refusedNames = sortedKeys(refusedFlags)
+
+// refusedBools are those of them that have no value.
+var refusedBools = map[string]bool{"compress": true, "squash": true}
+
+// refused is a flag that fails when it is set.
+type refused struct{ name, why string }
+
+func (r *refused) String() string { return "" }
+func (r *refused) Type() string   { return "string" }
+func (r *refused) Set(string) error {
+	return fmt.Errorf("--%s is not there: %s", r.name, r.why)
+}
+
+// check says what of the flags cannot be.
+func (f *buildFlags) validate() error {
+	for flag, v := range map[string]string{"provenance": f.provenance, "sbom": f.sbom} {
+		if v != "" && v != "false" {
+			return fmt.Errorf("--%s=%s: attestations are not made yet: leave the flag out, or say --%s=false", flag, v, flag)
+		}
+	}
+	if f.check && f.call != "build" && f.call != "check" {
+		return fmt.Errorf("--check and --call=%s: one of them", f.call)
+	}
+	if f.check {
+		f.call = "check"
+	}
+	if f.noCache && len(f.noCacheFilter) > 0 {
+		return fmt.Errorf("--no-cache and --no-cache-filter: the first already covers the stages %s", strings.Join(f.noCacheFilter, ", "))
+	}
+	if f.push && f.load {
+		return fmt.Errorf("--push and --load: one of them; --output can be given several times")
+	}
+	return nil
+}

@@ -1,0 +1,205 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os/exec"
+	"strings"
+
+	"github.com/distribution/reference"
+
+	"github.com/tenonbuild/tenon/engine/export"
+)
+
+// exports are what --output and the flags beside it ask for. Kept reports that the
+// result is to be built, and to stay in the cache only.
+func (c *cli) exports(ctx context.Context, f *buildFlags) (reqs []export.Request, kept bool, err error) {
+	outs, err := f.wanted()
+	if err != nil {
+		return nil, false, err
+	}
+	names, err := f.names()
+	if err != nil {
+		return nil, false, err
+	}
+	notes, err := f.annotationAttrs()
+	if err != nil {
+		return nil, false, err
+	}
+	images := false
+	for _, o := range outs {
+		if o.Attrs == nil {
+			o.Attrs = map[string]string{}
+		}
+		if isImage(o.Type) {
+			images = true
+			if o.Attrs["name"] == "" && names != "" {
+				o.Attrs["name"] = names
+			}
+			for k, v := range notes {
+				if _, ok := o.Attrs[k]; !ok {
+					o.Attrs[k] = v
+				}
+			}
+			if o.Attrs["push"] == "true" && o.Attrs["name"] == "" {
+				return nil, false, errors.New("an image that is pushed needs a name: give it with --tag")
+			}
+		}
+		req, err := o.Request(c.out)
+		if err != nil {
+			return nil, false, err
+		}
+		reqs = append(reqs, req)
+	}
+	if f.load {
+		req, err := c.dockerLoad(ctx, names)
+		if err != nil {
+			return nil, false, err
+		}
+		reqs, images = append(reqs, req), true
+	}
+	if len(f.annotations) > 0 && !images {
+		return nil, false, errors.New("--annotation needs an image: there is no output of one")
+	}
+	if f.iidFile != "" && !images {
+		return nil, false, errors.New("--iidfile needs an image: there is no output of one")
+	}
+	return reqs, len(reqs) == 0, nil
+}
+
+// isImage says whether an exporter makes an image of the result.
+func isImage(typ string) bool {
+	return typ == export.TypeImage || typ == export.TypeOCI || typ == export.TypeDocker
+}
+
+// wanted are the outputs that the flags name or imply.
+func (f *buildFlags) wanted() ([]export.Output, error) {
+	var outs []export.Output
+	for _, s := range f.outputs {
+		o, err := export.ParseOutput(s)
+		if err != nil {
+			return nil, err
+		}
+		outs = append(outs, o)
+	}
+	image := export.Output{Type: export.TypeImage, Attrs: map[string]string{}}
+	switch {
+	case f.push:
+		if len(f.tags) == 0 {
+			return nil, errors.New("--push needs the image's name: give it with --tag")
+		}
+		for i := range outs {
+			if outs[i].Type == export.TypeImage {
+				outs[i].Attrs["push"] = "true"
+				return outs, nil
+			}
+		}
+		image.Attrs["push"] = "true"
+		return append(outs, image), nil
+	case len(outs) == 0 && !f.load && (len(f.tags) > 0 || f.iidFile != "" || f.quiet || len(f.annotations) > 0):
+		if len(f.tags) == 0 {
+			image.Attrs["dangling-name-prefix"] = "untagged"
+		}
+		return append(outs, image), nil
+	}
+	return outs, nil
+}
+
+// names are those of --tag, checked and completed, as the exporters take them.
+func (f *buildFlags) names() (string, error) {
+	var names []string
+	for _, t := range f.tags {
+		n, err := reference.ParseNormalizedNamed(t)
+		if err != nil {
+			return "", fmt.Errorf("--tag %q: %w", t, err)
+		}
+		if _, ok := n.(reference.Digested); ok {
+			return "", fmt.Errorf("--tag %q: a digest follows from what is built and cannot be given", t)
+		}
+		names = append(names, reference.TagNameOnly(n).String())
+	}
+	return strings.Join(names, ","), nil
+}
+
+// annotationAttrs are the values of --annotation as attributes of exporters.
+func (f *buildFlags) annotationAttrs() (map[string]string, error) {
+	out := map[string]string{}
+	for _, a := range f.annotations {
+		key, value, ok := strings.Cut(a, "=")
+		if !ok || key == "" {
+			return nil, fmt.Errorf("--annotation %q: it should look like name=value", a)
+		}
+		where := "manifest"
+		if before, rest, ok := strings.Cut(key, ":"); ok && annotationTypes(before) {
+			where, key = before, rest
+		}
+		for w := range strings.SplitSeq(where, ",") {
+			name, platform, found := strings.Cut(w, "[")
+			if found {
+				platform = "[" + platform
+			}
+			out["annotation-"+name+platform+"."+key] = value
+		}
+	}
+	return out, nil
+}
+
+// annotationTypes says whether what is before a colon says where an annotation
+// goes, and is not part of its name.
+func annotationTypes(s string) bool {
+	for w := range strings.SplitSeq(s, ",") {
+		switch name, _, _ := strings.Cut(w, "["); name {
+		case "index", "manifest", "index-descriptor", "manifest-descriptor":
+		default:
+			return false
+		}
+	}
+	return true
+}
+
+// dockerLoad gives the image to the docker engine of this machine, by docker's own
+// command, which knows where that is.
+func (c *cli) dockerLoad(ctx context.Context, names string) (export.Request, error) {
+	docker, err := exec.LookPath("docker")
+	if err != nil {
+		return export.Request{}, errors.New("--load needs the docker command, and there is none; -o type=docker,dest=image.tar writes what docker load reads")
+	}
+	if out, err := exec.CommandContext(ctx, docker, "version", "--format", "{{.Server.Version}}").CombinedOutput(); err != nil {
+		return export.Request{}, fmt.Errorf("--load needs a docker engine: %s (%w); -o type=docker,dest=image.tar writes what docker load reads", bytes.TrimSpace(out), err)
+	}
+	attrs := map[string]string{}
+	if names != "" {
+		attrs["name"] = names
+	}
+	return export.Request{Type: export.TypeDocker, Attrs: attrs, Open: func(map[string]string) (io.WriteCloser, error) {
+		cmd := exec.CommandContext(ctx, docker, "load", "--quiet")
+		said := &bytes.Buffer{}
+		cmd.Stdout, cmd.Stderr = said, said
+		in, err := cmd.StdinPipe()
+		if err != nil {
+			return nil, err
+		}
+		if err := cmd.Start(); err != nil {
+			return nil, err
+		}
+		return &loading{WriteCloser: in, cmd: cmd, said: said}, nil
+	}}, nil
+}
+
+// loading is a docker load that reads what is written.
+type loading struct {
+	io.WriteCloser
+	cmd  *exec.Cmd
+	said *bytes.Buffer
+}
+
+func (l *loading) Close() error {
+	err := l.WriteCloser.Close()
+	if wait := l.cmd.Wait(); wait != nil {
+		return fmt.Errorf("docker load: %s (%w)", bytes.TrimSpace(l.said.Bytes()), wait)
+	}
+	return err
+}

@@ -1,0 +1,131 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/sirupsen/logrus"
+	"github.com/spf13/cobra"
+
+	"github.com/tenonbuild/tenon/engine"
+)
+
+// cli is what a command works with. Its streams and environment are replaced in
+// tests.
+type cli struct {
+	in       io.Reader
+	out, err io.Writer
+	env      func(string) (string, bool)
+	flags    globalFlags
+}
+
+// globalFlags are those of every command.
+type globalFlags struct {
+	config string
+	root   string
+	noWait bool
+	debug  bool
+}
+
+// exitError ends the process with a code; what there was to say has been said.
+type exitError int
+
+func (e exitError) Error() string { return fmt.Sprintf("exit code %d", int(e)) }
+
+const interrupted = 130 // as shells have it: 128 + SIGINT
+
+// main runs a command line and returns the process's exit code.
+func (c *cli) main(ctx context.Context, args []string) int {
+	root := c.command()
+	root.SetArgs(args)
+	root.SetIn(c.in)
+	root.SetOut(c.out)
+	root.SetErr(c.err)
+	err := root.ExecuteContext(ctx)
+	var code exitError
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &code):
+		return int(code)
+	case ctx.Err() != nil:
+		fmt.Fprintln(c.err, "tenon: interrupted")
+		return interrupted
+	}
+	printError(c.err, err)
+	return 1
+}
+
+func (c *cli) command() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "tenon",
+		Short: "Build images and other results from Dockerfiles, without a daemon",
+		Long: `Tenon builds what a Dockerfile or an LLB definition describes: an image, an
+archive or a directory. What it has built before it does not build again.
+
+  tenon build -t hello .                     an image, in Tenon's own store
+  tenon build -o out .                       the files of the result, in ./out
+  tenon build -o type=oci,dest=hello.tar .   an OCI archive
+  tenon build --push -t host/hello .         an image, in a registry
+
+State is kept in one folder: /var/lib/tenon for root, otherwise
+$XDG_DATA_HOME/tenon (~/.local/share/tenon). One process uses it at a time.`,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		Args:          cobra.NoArgs,
+	}
+	root.CompletionOptions.HiddenDefaultCmd = false
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return fmt.Errorf("%w\nSee \"%s --help\"", err, cmd.CommandPath())
+	})
+	pf := root.PersistentFlags()
+	pf.StringVar(&c.flags.config, "config", "", "configuration file (default: /etc/tenon/tenon.toml, then $XDG_CONFIG_HOME/tenon/tenon.toml; TENON_CONFIG)")
+	pf.StringVar(&c.flags.root, "root", "", "folder of all state (TENON_ROOT)")
+	pf.BoolVar(&c.flags.noWait, "no-wait", false, "fail at once if another process uses the root, instead of waiting for it")
+	pf.BoolVarP(&c.flags.debug, "debug", "D", false, "show what the libraries log")
+	root.PersistentPreRun = func(*cobra.Command, []string) { c.logging() }
+	root.AddCommand(c.buildCommand(), c.llbCommand(), c.imagesCommand(), c.duCommand(), c.pruneCommand(), c.versionCommand())
+	return root
+}
+
+// logging settles what the libraries that log to logrus show.
+func (c *cli) logging() {
+	logrus.SetOutput(c.err)
+	logrus.SetLevel(logrus.ErrorLevel)
+	if c.flags.debug {
+		logrus.SetLevel(logrus.DebugLevel)
+	}
+}
+
+// open opens the engine as configured. The caller closes it.
+func (c *cli) open(ctx context.Context) (*engine.Engine, error) {
+	cfg, err := c.configure()
+	if err != nil {
+		return nil, err
+	}
+	opt := cfg.engine()
+	opt.NoWait = c.flags.noWait
+	opt.Waiting = func(owner string) {
+		fmt.Fprintf(c.err, "tenon: waiting for %s, which uses %s (--no-wait fails instead)\n", owner, opt.Root)
+	}
+	return engine.Open(ctx, opt)
+}
+
+// with opens the engine for as long as use runs.
+func (c *cli) with(ctx context.Context, use func(*engine.Engine) error) (err error) {
+	e, err := c.open(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, e.Close()) }()
+	return use(e)
+}
+
+// terminal returns w as a file if it is one.
+func terminal(w io.Writer) *os.File {
+	f, _ := w.(*os.File)
+	return f
+}

@@ -1,0 +1,161 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/moby/buildkit/util/resolver/config"
+	"github.com/pelletier/go-toml/v2"
+
+	"github.com/tenonbuild/tenon/engine"
+	"github.com/tenonbuild/tenon/engine/runtime"
+)
+
+// configuration is the configuration file. Each field is what a flag or a variable
+// of the environment says, which go before it.
+type configuration struct {
+	// Root is the folder of all state.
+	Root string `toml:"root"`
+	// Snapshotter is "overlayfs" or "native".
+	Snapshotter string `toml:"snapshotter"`
+	// Parallelism is how many steps run at once.
+	Parallelism int `toml:"parallelism"`
+	// Runtime says how containers are run.
+	Runtime struct {
+		// Binary is the OCI runtime, such as "runc" or "/usr/bin/crun".
+		Binary string `toml:"binary"`
+		// Network is "auto", "host", "none" or "cni".
+		Network string `toml:"network"`
+		// CNI is the configuration of CNI networks, and where their plugins are.
+		CNI struct {
+			Config   string `toml:"config"`
+			Binaries string `toml:"binaries"`
+		} `toml:"cni"`
+		// Init is a statically linked program that reaps in each container, such as
+		// catatonit; "" for none.
+		Init string `toml:"init"`
+	} `toml:"runtime"`
+	// Registry says how registries are reached, by host: mirrors, http, insecure,
+	// ca, keypair. As in buildkitd.toml.
+	Registry map[string]config.RegistryConfig `toml:"registry"`
+}
+
+// configure reads the configuration files, the environment and the flags, the
+// later ones going before the earlier.
+func (c *cli) configure() (*configuration, error) {
+	cfg := &configuration{}
+	for _, file := range c.configFiles() {
+		if err := cfg.read(file.path, file.must); err != nil {
+			return nil, err
+		}
+	}
+	for name, field := range map[string]*string{
+		"TENON_ROOT":        &cfg.Root,
+		"TENON_SNAPSHOTTER": &cfg.Snapshotter,
+		"TENON_RUNTIME":     &cfg.Runtime.Binary,
+		"TENON_NETWORK":     &cfg.Runtime.Network,
+	} {
+		if v, ok := c.env(name); ok && v != "" {
+			*field = v
+		}
+	}
+	if c.flags.root != "" {
+		cfg.Root = c.flags.root
+	}
+	if cfg.Root == "" {
+		root, err := c.defaultRoot()
+		if err != nil {
+			return nil, err
+		}
+		cfg.Root = root
+	}
+	abs, err := filepath.Abs(cfg.Root)
+	if err != nil {
+		return nil, err
+	}
+	cfg.Root = abs
+	return cfg, nil
+}
+
+type configFile struct {
+	path string
+	must bool // it was named: it has to exist
+}
+
+func (c *cli) configFiles() []configFile {
+	if c.flags.config != "" {
+		return []configFile{{c.flags.config, true}}
+	}
+	if v, ok := c.env("TENON_CONFIG"); ok && v != "" {
+		return []configFile{{v, true}}
+	}
+	files := []configFile{{"/etc/tenon/tenon.toml", false}}
+	dir, ok := c.env("XDG_CONFIG_HOME")
+	if !ok || dir == "" {
+		home, ok := c.env("HOME")
+		if !ok || home == "" {
+			return files
+		}
+		dir = filepath.Join(home, ".config")
+	}
+	return append(files, configFile{filepath.Join(dir, "tenon", "tenon.toml"), false})
+}
+
+// read adds what a file says. A key that is not known is an error.
+func (cfg *configuration) read(path string, must bool) error {
+	f, err := os.Open(path)
+	if err != nil {
+		if !must && errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		return fmt.Errorf("configuration: %w", err)
+	}
+	defer f.Close()
+	d := toml.NewDecoder(f)
+	d.DisallowUnknownFields()
+	err = d.Decode(cfg)
+	var unknown *toml.StrictMissingError
+	var syntax *toml.DecodeError
+	switch {
+	case errors.As(err, &unknown):
+		return fmt.Errorf("configuration %s: there is no such key:\n%s", path, strings.TrimRight(unknown.String(), "\n"))
+	case errors.As(err, &syntax):
+		return fmt.Errorf("configuration %s:\n%s", path, strings.TrimRight(syntax.String(), "\n"))
+	case err != nil:
+		return fmt.Errorf("configuration %s: %w", path, err)
+	}
+	return nil
+}
+
+func (c *cli) defaultRoot() (string, error) {
+	if os.Geteuid() == 0 {
+		return "/var/lib/tenon", nil
+	}
+	if dir, ok := c.env("XDG_DATA_HOME"); ok && dir != "" {
+		return filepath.Join(dir, "tenon"), nil
+	}
+	if home, ok := c.env("HOME"); ok && home != "" {
+		return filepath.Join(home, ".local", "share", "tenon"), nil
+	}
+	return "", errors.New("there is no place for state: HOME is not set; give --root or TENON_ROOT")
+}
+
+func (cfg *configuration) engine() engine.Options {
+	return engine.Options{
+		Root:        cfg.Root,
+		Snapshotter: cfg.Snapshotter,
+		Parallelism: cfg.Parallelism,
+		Registries:  cfg.Registry,
+		Runtime: runtime.Options{
+			Binary: cfg.Runtime.Binary,
+			Network: runtime.Network{
+				Mode: cfg.Runtime.Network, CNIConfig: cfg.Runtime.CNI.Config, CNIBinaries: cfg.Runtime.CNI.Binaries,
+			},
+			Init: cfg.Runtime.Init,
+		},
+	}
+}

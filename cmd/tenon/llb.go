@@ -1,0 +1,139 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	bkllb "github.com/moby/buildkit/client/llb"
+	"github.com/moby/buildkit/solver/pb"
+	"github.com/spf13/cobra"
+
+	"github.com/tenonbuild/tenon/engine"
+	"github.com/tenonbuild/tenon/engine/llb"
+)
+
+func (c *cli) llbCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "llb",
+		Short: "Build or show LLB definitions",
+		Long: `LLB is the graph of operations that frontends make. A marshalled definition is
+read from standard input or a file, as buildctl takes it.`,
+		Args: cobra.NoArgs,
+	}
+	cmd.AddCommand(c.llbBuildCommand(), c.llbDumpCommand())
+	return cmd
+}
+
+func (c *cli) llbBuildCommand() *cobra.Command {
+	f := &buildFlags{network: "default", progress: "auto"}
+	var dirs []string
+	cmd := &cobra.Command{
+		Use:     "build [flags] [FILE]",
+		Short:   "Build a marshalled LLB definition",
+		Example: `  go run ./examples/definition | tenon llb build --local src=. -o out`,
+		Args:    cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return c.llbBuild(cmd.Context(), args, dirs, f)
+		},
+	}
+	fs := cmd.Flags()
+	fs.StringArrayVar(&dirs, "local", nil, `directory that the definition knows by name, as "name=PATH"`)
+	fs.StringArrayVarP(&f.outputs, "output", "o", nil, "what to make of the result, as for tenon build")
+	fs.StringArrayVarP(&f.tags, "tag", "t", nil, "name of the image, as for tenon build")
+	fs.BoolVar(&f.noCache, "no-cache", false, "run every operation, whatever is in the cache")
+	fs.StringArrayVar(&f.secrets, "secret", nil, "secret, as for tenon build")
+	fs.StringArrayVar(&f.ssh, "ssh", nil, "SSH agent or keys, as for tenon build")
+	fs.StringSliceVar(&f.allow, "allow", nil, "what operations may do beyond the usual, as for tenon build")
+	fs.StringVar(&f.progress, "progress", "auto", "how progress is shown, as for tenon build")
+	fs.StringVar(&f.metadataFile, "metadata-file", "", "file to write what is known of the result to, as JSON")
+	return cmd
+}
+
+func (c *cli) llbBuild(ctx context.Context, args, dirs []string, f *buildFlags) error {
+	def, err := c.definition(args)
+	if err != nil {
+		return err
+	}
+	in := &buildInput{dirs: map[string]string{}}
+	for _, d := range dirs {
+		name, path, ok := strings.Cut(d, "=")
+		if !ok || name == "" || path == "" {
+			return fmt.Errorf("--local %q: it should look like name=PATH", d)
+		}
+		in.dirs[name] = path
+	}
+	sess, err := f.session(in)
+	if err != nil {
+		return err
+	}
+	exports, kept, err := c.exports(ctx, f)
+	if err != nil {
+		return err
+	}
+	res, err := c.run(ctx, engine.Request{
+		Definition: def, Session: sess, Exports: exports, NoCache: f.noCache,
+		Allow: append([]string{"network.host"}, f.allow...),
+	}, f.progressMode(c.env))
+	if err != nil {
+		return err
+	}
+	if kept {
+		fmt.Fprintln(c.err, "built; the result is in the cache only: name an output with --output")
+	}
+	return c.report(res, f)
+}
+
+func (c *cli) llbDumpCommand() *cobra.Command {
+	var dot bool
+	cmd := &cobra.Command{
+		Use:   "dump [--dot] [FILE]",
+		Short: "Show a marshalled LLB definition, one JSON object an operation",
+		Args:  cobra.MaximumNArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			def, err := c.definition(args)
+			if err != nil {
+				return err
+			}
+			if dot {
+				return llb.DumpDot(c.out, def)
+			}
+			return llb.Dump(c.out, def)
+		},
+	}
+	cmd.Flags().BoolVar(&dot, "dot", false, "as a graph for Graphviz")
+	return cmd
+}
+
+// maxDefinition bounds what is read as a definition.
+const maxDefinition = 256 << 20
+
+// definition reads a marshalled definition from a file, or from standard input.
+func (c *cli) definition(args []string) (*pb.Definition, error) {
+	r, from := c.in, "standard input"
+	if len(args) == 1 && args[0] != "-" {
+		f, err := os.Open(args[0])
+		if err != nil {
+			return nil, err
+		}
+		defer f.Close()
+		r, from = f, args[0]
+	}
+	dt, err := io.ReadAll(io.LimitReader(r, maxDefinition+1))
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("reading %s: %w", from, err)
+	case len(dt) > maxDefinition:
+		return nil, fmt.Errorf("%s is larger than %d MiB: that is not a definition", from, maxDefinition>>20)
+	case len(dt) == 0:
+		return nil, errors.New(from + " is empty: it should be a marshalled LLB definition")
+	}
+	def, err := bkllb.ReadFrom(strings.NewReader(string(dt)))
+	if err != nil {
+		return nil, fmt.Errorf("%s is not a marshalled LLB definition: %w", from, err)
+	}
+	return def.ToPB(), nil
+}

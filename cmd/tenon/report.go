@@ -1,0 +1,87 @@
+package main
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"strings"
+
+	"github.com/moby/buildkit/exporter/containerimage/exptypes"
+	"github.com/moby/buildkit/solver/errdefs"
+
+	"github.com/tenonbuild/tenon/engine"
+)
+
+// printError says what went wrong, with the lines of the Dockerfile that it is
+// about.
+func printError(w io.Writer, err error) {
+	shown := map[string]bool{}
+	for _, s := range errdefs.Sources(err) {
+		var text strings.Builder
+		if s.Print(&text) == nil && !shown[text.String()] {
+			shown[text.String()] = true
+			fmt.Fprint(w, text.String())
+		}
+	}
+	fmt.Fprintf(w, "ERROR: %v\n", err)
+}
+
+// report writes what the flags want to know of the result.
+func (c *cli) report(res *engine.Response, f *buildFlags) error {
+	said := map[string]string{}
+	for _, s := range res.Exporters {
+		maps.Copy(said, s)
+	}
+	id := said[exptypes.ExporterImageConfigDigestKey]
+	if id == "" {
+		id = said[exptypes.ExporterImageDigestKey]
+	}
+	if f.iidFile != "" {
+		if id == "" {
+			return fmt.Errorf("--iidfile: the outputs have not said what the image's ID is")
+		}
+		if err := os.WriteFile(f.iidFile, []byte(id), 0o644); err != nil {
+			return fmt.Errorf("--iidfile: %w", err)
+		}
+	}
+	if f.metadataFile != "" {
+		dt, err := json.MarshalIndent(metadata(said), "", "  ")
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(f.metadataFile, append(dt, '\n'), 0o644); err != nil {
+			return fmt.Errorf("--metadata-file: %w", err)
+		}
+	}
+	if f.quiet && id != "" {
+		fmt.Fprintln(c.out, id)
+	}
+	return nil
+}
+
+// metadata are the values of a response as JSON: those that are JSON themselves,
+// plain or in base64, become part of it.
+func metadata(said map[string]string) map[string]any {
+	out := map[string]any{}
+	for k, v := range said {
+		out[k] = v
+		for _, dt := range [][]byte{[]byte(v), fromBase64(v)} {
+			if len(dt) > 0 && dt[0] == '{' && json.Valid(dt) {
+				out[k] = json.RawMessage(dt)
+				break
+			}
+		}
+	}
+	return out
+}
+
+func fromBase64(s string) []byte {
+	dt, err := base64.StdEncoding.DecodeString(s)
+	if err != nil {
+		return nil
+	}
+	return dt
+}

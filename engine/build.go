@@ -1,0 +1,227 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	gwclient "github.com/moby/buildkit/frontend/gateway/client"
+	"github.com/moby/buildkit/identity"
+	"github.com/moby/buildkit/solver/pb"
+	"github.com/moby/buildkit/util/entitlements"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/tenonbuild/tenon/engine/export"
+	"github.com/tenonbuild/tenon/engine/frontend"
+	"github.com/tenonbuild/tenon/engine/llb"
+	"github.com/tenonbuild/tenon/engine/session"
+	"github.com/tenonbuild/tenon/solver"
+	"github.com/tenonbuild/tenon/solver/client"
+)
+
+// Request is one build. It has a Definition or a Frontend.
+type Request struct {
+	// ID names the build while it runs; "" is a random one.
+	ID string
+	// Definition is LLB to solve.
+	Definition *pb.Definition
+	// Frontend is the name of what makes LLB of the request, as in
+	// "dockerfile.v0", with its attributes and input definitions.
+	Frontend       string
+	FrontendAttrs  map[string]string
+	FrontendInputs map[string]*pb.Definition
+	// Session is what the build may use of the caller's. Nil lends nothing.
+	Session session.Session
+	// Exports are what is made of the result. They are checked before anything is
+	// built, and run one after the other. With none, the result is only built.
+	Exports []export.Request
+	// Allow grants entitlements: "network.host", "security.insecure".
+	Allow []string
+	// NoCache runs every step, whatever the cache holds.
+	NoCache bool
+	// Priority is the build's share of the slots relative to others'; 0 stands for 1.
+	Priority int
+	// Status, if not nil, gets what happens, and is closed before Build returns. It
+	// must be read until then; reading slowly delays nothing but the return.
+	Status chan<- *client.SolveStatus
+}
+
+// Response is what a build has resulted in.
+type Response struct {
+	// Exporters holds what each of Request.Exports had to say (exptypes keys).
+	Exporters []map[string]string
+	// Metadata is what the frontend said about the result; the answer to a
+	// subrequest is in it.
+	Metadata map[string][]byte
+	// Trace is what was decided about each edge, and why.
+	Trace []solver.EdgeTrace
+}
+
+// Build builds. When ctx ends, it returns at once what ctx says; steps that other
+// builds wait for go on. An error of a step is a *solver.VertexError, and points
+// into the Dockerfile where there is one (BuildKit's errdefs.Sources). A Response
+// comes with an error, too, once there is a trace to tell.
+func (e *Engine) Build(ctx context.Context, req Request) (_ *Response, err error) {
+	if req.Status != nil {
+		defer close(req.Status)
+	}
+	if err := e.begin(); err != nil {
+		return nil, err
+	}
+	defer e.running.Done()
+	exporters, err := e.makeExporters(req.Exports)
+	if err != nil {
+		return nil, err
+	}
+	allowed, err := grant(req.Allow)
+	if err != nil {
+		return nil, err
+	}
+	if req.Session == nil {
+		req.Session = session.Empty(identity.NewID())
+	}
+	remove, err := e.sessions.Add(req.Session)
+	if err != nil {
+		return nil, err
+	}
+	defer remove()
+	if req.ID == "" {
+		req.ID = identity.NewID()
+	}
+	job, err := e.solver.NewJob(req.ID)
+	if err != nil {
+		return nil, err
+	}
+	job.SessionID, job.Priority = req.Session.ID(), req.Priority
+
+	b := &build{engine: e, req: req, job: job, allowed: allowed, exporters: exporters}
+	// The stream ends when the job is discarded, whatever happens to ctx: so the
+	// last status always arrives.
+	var stream errgroup.Group
+	if req.Status != nil {
+		stream.Go(func() error { return b.stream(context.WithoutCancel(ctx), req.Status) })
+	}
+	res, err := b.run(ctx)
+	if discard := job.Discard(); err == nil {
+		err = discard
+	}
+	if s := stream.Wait(); err == nil {
+		err = s
+	}
+	res.Trace = job.Trace()
+	return res, err
+}
+
+func (e *Engine) makeExporters(reqs []export.Request) ([]export.Exporter, error) {
+	var out []export.Exporter
+	for _, r := range reqs {
+		f, ok := e.exporters[r.Type]
+		if !ok {
+			return nil, fmt.Errorf("output type %q: there is no such exporter", r.Type)
+		}
+		x, err := f(r)
+		if err != nil {
+			return nil, fmt.Errorf("output type=%s: %w", r.Type, err)
+		}
+		out = append(out, x)
+	}
+	return out, nil
+}
+
+func grant(names []string) (entitlements.Set, error) {
+	set := entitlements.Set{}
+	for _, name := range names {
+		ent, rest, err := entitlements.Parse(name)
+		if err != nil {
+			return nil, fmt.Errorf("allow %q: %w", name, err)
+		}
+		set[ent] = rest
+	}
+	return set, nil
+}
+
+// build is one build under way.
+type build struct {
+	engine    *Engine
+	req       Request
+	job       *solver.Job
+	allowed   entitlements.Set
+	exporters []export.Exporter
+	groups    groups
+}
+
+// run solves and exports. The Response is never nil.
+func (b *build) run(ctx context.Context) (res *Response, err error) {
+	res = &Response{}
+	c := frontend.NewClient(b.frontend(), b.req.FrontendAttrs, b.req.FrontendInputs)
+	defer func() { err = errors.Join(err, c.Close(context.WithoutCancel(ctx))) }()
+	result, err := c.Solve(ctx, gwclient.SolveRequest{
+		Definition: b.req.Definition, Frontend: b.req.Frontend,
+		FrontendOpt: b.req.FrontendAttrs, FrontendInputs: b.req.FrontendInputs,
+	})
+	if err != nil {
+		return res, err
+	}
+	if result == nil { // a subrequest without an answer
+		return res, nil
+	}
+	res.Metadata = result.Metadata
+	src, err := exportSource(ctx, result)
+	if err != nil {
+		return res, err
+	}
+	if src == nil {
+		return res, nil
+	}
+	for i, x := range b.exporters {
+		said, err := b.export(ctx, x, src)
+		if err != nil {
+			return res, fmt.Errorf("output type=%s: %w", b.req.Exports[i].Type, err)
+		}
+		res.Exporters = append(res.Exporters, said)
+	}
+	return res, nil
+}
+
+func (b *build) export(ctx context.Context, x export.Exporter, src *export.Source) (said map[string]string, err error) {
+	ctx, end := b.job.Begin(ctx, x.Name())
+	defer func() { end(err) }()
+	return x.Export(ctx, src, b.req.Session)
+}
+
+// frontend is the build as frontends see it.
+func (b *build) frontend() *frontend.Build {
+	return &frontend.Build{
+		SessionID:       b.req.Session.ID(),
+		Workers:         b.engine.workers,
+		Load:            b.load,
+		Solve:           b.job.Build,
+		ResolveMetadata: b.resolveMetadata,
+		Warn:            solver.ProgressFrom(b.job.Context(context.Background())).Warn,
+		Note: func(ctx context.Context, text string) {
+			_, end := b.job.Begin(ctx, text)
+			end(nil)
+		},
+		Frontends: b.engine.frontends,
+	}
+}
+
+func (b *build) load(def *pb.Definition) (*llb.Graph, error) {
+	g, err := llb.Load(def, llb.LoadOptions{
+		Allowed:         b.allowed,
+		NoCache:         b.req.NoCache,
+		SessionID:       b.req.Session.ID(),
+		DefaultPlatform: pb.PlatformFromSpec(b.engine.workers[0].Platforms[0]),
+		CheckSource: func(op *pb.SourceOp, platform *pb.Platform) error {
+			src, err := b.engine.sources.For(op.GetIdentifier())
+			if err == nil {
+				_, err = src.Parse(op, platform)
+			}
+			return err
+		},
+	})
+	if err == nil {
+		b.groups.add(g)
+	}
+	return g, err
+}

@@ -1,0 +1,183 @@
+// Package engine builds: it takes LLB, or what a frontend makes LLB of (a
+// Dockerfile, say), finds in its caches what need not be done, runs the rest, and
+// exports the result. It is the whole of Tenon as a library, in this process.
+//
+//	e, err := engine.Open(ctx, engine.Options{Root: "/var/lib/tenon"})
+//	if err != nil { ... }
+//	defer e.Close()
+//	res, err := e.Build(ctx, engine.Request{
+//		Frontend: "dockerfile.v0",
+//		Session:  session,
+//		Exports:  []export.Request{{Type: "local", Dir: "out"}},
+//	})
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"sync"
+
+	"github.com/containerd/platforms"
+	gwclient "github.com/moby/buildkit/frontend/gateway/client"
+	"github.com/moby/buildkit/util/resolver/config"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/tenonbuild/tenon/engine/export"
+	"github.com/tenonbuild/tenon/engine/frontend"
+	"github.com/tenonbuild/tenon/engine/frontend/dockerfile"
+	"github.com/tenonbuild/tenon/engine/ops"
+	"github.com/tenonbuild/tenon/engine/registry"
+	"github.com/tenonbuild/tenon/engine/runtime"
+	"github.com/tenonbuild/tenon/engine/session"
+	"github.com/tenonbuild/tenon/engine/source"
+	"github.com/tenonbuild/tenon/engine/source/http"
+	"github.com/tenonbuild/tenon/engine/source/image"
+	"github.com/tenonbuild/tenon/engine/source/local"
+	"github.com/tenonbuild/tenon/engine/source/ocilayout"
+	"github.com/tenonbuild/tenon/engine/store"
+	"github.com/tenonbuild/tenon/solver"
+)
+
+// Options are what an Engine is made of. The zero value of each is a default.
+type Options struct {
+	// Root is the folder of everything the engine keeps. One process has it at a
+	// time.
+	Root string
+	// Snapshotter is "overlayfs" or "native"; "" is the first that works.
+	Snapshotter string
+	// NoWait returns a *store.LockedError if another process has the root.
+	NoWait bool
+	// Waiting is called once before waiting for another process, which it names.
+	Waiting func(owner string)
+	// Registries says how registries are reached, by host.
+	Registries map[string]config.RegistryConfig
+	// Runtime says how containers are run. Its Root is set by Open.
+	Runtime runtime.Options
+	// Parallelism bounds how many steps run at once; 0 is the solver's default.
+	Parallelism int
+	// Frontends are run by name beside the built-in ones, before those of equal
+	// names.
+	Frontends map[string]frontend.Func
+	// Exporters are used by type beside the built-in ones, before those of equal
+	// types.
+	Exporters map[string]export.Factory
+	// Sources makes sources that serve schemes beside the built-in ones, before
+	// those of equal schemes.
+	Sources func(s *store.Store, sessions *session.Sessions) []source.Source
+}
+
+// Engine builds. Its methods may be called concurrently.
+type Engine struct {
+	store     *store.Store
+	solver    *solver.Solver
+	sessions  *session.Sessions
+	sources   *source.Set
+	frontends map[string]frontend.Func
+	exporters map[string]export.Factory
+	workers   []gwclient.WorkerInfo
+
+	mu      sync.Mutex // guards closed, and adding to running
+	closed  bool
+	running sync.WaitGroup // builds
+}
+
+// Open opens or makes a root. The Engine is the caller's, who closes it.
+func Open(ctx context.Context, opt Options) (*Engine, error) {
+	st, err := store.Open(ctx, store.Options{
+		Root: opt.Root, Snapshotter: opt.Snapshotter, NoWait: opt.NoWait, Waiting: opt.Waiting,
+	})
+	if err != nil {
+		return nil, err
+	}
+	e := &Engine{store: st, sessions: &session.Sessions{}, workers: worker()}
+	if err := e.assemble(ctx, opt); err != nil {
+		return nil, errors.Join(err, st.Close())
+	}
+	return e, nil
+}
+
+// assemble puts the parts together.
+func (e *Engine) assemble(ctx context.Context, opt Options) error {
+	reg, err := registry.New(registry.Options{Hosts: opt.Registries, Sessions: e.sessions})
+	if err != nil {
+		return err
+	}
+	sources, err := builtinSources(e.store, e.sessions, reg)
+	if err != nil {
+		return err
+	}
+	if opt.Sources != nil {
+		sources = append(sources, opt.Sources(e.store, e.sessions)...)
+	}
+	e.sources = source.NewSet(sources...)
+	e.exporters = export.Builtin(export.Deps{Store: e.store, Pusher: export.ViaRegistry(reg)})
+	maps.Copy(e.exporters, opt.Exporters)
+	e.frontends = map[string]frontend.Func{dockerfile.Name: dockerfile.Build}
+	maps.Copy(e.frontends, opt.Frontends)
+
+	env := &ops.Env{Store: e.store, Sources: e.sources, Sessions: e.sessions}
+	opt.Runtime.Root = e.store.Path("runtime")
+	// Without a runtime only steps that run something fail: they say why.
+	if x, err := runtime.New(ctx, opt.Runtime); err != nil {
+		env.NoExecutor = err
+	} else {
+		env.Executor = x
+	}
+	e.solver = solver.NewSolver(solver.SolverOpt{
+		ResolveOpFunc: env.Resolve,
+		DefaultCache:  solver.NewCacheManager("local", e.store.CacheKeys(), e.store.Results()),
+		Parallelism:   opt.Parallelism,
+	})
+	return nil
+}
+
+func builtinSources(st *store.Store, sessions *session.Sessions, reg *registry.Registry) ([]source.Source, error) {
+	h, err := http.New(http.Options{Store: st, Sessions: sessions})
+	if err != nil {
+		return nil, fmt.Errorf("http source: %w", err)
+	}
+	return []source.Source{
+		image.New(image.Options{Store: st, Registry: reg}),
+		ocilayout.New(ocilayout.Options{Store: st, Sessions: sessions}),
+		local.New(local.Options{Store: st, Sessions: sessions}),
+		h,
+	}, nil
+}
+
+// worker is this process, as frontends see it.
+func worker() []gwclient.WorkerInfo {
+	return []gwclient.WorkerInfo{{ID: "local", Platforms: []ocispec.Platform{platforms.Normalize(platforms.DefaultSpec())}}}
+}
+
+// Store is where the engine keeps what it makes. It is the engine's: do not close it.
+func (e *Engine) Store() *store.Store { return e.store }
+
+// Solver is the engine's solver, for a program that solves vertices of its own.
+func (e *Engine) Solver() *solver.Solver { return e.solver }
+
+// Close waits for the builds that are under way, and closes the root.
+func (e *Engine) Close() error {
+	e.mu.Lock()
+	if e.closed {
+		e.mu.Unlock()
+		return nil
+	}
+	e.closed = true
+	e.mu.Unlock()
+	e.running.Wait()
+	e.solver.Close()
+	return e.store.Close()
+}
+
+// begin counts a build, unless the engine is closed.
+func (e *Engine) begin() error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closed {
+		return errors.New("the engine is closed")
+	}
+	e.running.Add(1)
+	return nil
+}
