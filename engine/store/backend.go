@@ -60,7 +60,7 @@ func openBackend(ctx context.Context, root, snapshotter string) (_ *backend, err
 	if snapshotter == overlayName {
 		b.overlayOptions = overlayOptions(root)
 	}
-	if b.disk, err = openSnapshotter(root, snapshotter, b.overlayOptions); err != nil {
+	if b.disk, err = openSnapshotter(ctx, root, snapshotter, b.overlayOptions); err != nil {
 		return nil, err
 	}
 	blobs, err := contentlocal.NewStore(filepath.Join(root, "content"))
@@ -122,8 +122,11 @@ func pickSnapshotter(root, want string) (string, error) {
 	return nativeName, nil
 }
 
-func openSnapshotter(root, name string, options []string) (snapshots.Snapshotter, error) {
+func openSnapshotter(ctx context.Context, root, name string, options []string) (snapshots.Snapshotter, error) {
 	dir := filepath.Join(root, name)
+	if err := cleanSnapshots(ctx, dir); err != nil {
+		return nil, fmt.Errorf("snapshotter %s: %w", name, err)
+	}
 	var sn snapshots.Snapshotter
 	var err error
 	switch name {

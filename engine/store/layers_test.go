@@ -191,6 +191,8 @@ func change(t *testing.T) func(dir string) {
 		noError(t, os.WriteFile(at("replaced"), []byte("now a file"), 0o644))
 		noError(t, os.Chmod(at("fifo"), 0o600))
 		noError(t, os.Remove(at("dir/hardlink")))
+		noError(t, unix.Setxattr(at("sticky"), "user.late", []byte("1"), 0))
+		noError(t, unix.Setxattr(at("setuid"), "user.late", []byte("2"), 0))
 	}
 }
 

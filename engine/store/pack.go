@@ -7,24 +7,18 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/leases"
 	"github.com/containerd/containerd/v2/core/mount"
-	"github.com/containerd/containerd/v2/pkg/archive"
 	"github.com/containerd/containerd/v2/pkg/labels"
-	"github.com/containerd/continuity/sysx"
 	"github.com/containerd/errdefs"
 	"github.com/moby/buildkit/identity"
 	"github.com/moby/buildkit/util/converter/tarconverter"
-	"github.com/moby/buildkit/util/overlay"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
-	"golang.org/x/sys/unix"
 )
 
 // pack makes the blob of a layer of what its tree is. The lease of ctx holds it.
@@ -99,20 +93,6 @@ func compressTo(ctx context.Context, w io.Writer, opt LayerOptions, fn func(io.W
 	return buf.Flush()
 }
 
-// writeTar writes what leads from lower to upper, mounted at root, as a layer's
-// archive.
-func (s *Store) writeTar(ctx context.Context, w io.Writer, p piece, lower, upper []mount.Mount, root string) error {
-	if p.rec.facts.Kind != kindDiff && s.back.name == overlayName {
-		// The upper directory has just that.
-		if dir, err := overlay.GetUpperdir(lower, upper); err == nil {
-			return overlay.WriteUpperdir(ctx, w, dir, lower)
-		}
-	}
-	return mount.WithReadonlyTempMount(ctx, lower, func(base string) error {
-		return archive.WriteDiff(ctx, w, base, root)
-	})
-}
-
 // rewrite passes on the archive that write writes, with what it leaves out: the
 // extended attributes, which are read from the tree at root. Times after epoch
 // become it, if it is not nil.
@@ -151,51 +131,6 @@ func clamp(h *tar.Header, epoch time.Time) {
 			*t = epoch
 		}
 	}
-}
-
-// paxXattr is how the names of extended attributes begin in an archive's records.
-const paxXattr = "SCHILY.xattr."
-
-// addXattrs adds the extended attributes of a file to its header. Links and
-// whiteouts have none.
-func addXattrs(h *tar.Header, root string) error {
-	if h.Typeflag == tar.TypeLink || strings.HasPrefix(filepath.Base(h.Name), ".wh.") {
-		return nil
-	}
-	path := filepath.Join(root, h.Name)
-	names, err := sysx.LListxattr(path)
-	if errors.Is(err, sysx.ENODATA) || errors.Is(err, unix.ENOTSUP) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("extended attributes of %s: %w", h.Name, err)
-	}
-	for _, name := range names {
-		if !keepsXattr(name) {
-			continue
-		}
-		v, err := sysx.LGetxattr(path, name)
-		if err != nil {
-			return fmt.Errorf("extended attribute %s of %s: %w", name, h.Name, err)
-		}
-		if h.PAXRecords == nil {
-			h.PAXRecords = map[string]string{}
-		}
-		h.Format = tar.FormatPAX // only that has room for them
-		h.PAXRecords[paxXattr+name] = string(v)
-	}
-	return nil
-}
-
-// keepsXattr says whether an attribute is the file's own, and not one by which the
-// machine it is on does its work.
-func keepsXattr(name string) bool {
-	for _, p := range []string{"trusted.overlay.", "user.overlay.", "security.selinux", "security.ima", "security.evm"} {
-		if strings.HasPrefix(name, p) {
-			return false
-		}
-	}
-	return true
 }
 
 // keepPacked puts what was written into the content store, held by the lease of the

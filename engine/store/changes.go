@@ -1,0 +1,144 @@
+package store
+
+import (
+	"archive/tar"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/containerd/containerd/v2/core/mount"
+	"github.com/containerd/containerd/v2/pkg/archive"
+	cfs "github.com/containerd/continuity/fs"
+	"github.com/containerd/continuity/sysx"
+	"github.com/moby/buildkit/util/overlay"
+	"golang.org/x/sys/unix"
+)
+
+// writeTar writes what leads from lower to upper, which is mounted at root, as a
+// layer's archive.
+func (s *Store) writeTar(ctx context.Context, w io.Writer, p piece, lower, upper []mount.Mount, root string) error {
+	return mount.WithReadonlyTempMount(ctx, lower, func(base string) error {
+		cw := archive.NewChangeWriter(w, root)
+		written := map[string]bool{}
+		change := func(k cfs.ChangeKind, path string, fi os.FileInfo, err error) error {
+			if k != cfs.ChangeKindUnmodified {
+				written[path] = true
+			}
+			return cw.HandleChange(k, path, fi, errors.Join(err, ctx.Err()))
+		}
+		// The upper directory of an overlay has just what was changed.
+		changed := root
+		if p.rec.facts.Kind != kindDiff && s.back.name == overlayName {
+			if dir, err := overlay.GetUpperdir(lower, upper); err == nil {
+				changed = dir
+			}
+		}
+		var err error
+		if changed == root {
+			err = cfs.Changes(ctx, base, root, change)
+		} else {
+			err = overlay.Changes(ctx, change, changed, root, base)
+		}
+		if err == nil {
+			err = xattrChanges(ctx, changed, root, base, written, change)
+		}
+		return errors.Join(err, cw.Close())
+	})
+}
+
+// xattrChanges finds the files of which only the extended attributes differ from
+// those of base, which the differs do not see.
+func xattrChanges(ctx context.Context, changed, root, base string, written map[string]bool, change cfs.ChangeFunc) error {
+	return filepath.WalkDir(changed, func(path string, d fs.DirEntry, err error) error {
+		if err := errors.Join(err, ctx.Err()); err != nil || path == changed {
+			return err
+		}
+		name := strings.TrimPrefix(path, changed)
+		if written[name] {
+			return nil
+		}
+		before, err := os.Lstat(filepath.Join(base, name))
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		fi, err := d.Info()
+		if err != nil || fi.Mode().Type() != before.Mode().Type() {
+			return err
+		}
+		a, err := xattrs(filepath.Join(base, name))
+		if err != nil {
+			return err
+		}
+		b, err := xattrs(filepath.Join(root, name))
+		if err != nil || maps.Equal(a, b) {
+			return err
+		}
+		return change(cfs.ChangeKindModify, name, fi, nil)
+	})
+}
+
+// paxXattr is how the names of extended attributes begin in an archive's records.
+const paxXattr = "SCHILY.xattr."
+
+// addXattrs adds the extended attributes of a file to its header. Links and
+// whiteouts have none.
+func addXattrs(h *tar.Header, root string) error {
+	if h.Typeflag == tar.TypeLink || strings.HasPrefix(filepath.Base(h.Name), ".wh.") {
+		return nil
+	}
+	found, err := xattrs(filepath.Join(root, h.Name))
+	if err != nil {
+		return err
+	}
+	for name, v := range found {
+		if h.PAXRecords == nil {
+			h.PAXRecords = map[string]string{}
+		}
+		h.PAXRecords[paxXattr+name] = v
+		h.Format = tar.FormatPAX
+	}
+	return nil
+}
+
+// xattrs are the extended attributes of a file that are its own.
+func xattrs(path string) (map[string]string, error) {
+	names, err := sysx.LListxattr(path)
+	if errors.Is(err, sysx.ENODATA) || errors.Is(err, unix.ENOTSUP) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("extended attributes of %s: %w", path, err)
+	}
+	out := map[string]string{}
+	for _, name := range names {
+		if !keepsXattr(name) {
+			continue
+		}
+		v, err := sysx.LGetxattr(path, name)
+		if err != nil {
+			return nil, fmt.Errorf("extended attribute %s of %s: %w", name, path, err)
+		}
+		out[name] = string(v)
+	}
+	return out, nil
+}
+
+// keepsXattr says whether an attribute is the file's own, and not one by which the
+// machine it is on does its work.
+func keepsXattr(name string) bool {
+	for _, p := range []string{"trusted.overlay.", "user.overlay.", "security.selinux", "security.ima", "security.evm"} {
+		if strings.HasPrefix(name, p) {
+			return false
+		}
+	}
+	return true
+}
