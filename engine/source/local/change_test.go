@@ -242,6 +242,26 @@ func TestVanishing(t *testing.T) {
 	}
 }
 
+// A file that becomes a link after the walk has seen it is not what the link leads to.
+func TestBecomesLink(t *testing.T) {
+	b := newBench(t)
+	dir := t.TempDir()
+	files(t, dir, map[string]string{"a": "1", "b": "2"})
+	f, err := fsutil.NewFS(dir)
+	b.do(err)
+	b.lendDir("s", session.Dir{Path: dir, FS: hooked{FS: f, visit: func(p string) {
+		if p == "b" {
+			b.do(os.Remove(filepath.Join(dir, "a")))
+			b.do(os.Symlink("b", filepath.Join(dir, "a")))
+		}
+	}}})
+	_, _, err = b.instance("s", nil).CacheKey(t.Context(), 0)
+	var changed *ChangedError
+	if !errors.As(err, &changed) || changed.Path != "a" {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestUnreadable(t *testing.T) {
 	b := newBench(t)
 	dir := t.TempDir()

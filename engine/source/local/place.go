@@ -143,7 +143,7 @@ func (p *place) open(path string) (io.ReadCloser, error) {
 		return f, nil
 	}
 	// A link that leads out of the directory is refused, too.
-	if fi, lerr := p.lstat(path); lerr != nil || !fi.Mode().IsRegular() {
+	if fi, lerr := p.lstat(path); isGone(err) || lerr != nil || !fi.Mode().IsRegular() {
 		return nil, errGone
 	}
 	return nil, err
