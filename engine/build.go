@@ -15,16 +15,20 @@ import (
 	"github.com/tenonbuild/tenon/engine/frontend"
 	"github.com/tenonbuild/tenon/engine/llb"
 	"github.com/tenonbuild/tenon/engine/session"
+	"github.com/tenonbuild/tenon/engine/store"
 	"github.com/tenonbuild/tenon/solver"
 	"github.com/tenonbuild/tenon/solver/client"
 )
 
-// Request is one build. It has a Definition or a Frontend.
+// Request is one build. It has a Definition, a Frontend or an Edge.
 type Request struct {
 	// ID names the build while it runs; "" is a random one.
 	ID string
 	// Definition is LLB to solve.
 	Definition *pb.Definition
+	// Edge is of vertices of the program's own, which bring their ops (ops.Maker),
+	// above vertices of LLB or not: see Engine.Load.
+	Edge solver.Edge
 	// Frontend is the name of what makes LLB of the request, as in
 	// "dockerfile.v0", with its attributes and input definitions.
 	Frontend       string
@@ -69,6 +73,9 @@ func (e *Engine) Build(ctx context.Context, req Request) (_ *Response, err error
 		return nil, err
 	}
 	defer e.running.Done()
+	if err := req.check(); err != nil {
+		return nil, err
+	}
 	exporters, err := e.makeExporters(req.Exports)
 	if err != nil {
 		return nil, err
@@ -112,6 +119,20 @@ func (e *Engine) Build(ctx context.Context, req Request) (_ *Response, err error
 	return res, err
 }
 
+// check says whether a request says what to build.
+func (r *Request) check() error {
+	n := 0
+	for _, has := range []bool{r.Definition != nil, r.Frontend != "", r.Edge.Vertex != nil} {
+		if has {
+			n++
+		}
+	}
+	if n != 1 {
+		return fmt.Errorf("a build has one of Definition, Frontend and Edge: this one has %d", n)
+	}
+	return nil
+}
+
 func (e *Engine) makeExporters(reqs []export.Request) ([]export.Exporter, error) {
 	var out []export.Exporter
 	for _, r := range reqs {
@@ -153,6 +174,9 @@ type build struct {
 // run solves and exports. The Response is never nil.
 func (b *build) run(ctx context.Context) (res *Response, err error) {
 	res = &Response{}
+	if b.req.Edge.Vertex != nil {
+		return res, b.runEdge(ctx, res)
+	}
 	c := frontend.NewClient(b.frontend(), b.req.FrontendAttrs, b.req.FrontendInputs)
 	defer func() { err = errors.Join(err, c.Close(context.WithoutCancel(ctx))) }()
 	result, err := c.Solve(ctx, gwclient.SolveRequest{
@@ -173,14 +197,32 @@ func (b *build) run(ctx context.Context) (res *Response, err error) {
 	if src == nil {
 		return res, nil
 	}
+	return res, b.exportAll(ctx, res, src)
+}
+
+// runEdge solves and exports vertices of the program's own.
+func (b *build) runEdge(ctx context.Context, res *Response) (err error) {
+	result, err := b.job.Build(ctx, b.req.Edge)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, result.Release(context.WithoutCancel(ctx))) }()
+	ref, err := store.RefOf(result)
+	if err != nil {
+		return err
+	}
+	return b.exportAll(ctx, res, &export.Source{Platforms: []export.Platform{{Ref: ref}}})
+}
+
+func (b *build) exportAll(ctx context.Context, res *Response, src *export.Source) error {
 	for i, x := range b.exporters {
 		said, err := b.export(ctx, x, src)
 		if err != nil {
-			return res, fmt.Errorf("output type=%s: %w", b.req.Exports[i].Type, err)
+			return fmt.Errorf("output type=%s: %w", b.req.Exports[i].Type, err)
 		}
 		res.Exporters = append(res.Exporters, said)
 	}
-	return res, nil
+	return nil
 }
 
 func (b *build) export(ctx context.Context, x export.Exporter, src *export.Source) (said map[string]string, err error) {
@@ -207,21 +249,37 @@ func (b *build) frontend() *frontend.Build {
 }
 
 func (b *build) load(def *pb.Definition) (*llb.Graph, error) {
-	g, err := llb.Load(def, llb.LoadOptions{
-		Allowed:         b.allowed,
-		NoCache:         b.req.NoCache,
-		SessionID:       b.req.Session.ID(),
-		DefaultPlatform: pb.PlatformFromSpec(b.engine.workers[0].Platforms[0]),
-		CheckSource: func(op *pb.SourceOp, platform *pb.Platform) error {
-			src, err := b.engine.sources.For(op.GetIdentifier())
-			if err == nil {
-				_, err = src.Parse(op, platform)
-			}
-			return err
-		},
+	g, err := b.engine.load(def, llb.LoadOptions{
+		Allowed:   b.allowed,
+		NoCache:   b.req.NoCache,
+		SessionID: b.req.Session.ID(),
 	})
 	if err == nil {
 		b.groups.add(g)
 	}
 	return g, err
+}
+
+// load checks a definition, its sources included.
+func (e *Engine) load(def *pb.Definition, opt llb.LoadOptions) (*llb.Graph, error) {
+	opt.DefaultPlatform = pb.PlatformFromSpec(e.workers[0].Platforms[0])
+	opt.CheckSource = func(op *pb.SourceOp, platform *pb.Platform) error {
+		src, err := e.sources.For(op.GetIdentifier())
+		if err == nil {
+			_, err = src.Parse(op, platform)
+		}
+		return err
+	}
+	return llb.Load(def, opt)
+}
+
+// Load makes vertices of LLB, for a program to build its own on. They read local
+// directories from the session of that ID. The edge's Vertex is nil for the empty
+// tree.
+func (e *Engine) Load(def *pb.Definition, sessionID string) (solver.Edge, error) {
+	g, err := e.load(def, llb.LoadOptions{SessionID: sessionID})
+	if err != nil {
+		return solver.Edge{}, err
+	}
+	return g.Edge, nil
 }

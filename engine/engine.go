@@ -32,6 +32,7 @@ import (
 	"github.com/tenonbuild/tenon/engine/runtime"
 	"github.com/tenonbuild/tenon/engine/session"
 	"github.com/tenonbuild/tenon/engine/source"
+	"github.com/tenonbuild/tenon/engine/source/git"
 	"github.com/tenonbuild/tenon/engine/source/http"
 	"github.com/tenonbuild/tenon/engine/source/image"
 	"github.com/tenonbuild/tenon/engine/source/local"
@@ -138,11 +139,15 @@ func builtinSources(st *store.Store, sessions *session.Sessions, reg *registry.R
 	if err != nil {
 		return nil, fmt.Errorf("http source: %w", err)
 	}
+	g, err := git.New(git.Options{Store: st, Sessions: sessions})
+	if err != nil {
+		return nil, fmt.Errorf("git source: %w", err)
+	}
 	return []source.Source{
 		image.New(image.Options{Store: st, Registry: reg}),
 		ocilayout.New(ocilayout.Options{Store: st, Sessions: sessions}),
 		local.New(local.Options{Store: st, Sessions: sessions}),
-		h,
+		h, g,
 	}, nil
 }
 
