@@ -6,9 +6,9 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// someTargets is how far the links of an input are counted in a storage that
+// countedTargets is how far the links of an input are counted in a storage that
 // has to walk them, to see which input leads to the fewest keys.
-const someTargets = 64
+const countedTargets = 64
 
 // errEnough ends a walk that has seen what it wanted.
 var errEnough = errors.New("enough")
@@ -115,6 +115,32 @@ func (m *cacheManager) targetSum(dep *keyDep, input Index, link CacheInfoLink) (
 	return sum, nil
 }
 
+// manyTargets is how many targets of one input are worth keeping.
+const manyTargets = 8
+
+// someTargets are the targets of an input, or more than manyTargets of them.
+func (m *cacheManager) someTargets(dep *keyDep, op digest.Digest, input int32, output Index) (ids []string, err error) {
+	defer recovered("looking keys up", &err)
+	link := CacheInfoLink{Input: Index(input), Output: output, Digest: op}
+	for j := range dep.alternatives() {
+		from, selector := dep.alternative(j)
+		link.Selector = selector
+		err = m.storage.WalkLinks(from.ID, link, func(target string) error {
+			if ids = append(ids, target); len(ids) > manyTargets {
+				return errEnough
+			}
+			return nil
+		})
+		if err != nil {
+			break
+		}
+	}
+	if errors.Is(err, errEnough) {
+		err = nil
+	}
+	return ids, err
+}
+
 // narrowest returns the input with the fewest targets; -1 if one has none.
 func (m *cacheManager) narrowest(deps []keyDep, link CacheInfoLink) (int, error) {
 	if len(deps) == 1 {
@@ -137,7 +163,7 @@ func (m *cacheManager) narrowest(deps []keyDep, link CacheInfoLink) (int, error)
 func (m *cacheManager) reached(dep *keyDep, input Index, link CacheInfoLink, ids []string) ([]string, error) {
 	link.Input = input
 	alternatives := dep.alternatives()
-	if steps := len(ids) * alternatives; len(ids) > 1 && steps > someTargets {
+	if steps := len(ids) * alternatives; len(ids) > 1 && steps > countedTargets {
 		// Where many meet many, listing all of them may be less than asking for each.
 		n, err := m.targetSum(dep, input, link)
 		if err != nil {
@@ -193,13 +219,13 @@ func (m *cacheManager) targets(id string, link *CacheInfoLink, buf []string) ([]
 	return append(buf, found...), err
 }
 
-// targetCount counts the links of a key that equal link, up to someTargets where
+// targetCount counts the links of a key that equal link, up to countedTargets where
 // counting is a walk.
 func (m *cacheManager) targetCount(id string, link *CacheInfoLink) (int, error) {
 	if m.mem != nil {
 		return m.mem.targetCount(id, link), nil
 	}
-	return m.walkCount(id, link, someTargets)
+	return m.walkCount(id, link, countedTargets)
 }
 
 // walkCount counts the links of a key that equal link, up to limit.

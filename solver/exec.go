@@ -188,7 +188,8 @@ func (e *edgeState) forgetAnswers() {
 		in.probed, in.matched, in.content = 0, 0, false
 	}
 	if r := e.rare; r != nil {
-		r.found, r.tried, r.candidates, r.answers = nil, 0, nil, nil
+		r.found, r.tried, r.candidates = nil, 0, nil
+		r.answers, r.tooMany = nil, 0
 	}
 }
 

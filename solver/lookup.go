@@ -38,8 +38,7 @@ type probeItem struct {
 	input   int32
 	dep     keyDep // only what was not probed yet
 	matched edge.Managers
-	// answers are what managers that are not our own found, by manager.
-	answers map[int][]*CacheKey
+	answers []answer // of managers that are not our own
 }
 
 // candidate is a record an edge's result may be loaded from.
@@ -67,7 +66,7 @@ func (s *Solver) probe(e *edgeState, i int32) {
 			if set.inline&(1<<m) == 0 {
 				continue
 			}
-			found, err := set.own[m].leads(item.dep, op.Digest, i, e.index)
+			found, err := s.leads(e, m, &item.dep, i)
 			if err != nil {
 				s.report(v, fmt.Errorf("cache %s: look-up: %w", managerID(set.list[m]), err))
 			} else if found {
@@ -91,6 +90,29 @@ func (s *Solver) noteAsked(e *edgeState) {
 	if e.asked == 0 {
 		e.asked = s.released
 	}
+}
+
+// leads asks a manager of this package whether an input leads to the operation.
+func (s *Solver) leads(e *edgeState, manager int, dep *keyDep, i int32) (bool, error) {
+	own, op := e.v.caches.own[manager], e.v.op.first.Digest
+	if own.mem != nil {
+		return own.leads(*dep, op, i, e.index)
+	}
+	// Whoever finds out whether there are targets has found them. They are kept, so
+	// that matching need not look them up again.
+	ids, err := own.someTargets(dep, op, i, e.index)
+	if len(ids) == 0 {
+		return false, err
+	}
+	r := e.more()
+	if len(ids) > manyTargets {
+		r.tooMany |= 1 << manager
+		return true, err
+	}
+	for _, id := range ids {
+		r.answers = append(r.answers, answer{manager: manager, input: i, id: id})
+	}
+	return true, err
 }
 
 // leads reports whether any alternative of an input leads to the operation.
@@ -183,10 +205,9 @@ func (c *lookupCall) probe(item *probeItem) {
 			c.errs = append(c.errs, err)
 		} else if len(keys) > 0 {
 			item.matched |= 1 << m
-			if item.answers == nil {
-				item.answers = map[int][]*CacheKey{}
+			for _, k := range keys {
+				item.answers = append(item.answers, answer{manager: m, input: item.input, id: k.ID, key: k})
 			}
-			item.answers[m] = keys
 		}
 	}
 }
@@ -310,15 +331,8 @@ func (s *Solver) takeProbes(e *edgeState, c *lookupCall) {
 		in := &e.ins[item.input]
 		in.matched |= item.matched
 		e.trace.add(traceEvent{kind: TraceProbe, input: item.input, asked: uint32(c.set.mask() &^ c.skip), answered: uint32(item.matched), n: int32(len(item.dep.keys)), content: item.dep.content != nil})
-		for m, keys := range item.answers {
-			r := e.more()
-			if r.answers == nil {
-				r.answers = map[int]map[int32][]*CacheKey{}
-			}
-			if r.answers[m] == nil {
-				r.answers[m] = map[int32][]*CacheKey{}
-			}
-			r.answers[m][item.input] = append(r.answers[m][item.input], keys...)
+		if len(item.answers) > 0 {
+			e.more().answers = append(e.rare.answers, item.answers...)
 		}
 		if !pendingProbe(e.has().toLookUp, item.input) {
 			s.tell(step{e: e, kind: edge.Probed, input: item.input})

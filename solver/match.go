@@ -1,10 +1,11 @@
 package solver
 
 import (
+	"cmp"
 	"context"
 	"fmt"
-	"maps"
 	"slices"
+	"strings"
 
 	"github.com/tenonbuild/tenon/solver/internal/edge"
 )
@@ -31,7 +32,7 @@ func (s *Solver) match(e *edgeState) {
 		if among&(1<<m) == 0 {
 			continue
 		}
-		if set.own[m] == nil && deps != nil {
+		if deps != nil && e.keeps(m) {
 			for _, k := range e.shared(m) {
 				found = append(found, foundKey{theirs: k, manager: m})
 			}
@@ -62,25 +63,46 @@ func (s *Solver) match(e *edgeState) {
 	s.enqueue(&c.task, c, e.v, lightLane, 1)
 }
 
-// shared are the keys that a foreign manager found from every input.
+// keeps reports whether the edge has what a manager found by each of its inputs,
+// and need not ask it. One of this package is asked where keys are to be linked to
+// what it has: that must still be there.
+func (e *edgeState) keeps(m int) bool {
+	own := e.v.caches.own[m]
+	return own == nil || own.mem == nil && own.inMemory && e.has().tooMany&(1<<m) == 0 && !e.alternatives()
+}
+
+// shared are the keys that a manager found by every input, sorted by ID.
 func (e *edgeState) shared(m int) []*CacheKey {
-	count := map[string]int{}
-	byID := map[string]*CacheKey{}
-	for _, keys := range e.has().answers[m] {
-		seen := map[string]bool{}
-		for _, k := range keys {
-			if !seen[k.ID] {
-				seen[k.ID] = true
-				count[k.ID]++
-				byID[k.ID] = k
-			}
+	var kept []answer
+	for _, a := range e.has().answers {
+		if a.manager == m {
+			kept = append(kept, a)
 		}
 	}
+	slices.SortStableFunc(kept, func(a, b answer) int {
+		return cmp.Or(strings.Compare(a.id, b.id), cmp.Compare(a.input, b.input))
+	})
 	var out []*CacheKey
-	for _, id := range sortedKeys(count) {
-		if count[id] == len(e.ins) {
-			out = append(out, byID[id])
+	var ids []string
+	inputs := 0
+	for i, a := range kept {
+		switch {
+		case i == 0 || kept[i-1].id != a.id:
+			inputs = 1
+		case kept[i-1].input != a.input:
+			inputs++
+		default:
+			continue // found twice
 		}
+		if inputs < len(e.ins) {
+			continue
+		}
+		if ids = append(ids, a.id); a.key != nil {
+			out = append(out, a.key)
+		}
+	}
+	if own := e.v.caches.own[m]; own != nil {
+		return own.keys(ids, e.v.op.first.Digest, e.index)
 	}
 	return out
 }
@@ -192,8 +214,4 @@ func (c *linkCall) done() {
 	if c.err != nil {
 		c.solver().report(c.v, fmt.Errorf("cache %s: linking keys: %w", c.m.ID(), c.err))
 	}
-}
-
-func sortedKeys[V any](m map[string]V) []string {
-	return slices.Sorted(maps.Keys(m))
 }

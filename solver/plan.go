@@ -14,7 +14,7 @@ type plan struct {
 	items pile[planItem]
 	// order has the items' numbers, inputs before what uses them.
 	order []int32
-	room  []planEdge // for the inputs of items to come
+	room  []planEdge   // for the inputs of items to come
 	index table[int32] // the items' numbers, from 1
 }
 

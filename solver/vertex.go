@@ -217,8 +217,10 @@ type rareState struct {
 	lookup     *lookupCall
 	// toLookUp are inputs for the next look-up, while one is under way.
 	toLookUp []probeItem
-	// answers are what managers found that are not our own, by manager and input.
-	answers map[int]map[int32][]*CacheKey
+	// answers are the keys that managers found by one input, where looking them up
+	// costs more than keeping them. Of the managers in tooMany they are not all.
+	answers []answer
+	tooMany edge.Managers
 	load    *loading // waited for
 	loaded  *loading // holds result
 	save    *saveCall
@@ -258,6 +260,15 @@ type inputState struct {
 	matched edge.Managers
 	content bool // the content key was asked about too
 	asked   edge.Level
+}
+
+// answer is a key of an edge's operation to which one of its inputs leads in a
+// cache.
+type answer struct {
+	manager int
+	input   int32
+	id      string
+	key     *CacheKey // nil if the manager is of this package
 }
 
 // foundKey is a key that a cache has for an edge.
