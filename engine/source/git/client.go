@@ -1,0 +1,290 @@
+package git
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/moby/buildkit/util/gitutil"
+	"github.com/tenonbuild/tenon/engine/session"
+	"github.com/tenonbuild/tenon/solver"
+	solverclient "github.com/tenonbuild/tenon/solver/client"
+)
+
+// client runs git for one operation.
+type client struct {
+	source   *Source
+	spec     spec
+	progress *solver.Progress
+	// config is what git is configured with, beside what it is always.
+	config [][2]string
+	// secrets are taken out of what git says.
+	secrets []string
+	ssh     string // the command
+	agent   *agentSocket
+	tmp     string // a folder of ours, or ""
+}
+
+// client makes a client with what the session lends. It is to be closed.
+func (s *Source) client(ctx context.Context, sp spec) (*client, error) {
+	c := &client{source: s, spec: sp, progress: solver.ProgressFrom(ctx)}
+	if err := c.authorize(ctx); err != nil {
+		return nil, err
+	}
+	if err := c.secureShell(ctx); err != nil {
+		c.close()
+		return nil, err
+	}
+	return c, nil
+}
+
+// close ends what the client began. What it leaves in a temporary folder, if that
+// cannot be removed, is removed by New.
+func (c *client) close() {
+	if c.agent != nil {
+		c.agent.close()
+	}
+	if c.tmp != "" {
+		_ = os.RemoveAll(c.tmp)
+	}
+}
+
+// authorize finds a secret for http: one for the host goes before one for all, a
+// header before a token, and both before what is in the URL.
+func (c *client) authorize(ctx context.Context) error {
+	sp := c.spec
+	if sp.scheme != gitutil.HTTPProtocol && sp.scheme != gitutil.HTTPSProtocol {
+		return nil
+	}
+	for _, s := range []struct {
+		name  string
+		token bool
+	}{
+		{perHost(sp.headerSecret, sp.host), false},
+		{perHost(sp.tokenSecret, sp.host), true},
+		{sp.headerSecret, false},
+		{sp.tokenSecret, true},
+	} {
+		value, err := c.secret(ctx, s.name)
+		if err != nil {
+			return err
+		}
+		if value == "" {
+			continue
+		}
+		if s.token {
+			c.secrets = append(c.secrets, value)
+			value = "basic " + base64.StdEncoding.EncodeToString([]byte("x-access-token:"+value))
+		}
+		return c.header(tokenScope(sp.remote), s.name, value)
+	}
+	if sp.basic != "" {
+		// As with a URL that has a password, submodules beside it may use it.
+		return c.header(sp.scheme+"://"+sp.host+"/", "the address", sp.basic)
+	}
+	return nil
+}
+
+func perHost(name, host string) string {
+	if name == "" {
+		return ""
+	}
+	return name + "." + host
+}
+
+// tokenScope is the beginning of URLs that a secret is sent to: only the remote. At
+// GitHub one token is commonly good for all repositories, submodules among them.
+func tokenScope(remote string) string {
+	for _, hub := range []string{"https://github.com/", "https://www.github.com/"} {
+		if strings.HasPrefix(remote, hub) {
+			return hub
+		}
+	}
+	return remote
+}
+
+func (c *client) header(scope, name, value string) error {
+	if strings.ContainsAny(value, "\r\n\x00") {
+		return fmt.Errorf("the secret %s has several lines, which a header cannot have", name)
+	}
+	c.secrets = append(c.secrets, value)
+	if _, coded, ok := strings.Cut(value, " "); ok {
+		c.secrets = append(c.secrets, coded)
+	}
+	c.config = append(c.config, [2]string{"http." + scope + ".extraheader", "Authorization: " + value})
+	return nil
+}
+
+// secret returns a secret of the session, "" if there is none.
+func (c *client) secret(ctx context.Context, name string) (string, error) {
+	if name == "" {
+		return "", nil
+	}
+	sess, err := c.source.opt.Sessions.Of(ctx)
+	if errors.Is(err, session.ErrNotFound) {
+		return "", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	dt, err := sess.Secret(ctx, name)
+	if errors.Is(err, session.ErrNotFound) {
+		return "", nil
+	}
+	return strings.TrimRight(string(dt), "\r\n"), err
+}
+
+// secureShell prepares for ssh. No key is used but those of the agent that is lent,
+// and nobody is asked anything.
+func (c *client) secureShell(ctx context.Context) (err error) {
+	known := " -o StrictHostKeyChecking=no -o UserKnownHostsFile=" + os.DevNull
+	if c.spec.knownHosts != "" {
+		dir, err := c.temp()
+		if err != nil {
+			return err
+		}
+		file := filepath.Join(dir, "known_hosts")
+		if err := os.WriteFile(file, []byte(c.spec.knownHosts), 0o600); err != nil {
+			return fmt.Errorf("git source: %w", err)
+		}
+		// Quoted for ssh, which splits at spaces, and for the shell that starts it.
+		known = " -o StrictHostKeyChecking=yes -o '" + strings.ReplaceAll(`UserKnownHostsFile="`+file+`"`, "'", `'\''`) + "'"
+	}
+	c.ssh = "ssh -F " + os.DevNull + " -o BatchMode=yes -o IdentityFile=none -o LogLevel=ERROR" +
+		" -o ConnectTimeout=30 -o ServerAliveInterval=15 -o ServerAliveCountMax=4" + known
+	if c.spec.agent == "" || c.spec.scheme != gitutil.SSHProtocol {
+		return nil
+	}
+	c.agent, err = c.source.lendAgent(ctx, c.spec.agent)
+	return err
+}
+
+// temp returns a folder that is removed with the client.
+func (c *client) temp() (_ string, err error) {
+	if c.tmp == "" {
+		if c.tmp, err = os.MkdirTemp(c.source.dir, "tmp-"); err != nil {
+			return "", fmt.Errorf("git source: %w", err)
+		}
+	}
+	return c.tmp, nil
+}
+
+// settings are what git is always configured with.
+var settings = [][2]string{
+	{"init.defaultBranch", "master"},
+	{"core.hooksPath", os.DevNull},
+	{"core.fsmonitor", "false"},
+	{"core.autocrlf", "false"},
+	{"gc.auto", "0"},
+	{"maintenance.auto", "false"},
+	{"fetch.recurseSubmodules", "false"},
+	{"submodule.recurse", "false"},
+	{"advice.detachedHead", "false"},
+	{"safe.directory", "*"},
+	// A server that sends nothing for a minute is given up.
+	{"http.lowSpeedLimit", "1"},
+	{"http.lowSpeedTime", "60"},
+}
+
+// remoteProtocols are what repositories and their submodules may be fetched over:
+// not files of this machine, and not commands (ext).
+const remoteProtocols = "http:https:ssh:git"
+
+// environ adds to the environment that gitutil makes, which has no configuration.
+func (c *client) environ(protocols string) []string {
+	env := []string{
+		"GIT_SSH_COMMAND=" + c.ssh,
+		"GIT_ALLOW_PROTOCOL=" + protocols,
+		"GIT_OPTIONAL_LOCKS=0",
+		// A root may be in somebody's working copy, which is no business of ours.
+		"GIT_CEILING_DIRECTORIES=" + filepath.Dir(c.source.dir),
+	}
+	if c.agent != nil {
+		env = append(env, "SSH_AUTH_SOCK="+c.agent.path)
+	}
+	for _, name := range []string{"GIT_SSL_CAINFO", "GIT_SSL_CAPATH", "SSL_CERT_FILE", "SSL_CERT_DIR"} {
+		if v, ok := os.LookupEnv(name); ok {
+			env = append(env, name+"="+v)
+		}
+	}
+	all := append(append([][2]string{}, settings...), c.config...)
+	env = append(env, fmt.Sprintf("GIT_CONFIG_COUNT=%d", len(all)))
+	for i, kv := range all {
+		env = append(env, fmt.Sprintf("GIT_CONFIG_KEY_%d=%s", i, kv[0]), fmt.Sprintf("GIT_CONFIG_VALUE_%d=%s", i, kv[1]))
+	}
+	return env
+}
+
+// run runs git on a repository ("" for none) and a working tree ("" for none).
+func (c *client) run(ctx context.Context, protocols, dir, tree string, args ...string) ([]byte, error) {
+	var said bytes.Buffer
+	cli := gitutil.NewGitCLI(gitutil.WithGitDir(dir), gitutil.WithWorkTree(tree),
+		// Some of git's own scripts want to be in the tree.
+		gitutil.WithDir(cmp.Or(tree, c.source.dir)),
+		gitutil.WithExec(func(ctx context.Context, cmd *exec.Cmd) error {
+			if cmd.Err != nil {
+				return cmd.Err
+			}
+			said.Reset()
+			return shell(ctx, cmd, append(cmd.Env, c.environ(protocols)...), &said)
+		}))
+	out, err := cli.Run(ctx, args...)
+	switch {
+	case err == nil:
+		return out, nil
+	case ctx.Err() != nil:
+		return nil, context.Cause(ctx)
+	case errors.Is(err, exec.ErrNotFound):
+		return nil, errors.New("the git command is needed for this, and is not there: install git (apt-get install git)")
+	}
+	return nil, &commandError{command: args[0], said: c.scrub(said.String()), err: errors.Unwrap(err)}
+}
+
+// shell runs a command with a umask, so that modes do not depend on ours. It ends
+// with the helpers that git starts when ctx ends.
+func shell(ctx context.Context, cmd *exec.Cmd, env []string, said *bytes.Buffer) error {
+	args := append([]string{"-c", `umask 022 && exec "$@"`, "sh", cmd.Path}, cmd.Args[1:]...)
+	sh := exec.CommandContext(ctx, "/bin/sh", args...)
+	sh.Dir, sh.Env, sh.Stdout, sh.Stderr = cmd.Dir, env, cmd.Stdout, &both{cmd.Stderr.(*bytes.Buffer), said}
+	sh.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
+	sh.Cancel = func() error { return syscall.Kill(-sh.Process.Pid, syscall.SIGTERM) }
+	sh.WaitDelay = 10 * time.Second
+	return sh.Run()
+}
+
+// both writes to two buffers.
+type both [2]*bytes.Buffer
+
+func (b *both) Write(p []byte) (int, error) {
+	b[1].Write(p) // a Buffer does not fail
+	return b[0].Write(p)
+}
+
+// scrub takes secrets out of a text.
+func (c *client) scrub(text string) string {
+	for _, s := range c.secrets {
+		if s != "" {
+			text = strings.ReplaceAll(text, s, "xxxxx")
+		}
+	}
+	return text
+}
+
+// step shows a part of the work until done is called.
+func (c *client) step(what string) (done func()) {
+	started := time.Now()
+	c.progress.Status(solverclient.VertexStatus{ID: what, Started: &started})
+	return func() {
+		now := time.Now()
+		c.progress.Status(solverclient.VertexStatus{ID: what, Started: &started, Completed: &now})
+	}
+}

@@ -1,0 +1,187 @@
+// Package git is the source of trees in git repositories: git://host/path#ref:dir.
+//
+// A tree is known by its commit. A ref is looked up once a build. What was fetched
+// of a repository is kept in a bare repository for each remote, below the store's
+// Path("git"), and only what is missing is fetched: of a branch or a tag, its last
+// commit alone.
+//
+// The git command does the work, without the configuration of this machine or its
+// users, without hooks, and over no protocol but http, https, ssh and git. What a
+// session lends to authenticate is passed in the environment: it is neither on the
+// disk nor in the list of processes.
+package git
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/moby/buildkit/solver/pb"
+	"github.com/opencontainers/go-digest"
+	"github.com/tenonbuild/tenon/engine/session"
+	"github.com/tenonbuild/tenon/engine/source"
+	"github.com/tenonbuild/tenon/engine/source/internal/perbuild"
+	"github.com/tenonbuild/tenon/engine/source/internal/trees"
+	"github.com/tenonbuild/tenon/engine/store"
+)
+
+// Options are what a Source works with.
+type Options struct {
+	Store    *store.Store
+	Sessions *session.Sessions
+	// Attempts is how often the net is tried that breaks off; 0 is 4. Wait is how
+	// long to wait before the second attempt, and doubles; 0 is a second.
+	Attempts int
+	Wait     time.Duration
+}
+
+// Source serves git://.
+type Source struct {
+	opt   Options
+	dir   string // the store's Path("git")
+	memo  perbuild.Memo[resolved]
+	locks locks
+}
+
+var _ source.Source = (*Source)(nil)
+var _ source.MetaResolver = (*Source)(nil)
+
+// New makes a Source. That git is missing is an error of those builds that need it.
+func New(opt Options) (*Source, error) {
+	if opt.Attempts == 0 {
+		opt.Attempts = 4
+	}
+	if opt.Wait == 0 {
+		opt.Wait = time.Second
+	}
+	s := &Source{opt: opt, dir: opt.Store.Path("git")}
+	if err := os.MkdirAll(s.dir, 0o700); err != nil {
+		return nil, fmt.Errorf("git source: %w", err)
+	}
+	// What a process that died has left.
+	old, err := filepath.Glob(filepath.Join(s.dir, "tmp-*"))
+	if err != nil {
+		return nil, fmt.Errorf("git source: %w", err)
+	}
+	for _, dir := range old {
+		if err := os.RemoveAll(dir); err != nil {
+			return nil, fmt.Errorf("git source: %w", err)
+		}
+	}
+	return s, nil
+}
+
+// Schemes implements source.Source.
+func (s *Source) Schemes() []string { return []string{"git"} }
+
+// Parse implements source.Source.
+func (s *Source) Parse(op *pb.SourceOp, _ *pb.Platform) (source.Instance, error) {
+	sp, err := parse(op)
+	if err != nil {
+		return nil, err
+	}
+	return &instance{source: s, spec: sp}, nil
+}
+
+// instance is one operation. Its calls do not overlap.
+type instance struct {
+	source *Source
+	spec   spec
+	known  *resolved // nil until it is
+}
+
+// CacheKey implements source.Instance: the commit, and what is made of it.
+func (i *instance) CacheKey(ctx context.Context, _ int) (string, bool, error) {
+	r, err := i.resolve(ctx)
+	if err != nil {
+		return "", false, err
+	}
+	return i.spec.key(r), true, nil
+}
+
+func (i *instance) resolve(ctx context.Context) (resolved, error) {
+	if i.known != nil {
+		return *i.known, nil
+	}
+	r, err := i.source.resolve(ctx, i.spec)
+	if err != nil {
+		return resolved{}, fmt.Errorf("git repository %s: %w", i.spec.shown(), err)
+	}
+	i.known = &r
+	return r, nil
+}
+
+// Snapshot implements source.Instance.
+func (i *instance) Snapshot(ctx context.Context) (*store.Ref, error) {
+	r, err := i.resolve(ctx)
+	if err != nil {
+		return nil, err
+	}
+	ref, err := i.source.snapshot(ctx, i.spec, r)
+	if err != nil {
+		return nil, fmt.Errorf("git repository %s: %w", i.spec.shown(), err)
+	}
+	return ref, nil
+}
+
+// key tells trees apart. A tree with its .git directory also depends on what the
+// ref and the remote are called.
+func (sp spec) key(r resolved) string {
+	key := "git commit " + r.commit
+	if sp.keepsGit() {
+		key = fmt.Sprintf("git object %s of %q in .git of %q", r.object, r.ref, sp.remote)
+	}
+	if sp.subdir != "" {
+		key += fmt.Sprintf(" directory %q", sp.subdir)
+	}
+	if sp.skipSubmodules {
+		key += " without submodules"
+	}
+	if sp.mtimeCommit {
+		key += " with its time"
+	}
+	return key
+}
+
+func (s *Source) snapshot(ctx context.Context, sp spec, r resolved) (*store.Ref, error) {
+	c, err := s.client(ctx, sp)
+	if err != nil {
+		return nil, err
+	}
+	defer c.close()
+	var ref *store.Ref
+	err = s.withRepo(ctx, c, r.object, func(b *bare) error {
+		commit, err := b.have(ctx, r)
+		if err != nil {
+			return err
+		}
+		done := c.step("checking out " + short(commit))
+		opt := store.NewOptions{Description: "git snapshot for " + sp.shown(), RecordType: store.TypeGitCheckout}
+		ref, err = trees.Write(ctx, s.opt.Store, opt, func(dir string) error {
+			return b.checkout(ctx, dir, r, commit)
+		})
+		if err == nil {
+			done()
+		}
+		return err
+	})
+	return ref, err
+}
+
+// withRepo calls use with the bare repository of a remote, which nobody else uses
+// meanwhile.
+func (s *Source) withRepo(ctx context.Context, c *client, object string, use func(*bare) error) error {
+	// Repositories of both kinds of hashes may have been at one address.
+	sha256 := len(object) == 64
+	name := digest.FromString(fmt.Sprintf("%s %v", c.spec.remote, sha256)).Encoded()
+	unlock, err := s.locks.lock(ctx, name)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	return use(&bare{client: c, dir: filepath.Join(s.dir, name), sha256: sha256})
+}
+
+func short(commit string) string { return commit[:min(len(commit), 12)] }
