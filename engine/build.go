@@ -136,13 +136,9 @@ func (r *Request) check() error {
 func (e *Engine) makeExporters(reqs []export.Request) ([]export.Exporter, error) {
 	var out []export.Exporter
 	for _, r := range reqs {
-		f, ok := e.exporters[r.Type]
-		if !ok {
-			return nil, fmt.Errorf("output type %q: there is no such exporter", r.Type)
-		}
-		x, err := f(r)
+		x, err := export.New(e.exporters, r)
 		if err != nil {
-			return nil, fmt.Errorf("output type=%s: %w", r.Type, err)
+			return nil, err
 		}
 		out = append(out, x)
 	}

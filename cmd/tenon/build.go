@@ -18,6 +18,7 @@ import (
 	"github.com/tenonbuild/tenon/engine/progress"
 	"github.com/tenonbuild/tenon/engine/session"
 	"github.com/tenonbuild/tenon/engine/session/local"
+	"github.com/tenonbuild/tenon/solver"
 	"github.com/tenonbuild/tenon/solver/client"
 )
 
@@ -149,18 +150,40 @@ func (c *cli) run(ctx context.Context, req engine.Request, mode string) (res *en
 		status := make(chan *client.SolveStatus)
 		req.Status = status
 		var eg errgroup.Group
+		var tally progress.Tally
+		var tail progress.Tail
 		// The display goes on until the last status has come, also when ctx ends.
 		eg.Go(func() error {
-			_, err := progress.Display(context.WithoutCancel(ctx), c.err, mode, status)
+			_, err := progress.Display(context.WithoutCancel(ctx), c.err, mode, status, &tally, &tail)
 			return err
 		})
 		res, err = e.Build(ctx, req)
 		if shown := eg.Wait(); err == nil {
 			err = shown
 		}
+		c.sumUp(mode, err, &tally, &tail)
 		return err
 	})
 	return res, err
+}
+
+// sumUp says what a display does not.
+func (c *cli) sumUp(mode string, err error, tally *progress.Tally, tail *progress.Tail) {
+	switch mode {
+	case progress.RawJSON:
+	case progress.Quiet:
+		var ve *solver.VertexError
+		if !errors.As(err, &ve) {
+			return
+		}
+		if lines := tail.Lines(ve.Digest, 10); len(lines) > 0 {
+			fmt.Fprintf(c.err, "------\n > %s:\n%s\n------\n", ve.Name, strings.Join(lines, "\n"))
+		}
+	default:
+		if said := tally.String(); said != "" {
+			fmt.Fprintln(c.err, said)
+		}
+	}
 }
 
 // call is what --call asks for.

@@ -33,26 +33,31 @@ func CheckMode(mode string) error {
 	return fmt.Errorf("%q is unknown: it is one of auto, tty, plain, quiet, rawjson", mode)
 }
 
+// Observer is told the messages of a status stream, in order.
+type Observer interface {
+	Add(st *client.SolveStatus)
+}
+
 // Display shows a build on out until ch is closed, and returns its warnings. It
 // reads ch to its end also when it fails, so that nobody waits for it; only the
 // end of ctx stops it at once, with the context's cause and without a last look.
 // So to show how a build is cancelled, let the status stream end and keep ctx.
-// TTY is an error if out is no terminal. Logs are told to each of tails.
-func Display(ctx context.Context, out io.Writer, mode string, ch <-chan *client.SolveStatus, tails ...*Tail) ([]bkclient.VertexWarning, error) {
-	warnings, err := display(ctx, out, mode, ch, tails)
+// TTY is an error if out is no terminal. Each of also is told what comes, before it is shown.
+func Display(ctx context.Context, out io.Writer, mode string, ch <-chan *client.SolveStatus, also ...Observer) ([]bkclient.VertexWarning, error) {
+	warnings, err := display(ctx, out, mode, ch, also)
 	if err != nil && ctx.Err() == nil {
 		err = errors.Join(err, each(ctx, ch, func(*client.SolveStatus) error { return nil }))
 	}
 	return warnings, err
 }
 
-func display(ctx context.Context, out io.Writer, mode string, ch <-chan *client.SolveStatus, tails []*Tail) ([]bkclient.VertexWarning, error) {
+func display(ctx context.Context, out io.Writer, mode string, ch <-chan *client.SolveStatus, also []Observer) ([]bkclient.VertexWarning, error) {
 	if err := CheckMode(mode); err != nil {
 		return nil, fmt.Errorf("progress: %w", err)
 	}
 	conv := &Converter{Begin: time.Now()}
 	if mode == RawJSON {
-		return rawJSON(ctx, out, conv, ch, tails)
+		return rawJSON(ctx, out, conv, ch, also)
 	}
 	conv.InName = (mode == Auto || mode == "" || mode == TTY) && isTerminal(out)
 	display, err := progressui.NewDisplay(out, progressui.DisplayMode(mode))
@@ -65,7 +70,7 @@ func display(ctx context.Context, out io.Writer, mode string, ch <-chan *client.
 	g.Go(func() error {
 		defer close(converted)
 		return each(gctx, ch, func(st *client.SolveStatus) error {
-			tell(tails, st)
+			tell(also, st)
 			select {
 			case converted <- conv.Convert(st):
 				return nil
@@ -84,8 +89,8 @@ func display(ctx context.Context, out io.Writer, mode string, ch <-chan *client.
 	return warnings, err
 }
 
-func tell(tails []*Tail, st *client.SolveStatus) {
-	for _, t := range tails {
+func tell(also []Observer, st *client.SolveStatus) {
+	for _, t := range also {
 		t.Add(st)
 	}
 }
@@ -134,11 +139,11 @@ type rawStatus struct {
 }
 
 // rawJSON writes what the solver tells, with nothing added or left out.
-func rawJSON(ctx context.Context, out io.Writer, conv *Converter, ch <-chan *client.SolveStatus, tails []*Tail) ([]bkclient.VertexWarning, error) {
+func rawJSON(ctx context.Context, out io.Writer, conv *Converter, ch <-chan *client.SolveStatus, also []Observer) ([]bkclient.VertexWarning, error) {
 	var warnings []bkclient.VertexWarning
 	enc := json.NewEncoder(out)
 	err := each(ctx, ch, func(st *client.SolveStatus) error {
-		tell(tails, st)
+		tell(also, st)
 		msg := rawStatus{}
 		for _, v := range st.Vertexes {
 			if v == nil {

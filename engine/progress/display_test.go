@@ -62,7 +62,7 @@ func (s *stream) status(name, id string, at, completed float64) *client.SolveSta
 }
 
 // show plays what play sends, and returns what the display wrote.
-func show(t *testing.T, mode string, play func(*stream), tails ...*progress.Tail) (string, []bkclient.VertexWarning) {
+func show(t *testing.T, mode string, play func(*stream), also ...progress.Observer) (string, []bkclient.VertexWarning) {
 	t.Helper()
 	var out bytes.Buffer
 	var warnings []bkclient.VertexWarning
@@ -73,7 +73,7 @@ func show(t *testing.T, mode string, play func(*stream), tails ...*progress.Tail
 			play(s)
 		}()
 		var err error
-		if warnings, err = progress.Display(t.Context(), &out, mode, s.ch, tails...); err != nil {
+		if warnings, err = progress.Display(t.Context(), &out, mode, s.ch, also...); err != nil {
 			t.Error(err)
 		}
 	})
