@@ -1,0 +1,99 @@
+package store_test
+
+import (
+	"context"
+	"fmt"
+	"testing"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/tenonbuild/tenon/engine/internal/testenv"
+	"github.com/tenonbuild/tenon/engine/store"
+)
+
+// BenchmarkStep is what a step costs that writes nothing.
+func BenchmarkStep(b *testing.B) {
+	testenv.Root(b)
+	ctx := context.Background()
+	s, err := store.Open(ctx, store.Options{Root: b.TempDir()})
+	must(b, err)
+	defer func() { must(b, s.Close()) }()
+	for b.Loop() {
+		m, err := s.New(ctx, nil, store.NewOptions{})
+		must(b, err)
+		ref, err := m.Commit(ctx)
+		must(b, err)
+		_, err = s.Results().Save(store.NewResult(ref))
+		must(b, err)
+		must(b, ref.Release(ctx))
+	}
+}
+
+// BenchmarkLoad is what it costs to load a result, and to say how it is mounted.
+func BenchmarkLoad(b *testing.B) {
+	testenv.Root(b)
+	ctx := context.Background()
+	s, err := store.Open(ctx, store.Options{Root: b.TempDir()})
+	must(b, err)
+	defer func() { must(b, s.Close()) }()
+	m, err := s.New(ctx, nil, store.NewOptions{})
+	must(b, err)
+	ref, err := m.Commit(ctx)
+	must(b, err)
+	res, err := s.Results().Save(store.NewResult(ref))
+	must(b, err)
+	for b.Loop() {
+		r, err := s.Results().Load(ctx, res)
+		must(b, err)
+		tree, err := store.RefOf(r)
+		must(b, err)
+		_, err = tree.Mount(ctx, true)
+		must(b, err)
+		must(b, r.Release(ctx))
+	}
+	must(b, ref.Release(ctx))
+}
+
+// BenchmarkMany opens, lists and prunes a root of many records.
+func BenchmarkMany(b *testing.B) {
+	testenv.Root(b)
+	ctx := context.Background()
+	for _, n := range []int{5000, 20000} {
+		layers := make([]ocispec.Descriptor, n)
+		for i := range layers {
+			layers[i] = ocispec.Descriptor{MediaType: ocispec.MediaTypeImageLayer, Digest: digest.FromString(fmt.Sprint(i)), Size: 1}
+		}
+		root := b.TempDir()
+		s, err := store.Open(ctx, store.Options{Root: root})
+		must(b, err)
+		for _, part := range []string{"open", "du", "prune"} {
+			b.Run(fmt.Sprintf("%s/%d", part, n), func(b *testing.B) {
+				for range b.N {
+					b.StopTimer()
+					ref, err := s.FromLayers(ctx, layers, newRemote(), store.NewOptions{})
+					must(b, err)
+					must(b, ref.Release(ctx))
+					b.StartTimer()
+					switch part {
+					case "open":
+						must(b, s.Close())
+						s, err = store.Open(ctx, store.Options{Root: root})
+					case "du":
+						_, err = s.Du(ctx)
+					case "prune":
+						err = s.Prune(ctx, store.PruneOptions{All: true}, nil)
+					}
+					must(b, err)
+				}
+			})
+		}
+		must(b, s.Close())
+	}
+}
+
+func must(b *testing.B, err error) {
+	b.Helper()
+	if err != nil {
+		b.Fatal(err)
+	}
+}
