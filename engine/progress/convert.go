@@ -11,9 +11,10 @@ import (
 	"github.com/tenonbuild/tenon/solver/client"
 )
 
-// What is said of a step that neither ran for this build nor came from a cache.
+// What is said of a step that neither ran for this build nor came from a cache. The
+// equal step is one of this build or of another.
 const (
-	wordShared    = "shared with another build"
+	wordShared    = "shared with an equal step"
 	wordNotNeeded = "not needed"
 )
 

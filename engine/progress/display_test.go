@@ -99,11 +99,11 @@ func TestPlainOutcomes(t *testing.T) {
 #2 DONE 1.5s
 
 #3 shared
-#3 shared with another build done
+#3 shared with an equal step done
 #3 DONE 1.5s
 
 #4 shared at once
-#4 shared with another build done
+#4 shared with an equal step done
 #4 DONE 0.0s`, func(s *stream) {
 		for _, name := range []string{"not needed", "cached", "run", "shared"} {
 			s.send(s.vertex(name, -1, -1, ""))
@@ -346,7 +346,7 @@ func TestTTY(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := <-screen
-	for _, want := range []string{"(4/4) FINISHED", "CACHED cached", "theirs (shared with another build)", "=> run", "=> fetched"} {
+	for _, want := range []string{"(4/4) FINISHED", "CACHED cached", "theirs (shared with an equal step)", "=> run", "=> fetched"} {
 		if !strings.Contains(got, want) {
 			t.Errorf("the screen does not show %q:\n%s", want, got)
 		}

@@ -30,7 +30,7 @@ type Env struct {
 	serial   atomic.Int64
 }
 
-// New opens a store for the time of a test.
+// New opens a store for the time of a test, at whose end nothing may be held.
 func New(t *testing.T) *Env {
 	t.Helper()
 	testenv.Root(t)
@@ -41,6 +41,15 @@ func New(t *testing.T) *Env {
 	e := &Env{Store: st, Sessions: &session.Sessions{}, solver: solver.NewSolver(solver.SolverOpt{})}
 	t.Cleanup(func() {
 		e.solver.Close()
+		left, err := st.Du(context.Background())
+		if err != nil {
+			t.Error(err)
+		}
+		for _, u := range left {
+			if u.InUse {
+				t.Errorf("tree %s is still held: %s", u.ID, u.Description)
+			}
+		}
 		if err := st.Close(); err != nil {
 			t.Error(err)
 		}
