@@ -54,7 +54,7 @@ func (o *op) CacheMap(context.Context, int) (*solver.CacheMap, bool, error) {
 		}
 		cm.Deps[i].Selector = digest.FromString(strings.Join(d.paths, "\x00"))
 		if d.byContent {
-			cm.Deps[i].ComputeDigestFunc = contentOf(topmost(d.paths))
+			cm.Deps[i].ComputeDigestFunc = contentOf(oneOrAll(d.paths))
 		}
 	}
 	return cm, true, nil
@@ -148,27 +148,19 @@ func contentKeyed(s slot, sel string) (bool, error) {
 	return safe && !s.isRoot(), nil
 }
 
-// topmost drops paths that are in others, sorts the rest, and answers nil where
-// that is all.
-func topmost(paths []string) []string {
-	var top []string
-	for _, p := range slices.Sorted(slices.Values(paths)) {
-		if p == "/" {
-			return nil
-		}
-		inside := slices.ContainsFunc(top, func(t string) bool { return p == t || strings.HasPrefix(p, t+"/") })
-		if !inside {
-			top = append(top, p)
-		}
+// oneOrAll are the paths whose content is digested: one for each mount, since the
+// digest of the op does not say which mount selects what. Where all select the same,
+// once is enough. (BuildKit sorts them and drops what is inside another: mounts that
+// change places, or select another part inside, then find each other's results.)
+func oneOrAll(paths []string) []string {
+	if distinct := slices.Compact(slices.Clone(paths)); len(distinct) == 1 {
+		return distinct
 	}
-	return top
+	return paths
 }
 
-// contentOf digests some paths of a tree; all of it if there are none.
+// contentOf digests paths of a tree.
 func contentOf(paths []string) solver.ResultBasedCacheFunc {
-	if len(paths) == 0 {
-		paths = []string{"/"}
-	}
 	return func(ctx context.Context, r solver.Result) (digest.Digest, error) {
 		ref, err := store.RefOf(r)
 		if err != nil {

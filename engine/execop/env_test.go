@@ -25,7 +25,7 @@ import (
 
 // machine is a store, a runtime and a build's caller.
 type machine struct {
-	t        *testing.T
+	t        testing.TB
 	root     string
 	store    *store.Store
 	sessions *session.Sessions
@@ -36,7 +36,7 @@ type machine struct {
 }
 
 // newMachine makes one, which ends with the test. Then nothing may be left mounted.
-func newMachine(t *testing.T) *machine {
+func newMachine(t testing.TB) *machine {
 	t.Helper()
 	testenv.Root(t)
 	testenv.Tool(t, "runc")

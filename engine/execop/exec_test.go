@@ -193,3 +193,14 @@ func TestTwoAtATime(t *testing.T) {
 	g.Go(func() error { _, err := m.execContext(ctx, sh(script("b", "a"), shared), m.base); return err })
 	noError(t, g.Wait())
 }
+
+// BenchmarkTrue is what a step costs that does nothing, with the tree it makes.
+func BenchmarkTrue(b *testing.B) {
+	m := newMachine(b)
+	op := &pb.ExecOp{Meta: &pb.Meta{Args: []string{"/bin/true"}, Cwd: "/"}, Mounts: []*pb.Mount{{Dest: "/"}}}
+	for b.Loop() {
+		if _, err := m.exec(op, m.base); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
