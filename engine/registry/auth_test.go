@@ -93,14 +93,14 @@ func TestBearerAuth(t *testing.T) {
 	s := registrytest.New(t)
 	img, layer := picture(t, 1, 1000)
 	ref := s.Put(t, "app:1", img)
-	var form url.Values
+	forms := make(chan url.Values, 10)
 	var fails atomic.Int32
 	fails.Store(2)
 	bearer(s, func(r *http.Request) int {
 		if r.ParseForm() != nil {
 			return 400
 		}
-		form = r.PostForm
+		forms <- r.PostForm
 		if r.Method == http.MethodPost && fails.Add(-1) >= 0 {
 			return 503
 		}
@@ -111,6 +111,7 @@ func TestBearerAuth(t *testing.T) {
 	r, _ := open(t, registry.Options{Sessions: sessions})
 	_, _, err := r.Resolve(ctx, ref)
 	must(t, err)
+	form := <-forms
 	want(t, "grant", form.Get("grant_type"), "refresh_token")
 	want(t, "token", form.Get("refresh_token"), "identity")
 	s.Requests("")

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"io"
 	"net/http"
-	"strings"
 	"testing"
 	"time"
 
@@ -24,9 +23,9 @@ func TestResolveAndFetch(t *testing.T) {
 	ref := s.Put(t, "team/app:1", img)
 	r, w := open(t, registry.Options{UserAgent: "tenon/test"})
 
-	agent := ""
+	agent := make(chan string, 1)
 	s.Fault("/manifests/1", 1, func(w http.ResponseWriter, r *http.Request, next http.Handler) {
-		agent = r.Header.Get("User-Agent")
+		agent <- r.Header.Get("User-Agent")
 		next.ServeHTTP(w, r)
 	})
 	name, desc, err := r.Resolve(t.Context(), ref)
@@ -35,7 +34,7 @@ func TestResolveAndFetch(t *testing.T) {
 	must(t, err)
 	want(t, "name", name, ref)
 	want(t, "digest", desc.Digest.String(), dgst.String())
-	want(t, "user agent", agent, "tenon/test")
+	want(t, "user agent", <-agent, "tenon/test")
 	must(t, fetch(t.Context(), r, ref, desc))
 	must(t, fetch(t.Context(), r, ref, layer))
 	want(t, "waits", len(w.all()), 0)
@@ -142,14 +141,18 @@ func TestTransferIsResumed(t *testing.T) {
 			img, layer := picture(t, 1, 3<<20)
 			ref := s.Put(t, "app:1", img)
 			r, _ := open(t, registry.Options{StallTimeout: 50 * time.Millisecond})
-			var ranges []string
+			ranges := make(chan string, 10)
 			next := fault(1 << 20)
 			s.Fault("/blobs/", 3, func(w http.ResponseWriter, r *http.Request, h http.Handler) {
-				ranges = append(ranges, r.Header.Get("Range"))
+				ranges <- r.Header.Get("Range")
 				next(w, r, h)
 			})
 			must(t, fetch(t.Context(), r, ref, layer))
-			want(t, "ranges", strings.Join(ranges, " "), " bytes=1048576- bytes=2097152-")
+			want(t, "first range", <-ranges, "")
+			// How much arrives before a connection breaks is the kernel's affair.
+			if a, b := <-ranges, <-ranges; a == "" && b == "" {
+				t.Error("no transfer was resumed by range")
+			}
 		})
 	}
 }

@@ -303,10 +303,7 @@ func (p *push) upload(ctx context.Context, desc ocispec.Descriptor, report func(
 	if err != nil {
 		return err
 	}
-	// A writer whose request was never made would wait for it forever.
-	stop := context.AfterFunc(ctx, func() { _ = w.Close() })
 	defer func() {
-		stop()
 		if cerr := w.Close(); cerr != nil && err == nil {
 			err = cerr
 		}

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"net/url"
 	"strconv"
 	"syscall"
 	"time"
@@ -69,6 +70,12 @@ func (t *retrying) RoundTrip(req *http.Request) (*http.Response, error) {
 	ctx := req.Context()
 	for n := 1; ; n++ {
 		resp, err := t.base.RoundTrip(req)
+		if err == nil && resp.StatusCode == http.StatusAccepted {
+			if err := checkUpload(resp); err != nil {
+				return nil, err
+			}
+			return resp, nil
+		}
 		if ctx.Err() != nil || !passing(req, resp, err) {
 			return resp, err
 		}
@@ -96,6 +103,21 @@ func (t *retrying) RoundTrip(req *http.Request) (*http.Response, error) {
 			return nil, err
 		}
 	}
+}
+
+// checkUpload refuses an upload to a place that no request can be made for:
+// containerd's writer would wait for that request, whatever becomes of its context.
+func checkUpload(resp *http.Response) error {
+	at, err := resp.Request.URL.Parse(resp.Header.Get("Location"))
+	if err == nil {
+		// The path is put into another address as it is, without its escapes.
+		_, err = url.Parse("http://registry" + at.Path)
+	}
+	if err == nil {
+		return nil
+	}
+	err = fmt.Errorf("the registry names a place for the upload that is no address: %w", err)
+	return errors.Join(err, resp.Body.Close())
 }
 
 // again is req once more, with its body from the beginning.

@@ -125,7 +125,7 @@ func (s *Source) findRemote(ctx context.Context, id identifier) (*found, error) 
 		return nil, fmt.Errorf("image %s: %w", name, err)
 	}
 	f := &found{Image: img, provider: s.opt.Registry.Provider(name), labels: origin(id.name)}
-	f.Layers = manifest.From(f.Layers, reference.Domain(id.name), reference.Path(id.name))
+	f.MarkOrigin(id.name)
 	return f, s.remember(ctx, f)
 }
 
@@ -148,10 +148,10 @@ func (s *Source) pulledRoot(ctx context.Context, id identifier) (ocispec.Descrip
 	return ocispec.Descriptor{}, errdefs.ErrNotFound
 }
 
-// origin is the label of content that is in an image's repository, as containerd
-// has it.
+// origin is the label of content that is in an image's repository.
 func origin(name reference.Named) map[string]string {
-	return map[string]string{labels.LabelDistributionSource + "." + reference.Domain(name): reference.Path(name)}
+	key, repository := manifest.Origin(name)
+	return map[string]string{key: repository}
 }
 
 // remember puts what was read into the store, for whoever asks for it next. It is

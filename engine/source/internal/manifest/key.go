@@ -3,9 +3,10 @@ package manifest
 import (
 	"encoding/json"
 	"fmt"
-	"strings"
+	"net/url"
 
 	"github.com/containerd/containerd/v2/pkg/labels"
+	"github.com/distribution/reference"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
@@ -49,17 +50,21 @@ func (i *Image) Limit(n int) ([]ocispec.Descriptor, error) {
 	return i.Layers[:n], nil
 }
 
-// From returns layers with the mark that they are in a repository, by which a push
-// to another repository of that host can have them mounted.
-func From(layers []ocispec.Descriptor, host, repository string) []ocispec.Descriptor {
-	out := make([]ocispec.Descriptor, len(layers))
-	for n, l := range layers {
-		a := map[string]string{labels.LabelDistributionSource + "." + host: strings.TrimPrefix(repository, "/")}
-		for k, v := range l.Annotations {
-			a[k] = v
-		}
-		l.Annotations = a
-		out[n] = l
+// Origin is the label of content that is in an image's repository. Containerd's
+// pusher looks for it by the host without its port.
+func Origin(name reference.Named) (key, repository string) {
+	host := reference.Domain(name)
+	if u, err := url.Parse("dummy://" + host); err == nil {
+		host = u.Hostname()
 	}
-	return out
+	return labels.LabelDistributionSource + "." + host, reference.Path(name)
+}
+
+// MarkOrigin annotates the layers as being in an image's repository, by which a push
+// to another repository of that host can have them mounted.
+func (i *Image) MarkOrigin(name reference.Named) {
+	key, repository := Origin(name)
+	for _, l := range i.Layers {
+		l.Annotations[key] = repository
+	}
 }

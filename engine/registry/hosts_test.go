@@ -1,0 +1,78 @@
+package registry_test
+
+import (
+	"encoding/pem"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/moby/buildkit/util/resolver/config"
+
+	"github.com/tenonbuild/tenon/engine/registry"
+	"github.com/tenonbuild/tenon/engine/registry/registrytest"
+)
+
+func TestTLS(t *testing.T) {
+	s := registrytest.NewTLS(t)
+	img, layer := picture(t, 1, 1000)
+	ref := s.Put(t, "app:1", img)
+	ca := filepath.Join(t.TempDir(), "ca.crt")
+	block := &pem.Block{Type: "CERTIFICATE", Bytes: s.HTTP.Certificate().Raw}
+	must(t, os.WriteFile(ca, pem.EncodeToMemory(block), 0o600))
+	yes, no := true, false
+
+	tests := []struct {
+		name string
+		c    config.RegistryConfig
+		says string
+	}{
+		{"unknown certificate", config.RegistryConfig{PlainHTTP: &no}, "certificate"},
+		{"insecure", config.RegistryConfig{PlainHTTP: &no, Insecure: &yes}, ""},
+		{"its CA", config.RegistryConfig{PlainHTTP: &no, RootCAs: []string{ca}}, ""},
+		{"its CA in a directory", config.RegistryConfig{PlainHTTP: &no, TLSConfigDir: []string{filepath.Dir(ca)}}, ""},
+		{"http on loopback is not spoken here", config.RegistryConfig{}, "400"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			r, w := open(t, registry.Options{Hosts: map[string]config.RegistryConfig{s.Host: tt.c}})
+			_, _, err := r.Resolve(t.Context(), ref)
+			if tt.says != "" {
+				mustSay(t, err, tt.says, s.Host)
+				want(t, "waits", len(w.all()), 0)
+				return
+			}
+			must(t, err)
+			must(t, fetch(t.Context(), r, ref, layer))
+		})
+	}
+}
+
+// An insecure registry may also speak plain http.
+func TestInsecureFallsBackToHTTP(t *testing.T) {
+	s := registrytest.New(t)
+	img, layer := picture(t, 1, 1000)
+	ref := s.Put(t, "app:1", img)
+	yes := true
+	r, _ := open(t, registry.Options{Hosts: map[string]config.RegistryConfig{s.Host: {Insecure: &yes}}})
+	_, _, err := r.Resolve(t.Context(), ref)
+	must(t, err)
+	must(t, fetch(t.Context(), r, ref, layer))
+}
+
+func TestBadConfiguration(t *testing.T) {
+	empty := filepath.Join(t.TempDir(), "empty.pem")
+	must(t, os.WriteFile(empty, []byte("no certificate"), 0o600))
+	for name, c := range map[string]config.RegistryConfig{
+		"missing": {RootCAs: []string{empty + ".not"}},
+		"empty":   {RootCAs: []string{empty}},
+		"pair":    {KeyPairs: []config.TLSKeyPair{{Key: empty, Certificate: empty}}},
+		"mirror":  {Mirrors: []string{""}},
+	} {
+		_, err := registry.New(registry.Options{Hosts: map[string]config.RegistryConfig{"reg.example": c}})
+		if err == nil {
+			t.Errorf("%s: no error", name)
+			continue
+		}
+		mustSay(t, err, "reg.example")
+	}
+}
