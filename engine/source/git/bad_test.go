@@ -69,6 +69,20 @@ func TestParseRefuses(t *testing.T) {
 	}
 }
 
+func TestPasswordsAreNotShown(t *testing.T) {
+	for full, want := range map[string]string{
+		"https://user:hunter2@h/r.git": "https://h/r.git#main",
+		"https://hunter2@h/r.git":      "https://h/r.git#main",
+		"ssh://user:hunter2@h/r.git":   "ssh://user@h/r.git#main",
+		"git@h:r.git":                  "git@h:r.git#main",
+	} {
+		op := &pb.SourceOp{Identifier: "git://h/r.git#main", Attrs: map[string]string{pb.AttrFullRemoteURL: full}}
+		if got := git.Shown(t, op); got != want {
+			t.Errorf("%s is shown as %s, want %s", full, got, want)
+		}
+	}
+}
+
 func FuzzParse(f *testing.F) {
 	f.Add("h/r.git#main:dir", "https://u:p@h/r.git", "abc123")
 	f.Add("git@h:r.git#-x", "ssh://-o/x", "")

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"time"
@@ -258,6 +259,9 @@ func shell(ctx context.Context, cmd *exec.Cmd, env []string, said *bytes.Buffer)
 	sh.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
 	sh.Cancel = func() error { return syscall.Kill(-sh.Process.Pid, syscall.SIGTERM) }
 	sh.WaitDelay = 10 * time.Second
+	// Pdeathsig means the death of the thread that starts the command.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
 	return sh.Run()
 }
 

@@ -29,6 +29,15 @@ func CheckParsed(t *testing.T, op *pb.SourceOp) {
 	}
 }
 
+// Shown is what people see of an operation.
+func Shown(t *testing.T, op *pb.SourceOp) string {
+	sp, err := parse(op)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return sp.shown()
+}
+
 // CheckListed reads what a remote may say, and checks what is made of it.
 func CheckListed(t *testing.T, out, ref string) {
 	for _, r := range []resolved{pick(out, ref), parseHead(out)} {

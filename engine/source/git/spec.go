@@ -104,18 +104,28 @@ func parseURL(s string) (*gitutil.GitURL, error) {
 	return u, nil
 }
 
+// setRemote takes what git is told, and is shown to people, apart from passwords.
 func (sp *spec) setRemote(u *gitutil.GitURL) error {
 	sp.scheme, sp.host, sp.remote = strings.ToLower(u.Scheme), u.Host, u.Remote
-	if u.User == nil || sp.scheme != gitutil.HTTPProtocol && sp.scheme != gitutil.HTTPSProtocol {
+	if u.User == nil {
 		return nil
 	}
-	password, _ := u.User.Password()
-	sp.basic = "Basic " + base64.StdEncoding.EncodeToString([]byte(u.User.Username()+":"+password))
+	web := sp.scheme == gitutil.HTTPProtocol || sp.scheme == gitutil.HTTPSProtocol
+	password, secret := u.User.Password()
+	if !web && !secret {
+		return nil // as in git@host:path
+	}
 	plain, err := url.Parse(u.Remote)
 	if err != nil {
 		return errors.New("git source: the address cannot be read")
 	}
-	plain.User = nil
+	if web {
+		// A name alone may be a token, too.
+		sp.basic = "Basic " + base64.StdEncoding.EncodeToString([]byte(u.User.Username()+":"+password))
+		plain.User = nil
+	} else {
+		plain.User = url.User(u.User.Username()) // ssh takes no password from there
+	}
 	sp.remote = plain.String()
 	return nil
 }
