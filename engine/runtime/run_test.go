@@ -3,6 +3,7 @@ package runtime_test
 import (
 	"context"
 	"errors"
+	"io"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -184,31 +185,54 @@ func TestCancelledBefore(t *testing.T) {
 
 // What a process that was killed left is removed when the next one starts.
 func TestSweep(t *testing.T) {
-	state := filepath.Join(t.TempDir(), "containers")
-	e := newExecutor(t, runtime.Options{Root: state})
+	const parent = "tenon-test-sweep"
 	root := rootfs(t)
-	bundle := filepath.Join(state, "abandoned")
-	if err := os.MkdirAll(filepath.Join(bundle, "rootfs"), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	m, _, err := bindMount{path: string(root), opts: []string{"rbind"}}.Mount()
+	state := filepath.Join(t.TempDir(), "containers")
+	cmd := exec.Command(os.Args[0], "-test.run=^TestKilledProcess$")
+	cmd.Env = append(os.Environ(), "TENON_TEST_STATE="+state, "TENON_TEST_ROOTFS="+string(root), "TENON_TEST_CGROUP="+parent)
+	said, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := m[0].Mount(filepath.Join(bundle, "rootfs")); err != nil {
+	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(bundle, "config.json"), []byte("{}"), 0o600); err != nil {
+	line := make([]byte, 8)
+	if _, err := io.ReadFull(said, line); err != nil || string(line) != "running\n" {
+		t.Fatalf("%q, %v", line, err)
+	}
+	if err := cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	_ = e
-	newExecutor(t, runtime.Options{Root: state})
-	if left := leftovers(t, state); len(left) != 0 {
+	_ = cmd.Wait() // killed
+	if left := leftovers(t, state); len(left) < 2 {
+		t.Fatalf("the test is of no use: left behind are %q", left)
+	}
+
+	newExecutor(t, runtime.Options{Root: state, CgroupParent: parent})
+	if left := append(leftovers(t, state), known(t, parent)...); len(left) != 0 {
 		t.Errorf("left behind:\n%s", strings.Join(left, "\n"))
+	}
+	if out, err := exec.Command("runc", "list").CombinedOutput(); err != nil || strings.Contains(string(out), state) {
+		t.Errorf("runc still knows: %s, %v", out, err)
 	}
 	if _, err := os.Stat(filepath.Join(string(root), "bin/busybox")); err != nil {
 		t.Errorf("what was mounted is gone: %v", err)
 	}
+}
+
+// TestKilledProcess is the process that TestSweep kills.
+func TestKilledProcess(t *testing.T) {
+	state := os.Getenv("TENON_TEST_STATE")
+	if state == "" {
+		t.Skip("TestSweep runs it")
+	}
+	e := newExecutor(t, runtime.Options{Root: state, CgroupParent: os.Getenv("TENON_TEST_CGROUP")})
+	_, err := e.Run(t.Context(), "", executor.Mount{Src: bind(os.Getenv("TENON_TEST_ROOTFS"))}, nil, executor.ProcessInfo{
+		Meta:   executor.Meta{Args: []string{"/bin/sh", "-c", "echo running; sleep 600"}, Cwd: "/", Env: []string{"PATH=/bin"}},
+		Stdout: os.Stdout,
+	}, nil)
+	t.Fatal("it was not killed: ", err)
 }
 
 func TestNetworks(t *testing.T) {
@@ -279,4 +303,3 @@ func TestConcurrentRunsAndExec(t *testing.T) {
 		t.Error(err)
 	}
 }
-

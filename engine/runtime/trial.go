@@ -81,7 +81,8 @@ func (e *Executor) try(ctx context.Context, root string) error {
 	case said.Len() == 0:
 		return fmt.Errorf("it cannot run a container: %w", err)
 	}
-	return fmt.Errorf("it cannot run a container: %s", strings.TrimSpace(said.String()))
+	line, _, _ := strings.Cut(strings.TrimSpace(said.String()), "\n")
+	return fmt.Errorf("it cannot run a container: %s", line)
 }
 
 // trialKey names what a trial's outcome depends on. It is "" where that is not
