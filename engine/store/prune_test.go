@@ -185,7 +185,10 @@ func TestImagesPin(t *testing.T) {
 // TestPruneWhileBuilding prunes all the time while trees are made, cloned, saved,
 // loaded and released. What is held stays good.
 func TestPruneWhileBuilding(t *testing.T) {
-	s := newStore(t, "")
+	eachSnapshotter(t, pruneWhileBuilding)
+}
+
+func pruneWhileBuilding(t *testing.T, s *store.Store) {
 	ctx := context.Background()
 	r := newRemote()
 	base := []ocispec.Descriptor{r.layer(t, ocispec.MediaTypeImageLayerGzip, "base", "0")}
