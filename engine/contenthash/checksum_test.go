@@ -38,7 +38,7 @@ func TestPaths(t *testing.T) {
 		"b/one.txt": "1", "b/two.txt": "2", "b/sub/three.txt": "3",
 		"c/one.txt": "1", "c/zwo.txt": "2",
 		"link": "->a", "abs": "->/a", "out": "->../../../../a", "loop": "->loop", "dangling": "->nowhere",
-		"deep/up": "->../link/sub", "filelink": "->a/one.txt", "new\nline": "1", "empty/": "",
+		"deep/up": "->../link/sub", "filelink": "->a/one.txt", "deep/abs": "->/a", "new\nline": "1", "empty/": "",
 	})
 	follow := Opt{FollowLinks: true}
 	wild := Opt{Wildcard: true}
@@ -57,6 +57,7 @@ func TestPaths(t *testing.T) {
 		{"a link is a link", "link", "a", Opt{}, follow, false},
 		{"a link followed", "link", "a", follow, Opt{}, true},
 		{"an absolute link", "abs", "a", follow, Opt{}, true},
+		{"an absolute link in a directory", "deep/abs/sub", "a/sub", Opt{}, Opt{}, true},
 		{"a link that climbs", "out", "a", follow, Opt{}, true},
 		{"a link on the way", "link/sub", "a/sub", Opt{}, Opt{}, true},
 		{"links on the way of links", "deep/up/three.txt", "a/sub/three.txt", Opt{}, Opt{}, true},
