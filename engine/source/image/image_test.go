@@ -1,0 +1,315 @@
+package image_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"runtime"
+	"testing"
+
+	"github.com/containerd/containerd/v2/core/content"
+	"github.com/containerd/containerd/v2/core/images"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+	"github.com/moby/buildkit/client/llb/sourceresolver"
+	"github.com/moby/buildkit/solver/pb"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/tenonbuild/tenon/engine/registry/registrytest"
+)
+
+func digestOf(t testing.TB, img interface{ Digest() (v1.Hash, error) }) digest.Digest {
+	t.Helper()
+	h, err := img.Digest()
+	must(t, err)
+	return digest.Digest(h.String())
+}
+
+// No layer is asked for before the tree is needed, and then each once.
+func TestLayersAreLazy(t *testing.T) {
+	w := newWorld(t)
+	img := picture(t, runtime.GOARCH, layer(t, "a", "1", "b", "1"), layer(t, "b", "2"))
+	ref := w.reg.Put(t, "app:1", img)
+	tree := w.snapshot(ref)
+	defer func() { must(t, tree.Release(t.Context())) }()
+	want(t, "blobs before mounting (the configuration)", len(w.reg.Requests("/blobs/")), 1)
+	got, err := w.read(tree, "a", "b")
+	must(t, err)
+	want(t, "files", got, "1 2")
+	want(t, "layers", len(w.reg.Requests("/blobs/")), 2)
+	_, err = w.read(tree, "a")
+	must(t, err)
+	want(t, "layers again", len(w.reg.Requests("/blobs/")), 0)
+	want(t, "description", tree.Description(), "pulled from "+ref)
+}
+
+func TestKeys(t *testing.T) {
+	w := newWorld(t)
+	img := picture(t, runtime.GOARCH, layer(t, "a", "1"), layer(t, "b", "2"))
+	first := w.mustKeys(w.reg.Put(t, "app:1", img), nil)
+	same := w.mustKeys(w.reg.Put(t, "other/name:x", img), nil)
+	want(t, "keys", len(first), 2)
+	want(t, "under another name", same[0] == first[0] && same[1] == first[1], true)
+
+	reconfigured := configured(t, img, func(c *v1.ConfigFile) { c.Config.Env = []string{"A=1"} })
+	k := w.mustKeys(w.reg.Put(t, "app:2", reconfigured), nil)
+	want(t, "other configuration, same layers", k[0] != first[0] && k[1] == first[1], true)
+
+	index := mutate.AppendManifests(empty.Index, entry(img, "linux", runtime.GOARCH, ""))
+	k = w.mustKeys(w.reg.Put(t, "app:3", index), nil)
+	want(t, "through an index", k[0] == first[0], true)
+
+	limited := w.mustKeys(w.reg.Host+"/app:1", nil, pb.AttrImageLayerLimit, "1")
+	want(t, "one layer", limited[0] != first[0] && limited[1] != first[1], true)
+
+	// An image that claims the contents of another is not taken for it.
+	liar := configured(t, picture(t, runtime.GOARCH, layer(t, "x", "1"), layer(t, "y", "2")), func(c *v1.ConfigFile) {
+		honest, err := img.ConfigFile()
+		must(t, err)
+		c.RootFS = honest.RootFS
+	})
+	ref := w.reg.Put(t, "app:4", liar)
+	k = w.mustKeys(ref, nil)
+	want(t, "liar", k[1] == first[1], false)
+	tree := w.snapshot(ref)
+	_, err := w.read(tree, "a")
+	mustSay(t, err, "the image says")
+	must(t, tree.Release(t.Context()))
+}
+
+func TestPlatforms(t *testing.T) {
+	w := newWorld(t)
+	amd, arm, v7 := picture(t, "amd64", layer(t, "a", "amd")), picture(t, "arm64", layer(t, "a", "arm")), picture(t, "arm", layer(t, "a", "v7"))
+	unnamed := picture(t, "s390x", layer(t, "a", "s390x"))
+	inner := mutate.AppendManifests(empty.Index, entry(arm, "linux", "arm64", ""), entry(v7, "linux", "arm", "v7"))
+	index := mutate.AppendManifests(empty.Index,
+		entry(amd, "linux", "amd64", ""),
+		mutate.IndexAddendum{Add: inner},
+		mutate.IndexAddendum{Add: unnamed},
+		mutate.IndexAddendum{Add: picture(t, "riscv64"), Descriptor: v1.Descriptor{
+			Platform:    &v1.Platform{OS: "unknown", Architecture: "unknown"},
+			Annotations: map[string]string{"vnd.docker.reference.type": "attestation-manifest"},
+		}},
+	)
+	ref := w.reg.Put(t, "multi:1", index)
+	for arch, img := range map[string]v1.Image{"amd64": amd, "arm64": arm, "arm": v7, "s390x": unnamed} {
+		k, err := w.keys(ref, &pb.Platform{OS: "linux", Architecture: arch})
+		if err != nil {
+			t.Errorf("%s: %v", arch, err)
+			continue
+		}
+		want(t, arch, k[0], "image "+digestOf(t, img).String())
+	}
+	_, err := w.keys(ref, &pb.Platform{OS: "linux", Architecture: "riscv64"})
+	mustSay(t, err, ref, "linux/riscv64", "linux/amd64, linux/arm/v7, linux/arm64, linux/s390x")
+	_, err = w.keys(ref, &pb.Platform{OS: "windows", Architecture: "amd64"})
+	mustSay(t, err, "windows/amd64")
+
+	// A manifest that stands alone leaves no choice.
+	k := w.mustKeys(w.reg.Put(t, "single:1", arm), &pb.Platform{OS: "linux", Architecture: "amd64"})
+	want(t, "single", k[0], "image "+digestOf(t, arm).String())
+}
+
+func TestDockerSchema2(t *testing.T) {
+	w := newWorld(t)
+	img := mutate.MediaType(mutate.ConfigMediaType(picture(t, "amd64", layer(t, "a", "1")), types.DockerConfigJSON), types.DockerManifestSchema2)
+	index := mutate.IndexMediaType(mutate.AppendManifests(empty.Index, entry(img, "linux", "amd64", "")), types.DockerManifestList)
+	k := w.mustKeys(w.reg.Put(t, "app:1", index), &pb.Platform{OS: "linux", Architecture: "amd64"})
+	want(t, "key", k[0], "image "+digestOf(t, img).String())
+}
+
+func TestBrokenImages(t *testing.T) {
+	good := picture(t, runtime.GOARCH, layer(t, "a", "1"), layer(t, "b", "2"))
+	config := func(change func(c *v1.ConfigFile)) v1.Image { return configured(t, good, change) }
+	tests := []struct {
+		name string
+		img  v1.Image
+		says string
+	}{
+		{"no diff IDs", config(func(c *v1.ConfigFile) { c.RootFS.DiffIDs = nil }), "has 2 layers"},
+		{"a diff ID too few", config(func(c *v1.ConfigFile) { c.RootFS.DiffIDs = c.RootFS.DiffIDs[:1] }), "is for 1"},
+		{"a diff ID that is none", config(func(c *v1.ConfigFile) { c.RootFS.DiffIDs[0] = v1.Hash{Algorithm: "sha256", Hex: "zz"} }), "diff_ids"},
+		{"windows rootfs", config(func(c *v1.ConfigFile) { c.RootFS.Type = "layers+base" }), "layers+base"},
+		{"artifact", mutate.ConfigMediaType(good, "application/vnd.cncf.helm.config.v1+json"), "helm"},
+		{"plugin", mutate.ConfigMediaType(good, "application/vnd.docker.plugin.v1+json"), "plugin"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			w := newWorld(t)
+			ref := w.reg.Put(t, "app:1", tt.img)
+			_, err := w.keys(ref, nil)
+			mustSay(t, err, ref, tt.says)
+		})
+	}
+}
+
+func TestDamagedOnTheWay(t *testing.T) {
+	img := picture(t, runtime.GOARCH, layer(t, "a", "1"))
+	config, err := img.ConfigName()
+	must(t, err)
+	for name, match := range map[string]string{"manifest": "GET /v2/app/manifests/", "configuration": "GET /v2/app/blobs/" + config.String()} {
+		w := newWorld(t)
+		ref := w.reg.Put(t, "app:1", img)
+		w.reg.Fault(match, 1, registrytest.Corrupt)
+		_, err := w.keys(ref, nil)
+		mustSay(t, err, ref, "damaged")
+		if _, err := w.keys(ref, nil); err != nil {
+			t.Errorf("%s, later: %v", name, err)
+		}
+		w.reg.Fault("/manifests/", 9, registrytest.Status(404))
+		_, err = w.keys(w.reg.Host+"/app:2", nil)
+		mustSay(t, err, "app:2", "does not have it")
+	}
+}
+
+func TestMissingAndDamagedLayers(t *testing.T) {
+	w := newWorld(t)
+	img := picture(t, runtime.GOARCH, layer(t, "a", "1"))
+	ref := w.reg.Put(t, "app:1", img)
+	tree := w.snapshot(ref)
+	defer func() { must(t, tree.Release(t.Context())) }()
+	w.reg.Fault("/blobs/", 1, registrytest.Status(404))
+	_, err := w.read(tree, "a")
+	mustSay(t, err, ref, "does not have it")
+	w.reg.Fault("/blobs/", 1, registrytest.Corrupt)
+	if _, err = w.read(tree, "a"); err == nil {
+		t.Fatal("a damaged layer was unpacked")
+	}
+	got, err := w.read(tree, "a")
+	must(t, err)
+	want(t, "after all", got, "1")
+}
+
+// With its digest an image is found without a registry, also by a later process.
+func TestOfflineByDigest(t *testing.T) {
+	w := newWorld(t)
+	img := picture(t, runtime.GOARCH, layer(t, "a", "1"))
+	index := mutate.AppendManifests(empty.Index, entry(img, "linux", runtime.GOARCH, ""))
+	ref := w.reg.Put(t, "app:1", index)
+	tree := w.snapshot(ref)
+	_, err := w.read(tree, "a")
+	must(t, err)
+	must(t, tree.Release(t.Context()))
+
+	w.open()
+	w.reg.HTTP.Close()
+	pinned := ref + "@" + digestOf(t, index).String()
+	want(t, "key", w.mustKeys(pinned, nil)[0], "image "+digestOf(t, img).String())
+	tree = w.snapshot(pinned)
+	got, err := w.read(tree, "a")
+	must(t, err)
+	want(t, "files", got, "1")
+	must(t, tree.Release(t.Context()))
+	// A tag may have moved, and another repository may not have the image.
+	_, err = w.keys(ref, nil)
+	mustSay(t, err, ref)
+	_, err = w.keys(w.reg.Host+"/other@"+digestOf(t, index).String(), nil)
+	mustSay(t, err, "other")
+}
+
+// put makes an image of the local store, as an exporter does.
+func (w *world) put(name string, img v1.Image) {
+	w.t.Helper()
+	ctx, release, err := w.st.WithLease(context.Background())
+	must(w.t, err)
+	write := func(dt []byte, labels map[string]string) digest.Digest {
+		d := ocispec.Descriptor{Digest: digest.FromBytes(dt), Size: int64(len(dt))}
+		must(w.t, content.WriteBlob(ctx, w.st.Content(), d.Digest.String(), bytes.NewReader(dt), d, content.WithLabels(labels)))
+		return d.Digest
+	}
+	labels := map[string]string{}
+	config, err := img.RawConfigFile()
+	must(w.t, err)
+	labels["containerd.io/gc.ref.content.config"] = write(config, nil).String()
+	layers, err := img.Layers()
+	must(w.t, err)
+	for i, l := range layers {
+		rc, err := l.Compressed()
+		must(w.t, err)
+		var buf bytes.Buffer
+		_, err = buf.ReadFrom(rc)
+		must(w.t, err)
+		labels["containerd.io/gc.ref.content.l."+string(rune('0'+i))] = write(buf.Bytes(), nil).String()
+	}
+	m, err := img.RawManifest()
+	must(w.t, err)
+	target := ocispec.Descriptor{MediaType: ocispec.MediaTypeImageManifest, Digest: write(m, labels), Size: int64(len(m))}
+	_, err = w.st.Images().Create(ctx, images.Image{Name: name, Target: target})
+	must(w.t, err)
+	must(w.t, release(ctx))
+}
+
+func TestLocalImages(t *testing.T) {
+	w := newWorld(t)
+	mine, theirs := picture(t, runtime.GOARCH, layer(t, "a", "mine")), picture(t, runtime.GOARCH, layer(t, "a", "theirs"))
+	ref := w.reg.Put(t, "app:1", theirs)
+	w.put(ref, mine)
+	mineKey, theirsKey := "image "+digestOf(t, mine).String(), "image "+digestOf(t, theirs).String()
+	for mode, key := range map[string]string{"": mineKey, "default": mineKey, "local": mineKey, "pull": theirsKey} {
+		want(t, "mode "+mode, w.mustKeys(ref, nil, pb.AttrImageResolveMode, mode)[0], key)
+	}
+	w.reg.HTTP.Close()
+	tree := w.snapshot(ref)
+	got, err := w.read(tree, "a")
+	must(t, err)
+	want(t, "files", got, "mine")
+	must(t, tree.Release(t.Context()))
+	want(t, "pinned", w.mustKeys(ref+"@"+digestOf(t, mine).String(), nil, pb.AttrImageResolveMode, "pull")[0], mineKey)
+}
+
+func TestAttributes(t *testing.T) {
+	w := newWorld(t)
+	img := picture(t, runtime.GOARCH, layer(t, "a", "1"), layer(t, "b", "2"))
+	ref := w.reg.Put(t, "app:1", img)
+	tree := w.snapshot(ref, pb.AttrImageLayerLimit, "1", pb.AttrImageRecordType, "frontend", pb.AttrImageChecksum, digestOf(t, img).String())
+	got, err := w.read(tree, "a", "b")
+	must(t, err)
+	want(t, "files", got, "1 -")
+	must(t, tree.Release(t.Context()))
+	_, err = w.keys(ref, nil, pb.AttrImageLayerLimit, "3")
+	mustSay(t, err, "layer limit 3", "2 layers")
+	_, err = w.keys(ref, nil, pb.AttrImageChecksum, digest.FromString("x").String())
+	mustSay(t, err, ref, "was expected")
+	for _, bad := range [][2]string{
+		{pb.AttrImageResolveMode, "never"}, {pb.AttrImageLayerLimit, "0"}, {pb.AttrImageLayerLimit, "x"},
+		{pb.AttrImageChecksum, "md5:1"}, {pb.AttrImageRecordType, "odd"}, {"image.unknown", "1"},
+	} {
+		_, err := w.parse(ref, nil, bad[0], bad[1])
+		mustSay(t, err, ref, bad[0])
+	}
+	_, err = w.parse("Bad Name", nil)
+	mustSay(t, err, "Bad Name")
+}
+
+func TestEmptyImage(t *testing.T) {
+	w := newWorld(t)
+	tree := w.snapshot(w.reg.Put(t, "none:1", picture(t, runtime.GOARCH)))
+	want(t, "tree", tree == nil, true)
+}
+
+func TestResolveMetadata(t *testing.T) {
+	w := newWorld(t)
+	arm := configured(t, picture(t, "arm64", layer(t, "a", "1")), func(c *v1.ConfigFile) { c.Config.Cmd = []string{"run"} })
+	index := mutate.AppendManifests(empty.Index, entry(arm, "linux", "arm64", ""))
+	op := &pb.SourceOp{Identifier: "docker-image://" + w.reg.Put(t, "app:1", index)}
+	opt := &sourceresolver.ResolveImageOpt{Platform: &ocispec.Platform{OS: "linux", Architecture: "arm64"}}
+	resp, err := w.src.ResolveMetadata(t.Context(), op, sourceresolver.Opt{ImageOpt: opt})
+	must(t, err)
+	want(t, "digest", resp.Image.Digest, digestOf(t, index))
+	var config ocispec.Image
+	must(t, json.Unmarshal(resp.Image.Config, &config))
+	want(t, "command", config.Config.Cmd[0], "run")
+
+	w.reg.Requests("")
+	opt.NoConfig = true
+	resp, err = w.src.ResolveMetadata(t.Context(), op, sourceresolver.Opt{ImageOpt: opt})
+	must(t, err)
+	want(t, "digest", resp.Image.Digest, digestOf(t, index))
+	want(t, "requests", len(w.reg.Requests("")), 1)
+	opt.ResolveMode = "odd"
+	_, err = w.src.ResolveMetadata(t.Context(), op, sourceresolver.Opt{ImageOpt: opt})
+	mustSay(t, err, "odd")
+}
