@@ -24,6 +24,7 @@ import (
 	"github.com/moby/buildkit/util/resolver/config"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/tenonbuild/tenon/engine/execop"
 	"github.com/tenonbuild/tenon/engine/export"
 	"github.com/tenonbuild/tenon/engine/frontend"
 	"github.com/tenonbuild/tenon/engine/frontend/dockerfile"
@@ -118,6 +119,9 @@ func (e *Engine) assemble(ctx context.Context, opt Options) error {
 	e.frontends = map[string]frontend.Func{dockerfile.Name: dockerfile.Build}
 	maps.Copy(e.frontends, opt.Frontends)
 
+	if err := execop.Sweep(e.store); err != nil {
+		return fmt.Errorf("cleaning up after a build that was killed: %w", err)
+	}
 	env := &ops.Env{Store: e.store, Sources: e.sources, Sessions: e.sessions}
 	opt.Runtime.Root = e.store.Path("runtime")
 	// Without a runtime only steps that run something fail: they say why.
