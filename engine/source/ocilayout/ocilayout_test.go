@@ -1,0 +1,239 @@
+package ocilayout_test
+
+import (
+	"context"
+	"errors"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/containerd/containerd/v2/core/content"
+	contentlocal "github.com/containerd/containerd/v2/plugins/content/local"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/layout"
+	"github.com/google/go-containerregistry/pkg/v1/random"
+	"github.com/moby/buildkit/client/llb/sourceresolver"
+	"github.com/moby/buildkit/solver/pb"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/tenonbuild/tenon/engine/internal/testenv"
+	"github.com/tenonbuild/tenon/engine/session"
+	"github.com/tenonbuild/tenon/engine/source/ocilayout"
+	"github.com/tenonbuild/tenon/engine/store"
+	"github.com/tenonbuild/tenon/solver"
+)
+
+// lender is a session that only has layouts.
+type lender struct {
+	id      string
+	layouts map[string]content.Store
+}
+
+func (l *lender) ID() string { return l.id }
+func (l *lender) Dir(context.Context, string) (session.Dir, error) {
+	return session.Dir{}, session.ErrNotFound
+}
+func (l *lender) Secret(context.Context, string) ([]byte, error) { return nil, session.ErrNotFound }
+func (l *lender) SSH(context.Context, string) (net.Conn, error)  { return nil, session.ErrNotFound }
+func (l *lender) Credentials(context.Context, string) (session.Credentials, error) {
+	return session.Credentials{}, nil
+}
+func (l *lender) Layout(_ context.Context, name string) (content.Store, error) {
+	c, ok := l.layouts[name]
+	if !ok {
+		return nil, session.ErrNotFound
+	}
+	return c, nil
+}
+
+// counted counts what is read of a layout.
+type counted struct {
+	content.Store
+	reads map[digest.Digest]int
+}
+
+func (c *counted) ReaderAt(ctx context.Context, desc ocispec.Descriptor) (content.ReaderAt, error) {
+	c.reads[desc.Digest]++
+	return c.Store.ReaderAt(ctx, desc)
+}
+
+type world struct {
+	t        *testing.T
+	st       *store.Store
+	sessions *session.Sessions
+	src      *ocilayout.Source
+	dir      string
+	layout   *counted
+	img      v1.Image
+	dgst     digest.Digest
+}
+
+// newWorld has a layout with an image of two layers, that no session lends yet.
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	testenv.Root(t)
+	w := &world{t: t, sessions: &session.Sessions{}, dir: t.TempDir()}
+	var err error
+	w.st, err = store.Open(t.Context(), store.Options{Root: t.TempDir(), Snapshotter: "native"})
+	must(t, err)
+	t.Cleanup(func() { must(t, w.st.Close()) })
+	w.src = ocilayout.New(ocilayout.Options{Store: w.st, Sessions: w.sessions})
+
+	path, err := layout.Write(w.dir, empty.Index)
+	must(t, err)
+	w.img, err = random.Image(1000, 2)
+	must(t, err)
+	must(t, path.AppendImage(w.img))
+	h, err := w.img.Digest()
+	must(t, err)
+	w.dgst = digest.Digest(h.String())
+	blobs, err := contentlocal.NewStore(w.dir)
+	must(t, err)
+	w.layout = &counted{Store: blobs, reads: map[digest.Digest]int{}}
+	return w
+}
+
+// lend adds a session with the layout under a name, and a context of its job.
+func (w *world) lend(id, name string) (ctx context.Context, remove func()) {
+	w.t.Helper()
+	remove, err := w.sessions.Add(&lender{id: id, layouts: map[string]content.Store{name: w.layout}})
+	must(w.t, err)
+	job, err := solver.NewSolver(solver.SolverOpt{}).NewJob("job of " + id)
+	must(w.t, err)
+	w.t.Cleanup(func() { must(w.t, job.Discard()) })
+	job.SessionID = id
+	return job.Context(w.t.Context()), remove
+}
+
+func (w *world) op(name string, attrs ...string) *pb.SourceOp {
+	op := &pb.SourceOp{Identifier: "oci-layout://" + name + "@" + w.dgst.String(), Attrs: map[string]string{}}
+	for i := 0; i+1 < len(attrs); i += 2 {
+		op.Attrs[attrs[i]] = attrs[i+1]
+	}
+	return op
+}
+
+func TestLayout(t *testing.T) {
+	w := newWorld(t)
+	ctx, _ := w.lend("a", "base")
+	i, err := w.src.Parse(w.op("docker.io/library/x:latest", pb.AttrOCILayoutStoreID, "base", pb.AttrOCILayoutSessionID, "a"), nil)
+	must(t, err)
+	k0, done, err := i.CacheKey(ctx, 0)
+	must(t, err)
+	want(t, "key", k0, "image "+w.dgst.String())
+	want(t, "done", done, false)
+	k1, done, err := i.CacheKey(ctx, 1)
+	must(t, err)
+	want(t, "layers' key", strings.HasPrefix(k1, "layers ") && done, true)
+	tree, err := i.Snapshot(ctx)
+	must(t, err)
+	want(t, "blobs before the tree is needed", len(w.layout.reads), 2)
+	must(t, tree.Extract(ctx))
+	want(t, "blobs", len(w.layout.reads), 4)
+	must(t, tree.Release(ctx))
+
+	limited, err := w.src.Parse(w.op("base", pb.AttrOCILayoutLayerLimit, "1"), nil)
+	must(t, err)
+	k, _, err := limited.CacheKey(ctx, 0)
+	must(t, err)
+	want(t, "limited", k == k0, false)
+}
+
+// The session that began is gone; another that the work is for has the layout.
+func TestAnotherSession(t *testing.T) {
+	w := newWorld(t)
+	ctxA, remove := w.lend("a", "base")
+	i, err := w.src.Parse(w.op("base", pb.AttrOCILayoutSessionID, "a"), nil)
+	must(t, err)
+	_, _, err = i.CacheKey(ctxA, 0)
+	must(t, err)
+	remove()
+	ctxB, _ := w.lend("b", "base")
+	tree, err := i.Snapshot(ctxB)
+	must(t, err)
+	err = tree.Extract(ctxA)
+	mustSay(t, err, "base", "gone")
+	must(t, tree.Extract(ctxB))
+	must(t, tree.Release(ctxB))
+}
+
+func TestResolveMetadata(t *testing.T) {
+	w := newWorld(t)
+	ctx, _ := w.lend("a", "base")
+	opt := sourceresolver.Opt{OCILayoutOpt: &sourceresolver.ResolveOCILayoutOpt{
+		Store: sourceresolver.ResolveImageConfigOptStore{SessionID: "a", StoreID: "base"},
+	}}
+	resp, err := w.src.ResolveMetadata(ctx, w.op("docker.io/library/x"), opt)
+	must(t, err)
+	want(t, "digest", resp.Image.Digest, w.dgst)
+	config, err := w.img.RawConfigFile()
+	must(t, err)
+	want(t, "configuration", string(resp.Image.Config), string(config))
+}
+
+func TestBadLayouts(t *testing.T) {
+	w := newWorld(t)
+	ctx, _ := w.lend("a", "base")
+	for name, says := range map[string]string{
+		"oci-layout://base":                            "digest",
+		"oci-layout://base@sha256:1":                   "digest",
+		"oci-layout://@" + w.dgst.String():             "names no layout",
+		"docker-image://base@" + w.dgst.String():       "oci-layout://",
+		"oci-layout://base:tag@" + w.dgst.String()[:9]: "digest",
+	} {
+		_, err := w.src.Parse(&pb.SourceOp{Identifier: name}, nil)
+		mustSay(t, err, says)
+	}
+	for _, a := range [][2]string{{pb.AttrOCILayoutLayerLimit, "-1"}, {"oci.odd", "1"}} {
+		_, err := w.src.Parse(w.op("base", a[0], a[1]), nil)
+		mustSay(t, err, a[0])
+	}
+
+	i, err := w.src.Parse(w.op("other"), nil)
+	must(t, err)
+	_, _, err = i.CacheKey(ctx, 0)
+	mustSay(t, err, "other")
+	want(t, "not found", errors.Is(err, session.ErrNotFound), true)
+
+	blob := filepath.Join(w.dir, "blobs", "sha256", w.dgst.Encoded())
+	dt, err := os.ReadFile(blob)
+	must(t, err)
+	must(t, os.WriteFile(blob, append(dt, ' '), 0o600))
+	i, err = w.src.Parse(w.op("base"), nil)
+	must(t, err)
+	_, _, err = i.CacheKey(ctx, 0)
+	mustSay(t, err, "base", "damaged")
+	must(t, os.Remove(blob))
+	_, _, err = i.CacheKey(ctx, 0)
+	mustSay(t, err, "base", "does not have", w.dgst.String())
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func want[T comparable](t testing.TB, what string, got, want T) {
+	t.Helper()
+	if got != want {
+		t.Errorf("%s: got %v, want %v", what, got, want)
+	}
+}
+
+func mustSay(t testing.TB, err error, words ...string) {
+	t.Helper()
+	if err == nil {
+		t.Fatalf("no error, want one that says %q", words)
+	}
+	for _, w := range words {
+		if !strings.Contains(err.Error(), w) {
+			t.Errorf("error %q does not say %q", err, w)
+		}
+	}
+}
