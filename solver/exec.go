@@ -21,9 +21,11 @@ type execution struct {
 	call    *execCall   // nil once it is done
 	holders few[*vertex]
 	outputs outputs
-	// saved are the keys of the output that was asked for first.
+	// saved are the keys of the output that was asked for first; nil if it was not
+	// saved. Exportable keys are made of them when they are asked for, unless a cache
+	// has returned others.
 	first    Index
-	saved    []ExportableCacheKey
+	saved    []*CacheKey
 	ignoring bool
 
 	// rare is what few executions have; nil until there is something. See more.
@@ -85,7 +87,7 @@ func (o *outputs) all(yield func(*SharedResult) bool) {
 // several outputs, or build something.
 type rareExecution struct {
 	err      error
-	savedToo map[Index][]ExportableCacheKey // the keys of further outputs
+	savedToo map[Index][]ExportableCacheKey // the keys of further outputs, or that a cache has returned
 	// subs are the vertices the op has built, exporters what exports them.
 	subs      []*vertex
 	exporters []CacheExporter
@@ -112,17 +114,24 @@ func (x *execution) more() *rareExecution {
 
 // savedUnder are the keys an output was saved under; nil if it was not.
 func (x *execution) savedUnder(output Index) []ExportableCacheKey {
-	if output == x.first {
-		return x.saved
+	if saved := x.has().savedToo[output]; saved != nil || output != x.first || x.saved == nil {
+		return saved
 	}
-	return x.has().savedToo[output]
+	return newExportGroup(x.saved)
+}
+
+// savedID is the ID of the first key an output was saved under; "" if it was not.
+func (x *execution) savedID(output Index) string {
+	if saved := x.has().savedToo[output]; saved != nil {
+		return saved[0].ID
+	}
+	if output != x.first || x.saved == nil {
+		return ""
+	}
+	return x.saved[0].ID
 }
 
 func (x *execution) setSaved(output Index, keys []ExportableCacheKey) {
-	if output == x.first {
-		x.saved = keys
-		return
-	}
 	r := x.more()
 	if r.savedToo == nil {
 		r.savedToo = map[Index][]ExportableCacheKey{}
@@ -135,7 +144,6 @@ type execCall struct {
 	task
 	x      *execution
 	inputs []Result // holds for the call
-	room   [1]Result
 	// waiting are the edges that wait for the execution. Guarded by Solver.mu.
 	waiting few[*edgeState]
 	// keys are those under which the output that was asked for is to be saved.
@@ -143,14 +151,15 @@ type execCall struct {
 	also *alsoExec // nil if there is nothing of it
 
 	outputs outputs
-	saved   []ExportableCacheKey
 	err     error
+	saved   bool // under keys, or what also says
 }
 
 // alsoExec is what few executions have to do beside running the op and saving.
 type alsoExec struct {
 	contents []missingContent
-	cacheErr error // what went wrong with the cache
+	saved    []ExportableCacheKey // if the cache has returned other keys
+	cacheErr error                // what went wrong with it
 }
 
 // missingContent is a content key that no match depended on. It is computed after
@@ -199,13 +208,7 @@ func (s *Solver) execute(e *edgeState) {
 	x := &execution{runner: v, ignoring: v.ignore, first: e.index}
 	c := &execCall{x: x}
 	if len(v.inputs) > 0 {
-		if c.inputs = c.room[:]; len(v.inputs) > 1 {
-			c.inputs = make([]Result, len(v.inputs))
-		}
-		handles := make([]sharedHandle, len(v.inputs))
-		for i, in := range v.inputs {
-			c.inputs[i] = in.result.cloneInto(&handles[i])
-		}
+		c.inputs = borrow(v.inputs)
 		if missing := v.missingContents(); missing != nil {
 			c.also = &alsoExec{contents: missing}
 		}
@@ -215,6 +218,24 @@ func (s *Solver) execute(e *edgeState) {
 	s.register(x, e)
 	s.enqueue(&c.task, c, v, opLane, v.weight)
 	s.attach(e, x)
+}
+
+// borrow makes a hold of each input's result, for a call.
+func borrow(inputs []*edgeState) []Result {
+	if len(inputs) == 1 {
+		one := &struct {
+			handle sharedHandle
+			room   [1]Result
+		}{}
+		one.room[0] = inputs[0].result.cloneInto(&one.handle)
+		return one.room[:]
+	}
+	holds := make([]Result, len(inputs))
+	handles := make([]sharedHandle, len(inputs))
+	for i, in := range inputs {
+		holds[i] = in.result.cloneInto(&handles[i])
+	}
+	return holds
 }
 
 // keysToSave are the edge's definition keys with all that is known of its inputs.
@@ -257,9 +278,7 @@ func (c *execCall) do(ctx context.Context) {
 			c.computeContents(ctx)
 		}
 		if out := c.outputs.at(c.x.first); out != nil {
-			var err error
-			c.saved, err = save(s.defaults.list[0], c.keys, out.main)
-			c.failed(err)
+			c.save(s.defaults.list[0], out.main)
 		}
 	}
 	for _, in := range c.inputs {
@@ -267,15 +286,17 @@ func (c *execCall) do(ctx context.Context) {
 	}
 }
 
-// failed notes what went wrong with the cache.
-func (c *execCall) failed(err error) {
-	if err == nil {
+// save stores the output that was asked for.
+func (c *execCall) save(m CacheManager, r Result) {
+	c.saved = true
+	keys, err := save(m, c.keys, r)
+	if keys == nil && err == nil {
 		return
 	}
 	if c.also == nil {
 		c.also = &alsoExec{}
 	}
-	c.also.cacheErr = err
+	c.also.saved, c.also.cacheErr = keys, err
 }
 
 // computeContents computes the content keys that nothing depended on so far, so
@@ -317,19 +338,24 @@ func callExec(ctx context.Context, op Op, inputs []Result) (outputs []Result, er
 	return op.Exec(ctx, inputs)
 }
 
-// save stores a result under each of its keys. Where that fails, the key stands
-// for itself.
-func save(m CacheManager, keys []*CacheKey, r Result) ([]ExportableCacheKey, error) {
-	out := make([]ExportableCacheKey, 0, len(keys))
+// save stores a result under each of its keys. It returns what the cache has for
+// them: nil if that is the keys themselves. So does a key for itself where saving
+// fails.
+func save(m CacheManager, keys []*CacheKey, r Result) (out []ExportableCacheKey, err error) {
 	var errs []error
-	for _, k := range keys {
+	for i, k := range keys {
 		ek, err := saveOne(m, k, r)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("cache %s: save: %w", managerID(m), err))
+		}
 		if err != nil || ek.CacheKey == nil {
-			if err != nil {
-				errs = append(errs, fmt.Errorf("cache %s: save: %w", managerID(m), err))
-			}
-			out = append(out, newExportableKey(k))
+			ek = newExportableKey(k)
+		}
+		if own, ok := ek.Exporter.(*keyExporter); out == nil && ok && (*CacheKey)(own) == k && ek.CacheKey == k {
 			continue
+		}
+		if out == nil {
+			out = newExportGroup(keys[:i])
 		}
 		out = append(out, ek)
 	}
@@ -363,10 +389,16 @@ func (c *execCall) done() {
 	if c.also != nil {
 		c.takeAlso()
 	}
-	x.outputs, x.saved = c.outputs, c.saved
+	x.outputs = c.outputs
+	if c.err == nil && c.saved {
+		x.saved = c.keys
+		if c.also != nil && c.also.saved != nil {
+			x.setSaved(x.first, c.also.saved)
+		}
+	}
 	switch {
 	case c.err != nil:
-		x.more().err, x.saved = c.err, nil
+		x.more().err = c.err
 		s.note(v, client.Failed, c.owner, v.wrap(c.err))
 	case x.serves(&waiting):
 		s.note(v, client.Executed, c.owner, nil)
@@ -435,7 +467,7 @@ func (s *Solver) collect(e *edgeState) {
 		e.more().with = x.runner
 		s.note(e.v, client.Shared, nil, nil)
 	}
-	if keys := x.savedUnder(e.index); keys != nil && (e.v == x.runner || e.keys[0].ID == keys[0].ID) {
+	if id := x.savedID(e.index); id != "" && (e.v == x.runner || e.keys[0].ID == id) {
 		s.take(e, x, nil)
 		return
 	}
@@ -473,10 +505,10 @@ type saveCall struct {
 // saveFor saves an output under the keys of an edge that waited for it.
 func (s *Solver) saveFor(e *edgeState, x *execution, shared *SharedResult) {
 	c := &saveCall{e: e, x: x, keys: e.keysToSave(), cache: e.v.caches.list[0], on: shared.Clone()}
-	if keys := x.savedUnder(e.index); keys != nil && len(e.v.inputs) > 0 {
+	if id := x.savedID(e.index); id != "" && len(e.v.inputs) > 0 {
 		// What was saved stays one record: the keys of this edge's inputs lead to it.
 		k := *c.keys[0]
-		k.ID = keys[0].ID
+		k.ID = id
 		c.keys = []*CacheKey{&k}
 		e.learn(&k)
 	}
@@ -485,7 +517,9 @@ func (s *Solver) saveFor(e *edgeState, x *execution, shared *SharedResult) {
 }
 
 func (c *saveCall) do(context.Context) {
-	c.saved, c.err = save(c.cache, c.keys, c.on)
+	if c.saved, c.err = save(c.cache, c.keys, c.on); c.saved == nil {
+		c.saved = newExportGroup(c.keys)
+	}
 }
 
 func (c *saveCall) done() {
@@ -498,7 +532,7 @@ func (c *saveCall) done() {
 	if c.err != nil {
 		s.report(e.v, c.err)
 	}
-	if c.x.savedUnder(e.index) == nil {
+	if c.x.savedID(e.index) == "" {
 		c.x.setSaved(e.index, c.saved)
 	}
 	s.take(e, c.x, c.saved)

@@ -50,7 +50,10 @@ func TestFaultFailsWhoWaits(t *testing.T) {
 			}()
 		}
 		synctest.Wait()
-		active := func(i int) *vertex { return s.vertices[digest.FromString(fmt.Sprint("v", i))].normal }
+		active := func(i int) *vertex {
+			dgst := digest.FromString(fmt.Sprint("v", i))
+			return s.active(dgst, hashOf(string(dgst))).normal
+		}
 		s.mu.Lock()
 		s.takeBack(&task{work: faultyWork{}, v: active(0), sharers: &[]*vertex{active(1)}})
 		s.unlock(true)

@@ -17,10 +17,9 @@ func (s *Solver) load(p *plan, jobs []*Job, sources *cacheSet) (*vertex, error) 
 	if len(jobs) == 0 {
 		return nil, errDiscarded
 	}
-	if n := p.items.n; len(s.vertices) == 0 && n > roomWorth {
-		// Maps that grow step by step would be most of the cost of a large graph.
-		s.vertices = make(map[digest.Digest]variants, n)
-		s.execs[0] = make(map[string]*execution, n)
+	if n := p.items.n; s.vertices.n == 0 && s.execs[0].n == 0 && n > roomWorth {
+		s.vertices.reserve(n)
+		s.execs[0].reserve(n)
 	}
 	for _, j := range jobs {
 		j.vertices = slices.Grow(j.vertices, len(p.order))
@@ -64,20 +63,38 @@ func (s *Solver) newClimb() *climb {
 		if len(s.spare) == 0 {
 			return &climb{}
 		}
-		s.spareClimbs = make([]climb, vertexBatch)
+		s.spareClimbs = make([]climb, climbBatch)
 	}
 	c := &s.spareClimbs[0]
 	s.spareClimbs = s.spareClimbs[1:]
 	return c
 }
 
-// vertexBatch vertices fill a page or two.
-const vertexBatch = 13
+// So many of each fill what the allocator hands out.
+const (
+	vertexBatch = 15
+	climbBatch  = 17
+)
+
+// active are the active vertices of a digest.
+func (s *Solver) active(d digest.Digest, hash uint32) (known variants) {
+	s.vertices.find(hash, func(v *vertex) bool {
+		switch {
+		case v.digest != d:
+		case v.ignore:
+			known.ignoring = v
+		default:
+			known.normal = v
+		}
+		return false // there may be another one
+	})
+	return known
+}
 
 // loadVertex finds the active vertex that serves a request, or makes it.
 func (s *Solver) loadVertex(it *planItem, inputs []planEdge, loaded []*vertex, left int) (*vertex, error) {
 	opts := it.options()
-	known := s.vertices[it.digest]
+	known := s.active(it.digest, it.hash)
 	v := known.ignoring
 	if v == nil && !opts.IgnoreCache {
 		v = known.normal
@@ -109,12 +126,9 @@ func (s *Solver) loadVertex(it *planItem, inputs []planEdge, loaded []*vertex, l
 				v.more().subs = slices.Clone(subs)
 			}
 		}
-		known.ignoring = v
-	} else {
-		known.normal = v
 	}
 	v.op.vertices.add(v)
-	s.vertices[it.digest] = known
+	s.vertices.insert(it.hash, v)
 	return v, nil
 }
 
@@ -251,17 +265,7 @@ func (s *Solver) releaseAtLast(v *vertex) {
 // release lets go of a vertex that no job holds.
 func (s *Solver) release(v *vertex) {
 	v.released = true
-	known := s.vertices[v.digest]
-	if v.ignore {
-		known.ignoring = nil
-	} else {
-		known.normal = nil
-	}
-	if known == (variants{}) {
-		delete(s.vertices, v.digest)
-	} else {
-		s.vertices[v.digest] = known
-	}
+	s.vertices.remove(hashOf(string(v.digest)), v)
 	for e := range v.edges {
 		s.edges--
 		if !e.settled() {

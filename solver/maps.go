@@ -31,8 +31,8 @@ type mapCall struct {
 func (s *Solver) callMap(e *edgeState) {
 	st := e.v.op
 	switch {
-	case st.err != nil:
-		s.fail(e, st.err)
+	case st.err() != nil:
+		s.fail(e, st.err())
 	case e.maps < st.n:
 		s.tell(step{e: e, kind: edge.Mapped})
 	default:
@@ -176,9 +176,9 @@ func (c *mapCall) done() {
 	st.call = nil
 	waiting := c.waiting.take()
 	if c.err != nil {
-		st.err = c.v.wrap(c.err)
+		st.more().err = c.v.wrap(c.err)
 		for e := range waiting.all {
-			s.fail(e, st.err)
+			s.fail(e, st.err())
 		}
 		return
 	}

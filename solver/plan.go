@@ -31,7 +31,8 @@ type planItem struct {
 	// opts is nil where all options have their zero value.
 	opts   *VertexOptions
 	inputs []planEdge
-	open   bool // its inputs are being read
+	hash   uint32 // hashOf(digest)
+	open   bool   // its inputs are being read
 }
 
 type planEdge struct {
@@ -108,7 +109,7 @@ func checkEdge(e Edge) error {
 func (p *plan) read(v Vertex, dgst digest.Digest, hash uint32) ([]Edge, error) {
 	it := p.items.grow()
 	inputs := v.Inputs()
-	*it = planItem{vtx: v, digest: dgst, name: v.Name(), inputs: p.edges(len(inputs)), open: true}
+	*it = planItem{vtx: v, digest: dgst, name: v.Name(), inputs: p.edges(len(inputs)), hash: hash, open: true}
 	if err := checkDigest(dgst); err != nil {
 		return nil, fmt.Errorf("vertex %q: digest: %w", it.name, err)
 	}

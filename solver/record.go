@@ -109,6 +109,9 @@ func (c *loadCall) do(ctx context.Context) {
 	}
 	if c.into != nil {
 		c.saved, c.cacheErr = save(c.into, []*CacheKey{c.key}, c.result)
+		if c.saved == nil {
+			c.saved = newExportGroup([]*CacheKey{c.key})
+		}
 	}
 }
 

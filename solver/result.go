@@ -11,7 +11,7 @@ import (
 type SharedResult struct {
 	main Result
 	// refs are the holders. At 0 the result is released, and stays so.
-	refs atomic.Int64
+	refs atomic.Int32
 	// left says that the creator has released.
 	left atomic.Bool
 }

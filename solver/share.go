@@ -110,22 +110,18 @@ func (s *Solver) letGo(v *vertex) {
 
 // register makes an execution known by the names of the edge that started it.
 func (s *Solver) register(x *execution, e *edgeState) {
-	table := s.execs[index(x.ignoring)]
 	s.begun++
 	var room [maxNames]string
 	for _, name := range e.names(room[:0]) {
 		// There is none of the name, or one that cannot be shared with.
-		table[name] = x
+		s.execs[index(x.ignoring)].insert(hashOf(name), x)
 		x.names.add(name)
 	}
 }
 
 func (s *Solver) unregister(x *execution) {
-	table := s.execs[index(x.ignoring)]
 	for name := range x.names.take().all {
-		if table[name] == x {
-			delete(table, name)
-		}
+		s.execs[index(x.ignoring)].remove(hashOf(name), x)
 	}
 }
 
@@ -140,18 +136,20 @@ func index(b bool) int {
 // key. One that ignores caches serves everybody; one that may use them does not
 // serve an edge that ignores them.
 func (s *Solver) equalExecution(e *edgeState) *execution {
-	if len(s.execs[0])+len(s.execs[1]) == 0 {
+	if s.execs[0].n+s.execs[1].n == 0 {
 		return nil
 	}
 	var room [maxNames]string
 	for _, name := range e.names(room[:0]) {
-		if x := s.execs[1][name]; x != nil && !s.waitsFor(x, e.v) {
+		hash := hashOf(name)
+		serves := func(x *execution) bool { return x.names.has(name) && !s.waitsFor(x, e.v) }
+		if x, ok := s.execs[1].find(hash, serves); ok {
 			return x
 		}
 		if e.v.ignore {
 			continue
 		}
-		if x := s.execs[0][name]; x != nil && !s.waitsFor(x, e.v) {
+		if x, ok := s.execs[0].find(hash, serves); ok {
 			return x
 		}
 	}

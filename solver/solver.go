@@ -6,8 +6,6 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"github.com/opencontainers/go-digest"
-
 	"github.com/tenonbuild/tenon/solver/internal/edge"
 )
 
@@ -28,7 +26,7 @@ type Solver struct {
 	// with unlock. Code that is not the scheduler's is called under it only where
 	// it answers from memory (MemoryAnswerer).
 	mu          sync.Mutex
-	vertices    map[digest.Digest]variants
+	vertices    table[*vertex] // by hashOf(digest)
 	jobs        map[string]*Job
 	serial      uint64 // of the newest job
 	slots       []*Job // by the numbers in vertex.jobs; nil where free
@@ -44,10 +42,10 @@ type Solver struct {
 	ready   []place       // to be put into the queue when the turn ends
 	trash   []releaser    // to be released when the turn ends
 
-	// execs are the executions that an edge with an equal key may share: under
+	// execs are the executions that an edge with an equal key may share, by hashOf
 	// every name the edge is known by; of edges that may use caches, and of those
 	// that ignore them.
-	execs [2]map[string]*execution
+	execs [2]table[*execution]
 	loads map[loadName]*loading
 	// begun counts the executions that were put into execs.
 	begun uint64
@@ -76,9 +74,7 @@ func NewSolver(opt SolverOpt) *Solver {
 	s := &Solver{
 		resolve:  opt.ResolveOpFunc,
 		defaults: newCacheSet(opt.DefaultCache),
-		vertices: map[digest.Digest]variants{},
 		jobs:     map[string]*Job{},
-		execs:    [2]map[string]*execution{{}, {}},
 		loads:    map[loadName]*loading{},
 		released: 1,
 	}
@@ -123,15 +119,7 @@ type Stats struct {
 func (s *Solver) Stats() Stats {
 	s.mu.Lock()
 	defer s.unlock(true)
-	st := Stats{Jobs: len(s.jobs), Edges: s.edges, Visits: s.visits, CacheMaps: s.calls[0], Execs: s.calls[1], Loads: s.calls[2]}
-	for _, v := range s.vertices {
-		if v.normal != nil {
-			st.Vertices++
-		}
-		if v.ignoring != nil {
-			st.Vertices++
-		}
-	}
+	st := Stats{Jobs: len(s.jobs), Vertices: s.vertices.n, Edges: s.edges, Visits: s.visits, CacheMaps: s.calls[0], Execs: s.calls[1], Loads: s.calls[2]}
 	return st
 }
 

@@ -16,6 +16,9 @@ type tableSlot[T comparable] struct {
 	hash uint32
 }
 
+// maxEmpty is how much room an empty table keeps.
+const maxEmpty = 1024
+
 // hashSeed is that of all tables.
 var hashSeed = maphash.MakeSeed()
 
@@ -34,6 +37,15 @@ func (t *table[T]) find(hash uint32, is func(T) bool) (item T, ok bool) {
 		}
 	}
 	return none, false
+}
+
+// reserve makes room for n things in an empty table.
+func (t *table[T]) reserve(n int) {
+	size := 16
+	for n*4 >= size*3 {
+		size *= 2
+	}
+	t.slots = make([]tableSlot[T], size)
 }
 
 // insert adds what is not there.
@@ -79,7 +91,9 @@ func (t *table[T]) remove(hash uint32, item T) {
 		}
 	}
 	t.slots[gap] = tableSlot[T]{}
-	t.n--
+	if t.n--; t.n == 0 && len(t.slots) > maxEmpty {
+		t.slots = nil
+	}
 }
 
 // all yields what is in the table, in no order.

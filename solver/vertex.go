@@ -101,13 +101,13 @@ func (v *vertex) contents() []contentKey {
 // Guarded by Solver.mu.
 type opState struct {
 	op   Op
-	err  error    // op could not be resolved, or CacheMap failed
 	call *mapCall // the CacheMap call under way; nil if none
-	// first is the first of n cache maps, further are the others. They were checked.
-	first   CacheMap
-	further *[]*CacheMap
-	n       int32
-	done    bool // there are no more
+	// first is the first of n cache maps, which were checked.
+	first CacheMap
+	n     int32
+	done  bool // there are no more
+	// rare is what few ops have; nil until there is something.
+	rare *rareOp
 	// root is the key of output 0 by the last cache map, until its edge takes it.
 	root *CacheKey
 	// vertices are the variants that use the op.
@@ -115,22 +115,42 @@ type opState struct {
 	builder  builder // the op's
 }
 
+// rareOp is the part of an op's state that only one has that fails, or has several
+// cache maps.
+type rareOp struct {
+	err     error // the op could not be resolved, or CacheMap failed
+	further []*CacheMap
+}
+
+// err is why an op cannot be used; nil if it can.
+func (st *opState) err() error {
+	if st.rare == nil {
+		return nil
+	}
+	return st.rare.err
+}
+
 // mapAt is one of the op's cache maps.
 func (st *opState) mapAt(i int32) *CacheMap {
 	if i == 0 {
 		return &st.first
 	}
-	return (*st.further)[i-1]
+	return st.rare.further[i-1]
+}
+
+// more returns the rare part of an op's state to be written to.
+func (st *opState) more() *rareOp {
+	if st.rare == nil {
+		st.rare = &rareOp{}
+	}
+	return st.rare
 }
 
 func (st *opState) addMap(m CacheMap) {
-	switch {
-	case st.n == 0:
+	if st.n == 0 {
 		st.first = m
-	case st.further == nil:
-		st.further = &[]*CacheMap{&m}
-	default:
-		*st.further = append(*st.further, &m)
+	} else {
+		st.more().further = append(st.more().further, &m)
 	}
 	st.n++
 }

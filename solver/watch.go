@@ -263,7 +263,7 @@ func (s *Solver) endWatch(j *Job) {
 // variants of one digest, a stream tells the one that was needed.
 func (s *Solver) final(v *vertex, j *Job) shown {
 	sh := v.end(j)
-	known := s.vertices[v.digest]
+	known := s.active(v.digest, hashOf(string(v.digest)))
 	for _, o := range []*vertex{known.ignoring, known.normal} {
 		if o == nil || !o.jobs.has(j.slot) {
 			continue
