@@ -9,8 +9,8 @@ import (
 	"testing"
 
 	"github.com/moby/buildkit/snapshot"
-	"github.com/tenonbuild/tenon/engine/internal/testenv"
 	"github.com/tenonbuild/tenon/engine/store"
+	"github.com/tenonbuild/tenon/internal/testenv"
 	"golang.org/x/sync/errgroup"
 )
 

@@ -27,8 +27,8 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/tenonbuild/tenon/engine/export"
-	"github.com/tenonbuild/tenon/engine/internal/testenv"
 	"github.com/tenonbuild/tenon/engine/store"
+	"github.com/tenonbuild/tenon/internal/testenv"
 )
 
 // twoLayers is a tree of two layers, the second of which removes, replaces and adds.

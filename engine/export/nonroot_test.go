@@ -14,7 +14,7 @@ import (
 
 	"github.com/tonistiigi/fsutil"
 
-	"github.com/tenonbuild/tenon/engine/internal/testenv"
+	"github.com/tenonbuild/tenon/internal/testenv"
 )
 
 const (

@@ -15,8 +15,8 @@ import (
 	"testing"
 
 	"github.com/tenonbuild/tenon/engine/export"
-	"github.com/tenonbuild/tenon/engine/internal/testenv"
 	"github.com/tenonbuild/tenon/engine/store"
+	"github.com/tenonbuild/tenon/internal/testenv"
 )
 
 // What is exported is what was built, file by file, by GNU tar's reading as well.

@@ -16,8 +16,8 @@ import (
 	"github.com/moby/buildkit/solver/pb"
 	"github.com/opencontainers/go-digest"
 	"github.com/tenonbuild/tenon/engine/fileop"
-	"github.com/tenonbuild/tenon/engine/internal/testenv"
 	"github.com/tenonbuild/tenon/engine/store"
+	"github.com/tenonbuild/tenon/internal/testenv"
 	"github.com/tenonbuild/tenon/solver"
 )
 

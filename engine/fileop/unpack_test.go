@@ -16,7 +16,7 @@ import (
 
 	"github.com/klauspost/compress/zstd"
 	"github.com/moby/buildkit/solver/pb"
-	"github.com/tenonbuild/tenon/engine/internal/testenv"
+	"github.com/tenonbuild/tenon/internal/testenv"
 )
 
 func add(c *pb.FileActionCopy) { c.AttemptUnpackDockerCompatibility = true }

@@ -14,12 +14,12 @@ import (
 	"github.com/moby/buildkit/executor"
 	"github.com/moby/buildkit/snapshot"
 	"github.com/moby/buildkit/solver/pb"
-	"github.com/tenonbuild/tenon/engine/internal/testenv"
 	tllb "github.com/tenonbuild/tenon/engine/llb"
 	"github.com/tenonbuild/tenon/engine/ops"
 	"github.com/tenonbuild/tenon/engine/session"
 	"github.com/tenonbuild/tenon/engine/source"
 	"github.com/tenonbuild/tenon/engine/store"
+	"github.com/tenonbuild/tenon/internal/testenv"
 	"github.com/tenonbuild/tenon/solver"
 )
 

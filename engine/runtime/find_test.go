@@ -9,8 +9,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/tenonbuild/tenon/engine/internal/testenv"
 	"github.com/tenonbuild/tenon/engine/runtime"
+	"github.com/tenonbuild/tenon/internal/testenv"
 )
 
 // script makes a program of a shell script.

@@ -11,8 +11,8 @@ import (
 	"github.com/containerd/containerd/v2/core/mount"
 	"github.com/moby/buildkit/executor"
 	"github.com/moby/sys/user"
-	"github.com/tenonbuild/tenon/engine/internal/testenv"
 	"github.com/tenonbuild/tenon/engine/runtime"
+	"github.com/tenonbuild/tenon/internal/testenv"
 )
 
 // bind is a directory of this machine's, mounted as it is.

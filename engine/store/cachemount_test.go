@@ -3,11 +3,13 @@ package store_test
 import (
 	"context"
 	"errors"
+	"os"
+	"path/filepath"
 	"sync"
 	"testing"
 
-	"github.com/tenonbuild/tenon/engine/internal/testenv"
 	"github.com/tenonbuild/tenon/engine/store"
+	"github.com/tenonbuild/tenon/internal/testenv"
 )
 
 func takeCache(t *testing.T, s *store.Store, id, sharing string) *store.CacheMount {
@@ -55,6 +57,36 @@ func TestCacheMountPersists(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestCacheMountAtOnce: two users of a shared cache mount see each other's files.
+func TestCacheMountAtOnce(t *testing.T) {
+	eachSnapshotter(t, func(t *testing.T, s *store.Store) {
+		ctx := context.Background()
+		base := write(t, s, nil, store.NewOptions{}, file(t, "base", "0"))
+		a, err := s.CacheMount(ctx, "x", base, "shared")
+		noError(t, err)
+		b, err := s.CacheMount(ctx, "x", nil, "shared")
+		noError(t, err)
+		mounted(t, a, false, func(first string) {
+			mounted(t, b, false, func(second string) {
+				file(t, "from-a", "1")(first)
+				file(t, "from-b", "2")(second)
+				noError(t, os.Remove(filepath.Join(second, "base")))
+				wantFile(t, second, "from-a", "1")
+				wantFile(t, first, "from-b", "2")
+				mounted(t, b, true, func(third string) {
+					wantFile(t, third, "from-b", "2")
+					if os.WriteFile(filepath.Join(third, "x"), nil, 0o644) == nil {
+						t.Error("read-only is not")
+					}
+				})
+			})
+			file(t, "late", "3")(first)
+		})
+		mounted(t, b, false, func(dir string) { wantFile(t, dir, "late", "3") })
+		noError(t, errors.Join(a.Release(ctx), b.Release(ctx), base.Release(ctx)))
+	})
 }
 
 func TestCacheMountSharing(t *testing.T) {

@@ -17,8 +17,8 @@ import (
 
 	"github.com/containerd/containerd/v2/core/mount"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
-	"github.com/tenonbuild/tenon/engine/internal/testenv"
 	"github.com/tenonbuild/tenon/engine/store"
+	"github.com/tenonbuild/tenon/internal/testenv"
 )
 
 var kills = flag.Int("store.kills", 12, "how often TestKill kills a process")
@@ -53,8 +53,10 @@ func TestKill(t *testing.T) {
 			noError(t, s.Close())
 			left, err := os.ReadDir(filepath.Join(root, name, "snapshots"))
 			noError(t, err)
-			if len(left) != 0 {
-				t.Errorf("%d snapshots are left on the disk", len(left))
+			mounts, err := os.ReadDir(filepath.Join(root, "mounts"))
+			noError(t, err)
+			if len(left) != 0 || len(mounts) != 0 {
+				t.Errorf("%v: %d snapshots are left on the disk", mounts, len(left))
 			}
 		})
 	}
@@ -83,6 +85,7 @@ func killOne(t *testing.T, root string, lines int, committed map[string]string) 
 		switch {
 		case !ok || strings.HasPrefix(id, "---"):
 			t.Errorf("the child says %q", sc.Text())
+		case id == "cached":
 		case id == "pruned":
 			delete(committed, text)
 		default:
@@ -186,9 +189,26 @@ func crashStep(ctx context.Context, s *store.Store, base []ocispec.Descriptor, r
 	if e == nil {
 		e = errors.Join(both.Extract(ctx), both.Release(ctx))
 	}
-	c, e2 := s.CacheMount(ctx, "cache", below, store.SharingShared)
-	if e2 == nil {
-		e2 = c.Release(ctx)
+	return errors.Join(err, e, crashCache(ctx, s, below, text), ref.Release(ctx), below.Release(ctx))
+}
+
+// crashCache uses a cache mount.
+func crashCache(ctx context.Context, s *store.Store, base *store.Ref, text string) error {
+	c, err := s.CacheMount(ctx, "cache", base, store.SharingShared)
+	if err != nil {
+		return err
 	}
-	return errors.Join(err, e, e2, ref.Release(ctx), below.Release(ctx))
+	mountable, err := c.Mount(ctx, false)
+	if err != nil {
+		return err
+	}
+	mounts, done, err := mountable.Mount()
+	if err != nil {
+		return err
+	}
+	err = mount.WithTempMount(ctx, mounts, func(dir string) error {
+		fmt.Println("cached", text)
+		return os.WriteFile(filepath.Join(dir, "file"), []byte(text), 0o644)
+	})
+	return errors.Join(err, done(), c.Release(ctx))
 }

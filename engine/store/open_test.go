@@ -9,8 +9,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/tenonbuild/tenon/engine/internal/testenv"
 	"github.com/tenonbuild/tenon/engine/store"
+	"github.com/tenonbuild/tenon/internal/testenv"
 )
 
 func TestLock(t *testing.T) {

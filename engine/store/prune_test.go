@@ -17,8 +17,8 @@ import (
 	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
-	"github.com/tenonbuild/tenon/engine/internal/testenv"
 	"github.com/tenonbuild/tenon/engine/store"
+	"github.com/tenonbuild/tenon/internal/testenv"
 	"github.com/tenonbuild/tenon/solver"
 )
 

@@ -18,10 +18,10 @@ import (
 	"testing"
 
 	"github.com/moby/buildkit/solver/pb"
-	"github.com/tenonbuild/tenon/engine/internal/testenv"
 	"github.com/tenonbuild/tenon/engine/session"
 	"github.com/tenonbuild/tenon/engine/session/local"
 	"github.com/tenonbuild/tenon/engine/source/internal/sourcetest"
+	"github.com/tenonbuild/tenon/internal/testenv"
 	"golang.org/x/crypto/ssh"
 )
 

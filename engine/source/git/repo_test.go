@@ -14,10 +14,10 @@ import (
 	"time"
 
 	"github.com/moby/buildkit/solver/pb"
-	"github.com/tenonbuild/tenon/engine/internal/testenv"
 	"github.com/tenonbuild/tenon/engine/session/local"
 	"github.com/tenonbuild/tenon/engine/source/git"
 	"github.com/tenonbuild/tenon/engine/source/internal/sourcetest"
+	"github.com/tenonbuild/tenon/internal/testenv"
 )
 
 // server serves repositories by git's own http backend, on loopback.

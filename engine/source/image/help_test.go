@@ -17,12 +17,12 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 	"github.com/moby/buildkit/solver/pb"
 
-	"github.com/tenonbuild/tenon/engine/internal/testenv"
 	"github.com/tenonbuild/tenon/engine/registry"
 	"github.com/tenonbuild/tenon/engine/registry/registrytest"
 	"github.com/tenonbuild/tenon/engine/source"
 	"github.com/tenonbuild/tenon/engine/source/image"
 	"github.com/tenonbuild/tenon/engine/store"
+	"github.com/tenonbuild/tenon/internal/testenv"
 )
 
 // world is a store and a registry, and the source between them.

@@ -19,9 +19,9 @@ import (
 	"github.com/moby/buildkit/snapshot"
 	"github.com/moby/buildkit/solver/pb"
 	"github.com/tenonbuild/tenon/engine/contenthash"
-	"github.com/tenonbuild/tenon/engine/internal/testenv"
 	"github.com/tenonbuild/tenon/engine/session"
 	"github.com/tenonbuild/tenon/engine/store"
+	"github.com/tenonbuild/tenon/internal/testenv"
 	"github.com/tonistiigi/fsutil"
 )
 

@@ -1,0 +1,88 @@
+package engine_test
+
+import (
+	"bytes"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/tenonbuild/tenon/"
+
+// goList returns what go list prints for packages, a line each.
+func goList(t *testing.T, args ...string) []string {
+	t.Helper()
+	cmd := exec.Command("go", append([]string{"list"}, args...)...)
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("%v: %v\n%s", cmd, err, stderr.Bytes())
+	}
+	return strings.Split(strings.TrimSpace(string(out)), "\n")
+}
+
+func below(path, root string) bool { return path == root || strings.HasPrefix(path, root+"/") }
+
+// The original solver is a peer to be measured, and no part of Tenon. Of what is
+// below it two packages of types come in with libraries that are used.
+func TestOriginalSolverIsNotImported(t *testing.T) {
+	const original = "github.com/moby/buildkit/"
+	allowed := []string{
+		"solver/errdefs", "solver/llbsolver/cdidevices", "solver/llbsolver/provenance/types", "solver/pb", "solver/result",
+		"source/types", "exporter/containerimage/exptypes", "exporter/exptypes",
+	}
+	for _, path := range goList(t, "-deps", module+"engine/...", module+"cmd/...") {
+		rest, ok := strings.CutPrefix(path, original)
+		if !ok || slices.Contains(allowed, rest) {
+			continue
+		}
+		for _, theirs := range []string{"solver", "cache", "source", "exporter", "control", "worker", "frontend/dockerfile/builder"} {
+			if below(rest, theirs) {
+				t.Errorf("%s comes in: it is, or imports, the original solver", path)
+			}
+		}
+	}
+}
+
+// The arrows of ARCHITECTURE.md: what a package may import of the engine. What is
+// not named may import nothing of it.
+func TestLayers(t *testing.T) {
+	may := map[string][]string{
+		"engine":                       {"engine"}, // it puts all parts together
+		"cmd/tenon":                    {"engine"},
+		"engine/contenthash":           {"engine/store"},
+		"engine/execop":                {"engine/contenthash", "engine/session", "engine/store"},
+		"engine/fileop":                {"engine/contenthash", "engine/store"},
+		"engine/ops":                   {"engine/execop", "engine/fileop", "engine/llb", "engine/session", "engine/source", "engine/store"},
+		"engine/frontend":              {"engine/llb", "engine/store"},
+		"engine/export":                {"engine/registry", "engine/session", "engine/store"},
+		"engine/registry":              {"engine/session"},
+		"engine/registry/registrytest": {"engine/session"},
+		"engine/session/local":         {"engine/session"},
+		"engine/source":                {"engine/contenthash", "engine/registry", "engine/session", "engine/source", "engine/store"},
+		"engine/internal":              {"engine"}, // of tests
+	}
+	for _, line := range goList(t, "-f", `{{.ImportPath}} {{join .Imports " "}}`, module+"engine/...", module+"cmd/...") {
+		fields := strings.Fields(strings.ReplaceAll(line, module, ""))
+		pkg := fields[0]
+		rule := pkg
+		for _, group := range []string{"engine/source", "engine/internal"} {
+			if below(pkg, group) {
+				rule = group
+			}
+		}
+		if below(pkg, "engine/source/internal/sourcetest") {
+			rule = "engine/internal"
+		}
+		for _, imported := range fields[1:] {
+			if !below(imported, "engine") && !below(imported, "cmd") {
+				continue
+			}
+			if !slices.ContainsFunc(may[rule], func(root string) bool { return below(imported, root) }) {
+				t.Errorf("%s imports %s: an arrow that ARCHITECTURE.md does not have", pkg, imported)
+			}
+		}
+	}
+}
