@@ -185,25 +185,17 @@ func TestLockedCacheMount(t *testing.T) {
 	}
 	noError(t, g.Wait())
 
-	started := make(chan struct{})
-	m.caller.agents = nil
-	ctx, cancel := context.WithCancel(m.ctx)
-	holding, release := context.WithCancel(m.ctx)
-	held, err := m.store.CacheMount(holding, "locked", nil, "locked")
+	held, err := m.store.CacheMount(m.ctx, "locked", nil, "locked")
 	noError(t, err)
-	g.Go(func() error {
-		close(started)
-		_, err := m.execContext(ctx, sh("true", locked), m.base)
-		if !errors.Is(err, context.Canceled) {
-			return fmt.Errorf("the one that waits: %w", err)
-		}
-		return nil
-	})
-	<-started
-	time.AfterFunc(50*time.Millisecond, cancel)
-	noError(t, g.Wait())
-	noError(t, held.Release(context.Background()))
-	release()
+	ctx, cancel := context.WithCancel(m.ctx)
+	defer time.AfterFunc(50*time.Millisecond, cancel).Stop()
+	if _, err := m.execContext(ctx, sh("true", locked), m.base); !errors.Is(err, context.Canceled) {
+		t.Errorf("the one that waits: %v", err)
+	}
+	noError(t, held.Release(m.ctx))
+	if _, err := m.exec(sh("true", locked), m.base); err != nil {
+		t.Errorf("when it is free: %v", err)
+	}
 }
 
 func TestRefusedMounts(t *testing.T) {

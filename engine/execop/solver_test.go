@@ -2,13 +2,18 @@ package execop_test
 
 import (
 	"context"
+	"errors"
+	"sync"
 	"testing"
 
 	"github.com/moby/buildkit/solver/pb"
 	"github.com/opencontainers/go-digest"
 	"github.com/tenonbuild/tenon/engine/execop"
+	"github.com/tenonbuild/tenon/engine/session"
 	"github.com/tenonbuild/tenon/engine/store"
 	"github.com/tenonbuild/tenon/solver"
+	"github.com/tenonbuild/tenon/solver/client"
+	"golang.org/x/sync/errgroup"
 )
 
 // node is a vertex: an exec op, or, where there is none, a source of a tree that is
@@ -117,4 +122,82 @@ func TestThroughTheSolver(t *testing.T) {
 	other := &node{key: "source 3", ref: b.files(map[string]string{"d/f": "other"})}
 	check("another source", graph(other, script), "firstother", 1)
 	check("another command", graph(src, script+"; true"), "secondfile", 2)
+}
+
+// leaving is a session that goes away while it is asked.
+type leaving struct {
+	session.Session
+	once  sync.Once
+	asked chan struct{}
+	gone  chan struct{}
+}
+
+func (l *leaving) Secret(context.Context, string) ([]byte, error) {
+	l.once.Do(func() { close(l.asked) })
+	<-l.gone
+	return nil, errors.New("the session is closed")
+}
+
+// Two builds want one step. When the caller who was asked for a secret leaves, the
+// other one is asked.
+func TestSecretOfASessionThatLeaves(t *testing.T) {
+	m := newMachine(t)
+	m.caller.lend("s", "of the one who stayed")
+	l := &leaving{Session: session.Empty("leaving"), asked: make(chan struct{}), gone: make(chan struct{})}
+	remove, err := m.sessions.Add(l)
+	noError(t, err)
+	s := solver.NewSolver(solver.SolverOpt{ResolveOpFunc: func(v solver.Vertex, _ solver.Builder) (solver.Op, error) {
+		if n := v.Sys().(*node); n.op != nil {
+			return execop.New(n.op, nil, v, m.deps)
+		}
+		return v.Sys().(*node), nil
+	}})
+	defer s.Close()
+	n := &node{key: "step", op: sh("cat /s > /out", secretMount(&pb.SecretOpt{ID: "s"}, "/s")), inputs: []solver.Edge{edge(&node{key: "base", ref: m.base})}}
+	job := func(id string) *solver.Job {
+		j, err := s.NewJob(id)
+		noError(t, err)
+		j.SessionID = id
+		return j
+	}
+	first, second := job("leaving"), job(m.caller.ID())
+	var g errgroup.Group
+	g.Go(func() error {
+		if res, err := first.Build(t.Context(), edge(n)); err == nil {
+			return errors.Join(errors.New("the discarded job has a result"), res.Release(t.Context()))
+		}
+		return nil
+	})
+	<-l.asked
+	var res solver.CachedResult
+	built := make(chan error, 1)
+	g.Go(func() (err error) {
+		res, err = second.Build(t.Context(), edge(n))
+		built <- err
+		return nil
+	})
+	status := make(chan *client.SolveStatus, 64)
+	g.Go(func() error { return second.Status(t.Context(), status) })
+	for st := range status { // until it has joined
+		if len(st.Vertexes) > 0 {
+			break
+		}
+	}
+	remove()
+	noError(t, first.Discard())
+	close(l.gone)
+	g.Go(func() error {
+		for range status { // to its end
+		}
+		return nil
+	})
+	noError(t, <-built)
+	ref, err := store.RefOf(res)
+	noError(t, err)
+	if out := m.read(ref, "out"); out != "of the one who stayed" {
+		t.Errorf("%q", out)
+	}
+	noError(t, res.Release(t.Context()))
+	noError(t, second.Discard())
+	noError(t, g.Wait())
 }

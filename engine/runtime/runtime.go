@@ -45,8 +45,8 @@ type Options struct {
 	// DNS is written to the containers' resolv.conf in place of what this machine
 	// has, as far as it is given. Nil leaves it at that.
 	DNS *oci.DNSConfig
-	// CgroupParent is the cgroup below which containers get theirs. Empty stands
-	// for /tenon.
+	// CgroupParent is the cgroup below which containers get theirs, in a group called
+	// buildkit. Empty stands for /tenon, without that.
 	CgroupParent string
 	// ApparmorProfile is the profile that processes are confined by; empty for none.
 	ApparmorProfile string
