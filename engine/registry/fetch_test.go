@@ -9,6 +9,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/containerd/containerd/v2/core/content"
+	"github.com/containerd/containerd/v2/core/remotes"
+	contentlocal "github.com/containerd/containerd/v2/plugins/content/local"
 	"github.com/containerd/errdefs"
 	"github.com/moby/buildkit/util/resolver/config"
 	"github.com/opencontainers/go-digest"
@@ -295,4 +298,69 @@ func TestMirrors(t *testing.T) {
 			}
 		})
 	}
+}
+
+// What a content store has of a blob already is not fetched again.
+func TestIngestIsResumed(t *testing.T) {
+	s := registrytest.New(t)
+	img, layer := picture(t, 1, 100_000)
+	ref := s.Put(t, "app:1", img)
+	r, _ := open(t, registry.Options{})
+	rc, err := r.Fetcher(ref).Fetch(t.Context(), layer)
+	must(t, err)
+	half := make([]byte, 60_000)
+	_, err = io.ReadFull(rc, half)
+	must(t, err)
+	must(t, rc.Close())
+
+	store, err := contentlocal.NewStore(t.TempDir())
+	must(t, err)
+	w, err := store.Writer(t.Context(), content.WithRef(remotes.MakeRefKey(t.Context(), layer)), content.WithDescriptor(layer))
+	must(t, err)
+	_, err = w.Write(half)
+	must(t, err)
+	must(t, w.Close())
+
+	ranges := make(chan string, 1)
+	s.Fault("/blobs/", 1, func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+		ranges <- r.Header.Get("Range")
+		next.ServeHTTP(w, r)
+	})
+	must(t, remotes.Fetch(t.Context(), store, r.Fetcher(ref), layer))
+	want(t, "range", <-ranges, "bytes=60000-")
+	_, err = store.Info(t.Context(), layer.Digest)
+	must(t, err)
+}
+
+// Without a Wait of the caller's, time passes, and a caller who leaves does not wait.
+func TestWaiting(t *testing.T) {
+	s := registrytest.New(t)
+	img, _ := picture(t, 1, 100)
+	ref := s.Put(t, "app:1", img)
+	r, err := registry.New(registry.Options{})
+	must(t, err)
+	s.Fault("HEAD", 1, registrytest.Status(503))
+	_, _, err = r.Resolve(t.Context(), ref)
+	must(t, err)
+	ctx, cancel := context.WithCancel(t.Context())
+	s.Fault("HEAD", 1, func(w http.ResponseWriter, _ *http.Request, _ http.Handler) {
+		w.Header().Set("Retry-After", "59")
+		w.WriteHeader(503)
+		cancel()
+	})
+	_, _, err = r.Resolve(ctx, ref)
+	want(t, "cancelled", errors.Is(err, context.Canceled), true)
+}
+
+// The registry's own words are part of the error.
+func TestRegistrysWords(t *testing.T) {
+	s := registrytest.New(t)
+	r, _ := open(t, registry.Options{Attempts: 1})
+	s.Fault("HEAD", 1, registrytest.Status(405))
+	s.Fault("GET", 1, func(w http.ResponseWriter, _ *http.Request, _ http.Handler) {
+		w.WriteHeader(http.StatusTooManyRequests)
+		_, _ = w.Write([]byte(`{"errors":[{"code":"TOOMANYREQUESTS","message":"you have reached your limit"}]}`))
+	})
+	_, _, err := r.Resolve(t.Context(), s.Host+"/app:1")
+	mustSay(t, err, "you have reached your limit", "429")
 }

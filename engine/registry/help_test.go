@@ -57,8 +57,10 @@ func open(t testing.TB, opt registry.Options) (*registry.Registry, *waits) {
 type lender struct {
 	id     string
 	known  map[string]session.Credentials
-	asked  []string
 	broken error
+
+	mu    sync.Mutex // guards asked
+	asked []string
 }
 
 func (l *lender) ID() string { return l.id }
@@ -71,6 +73,8 @@ func (l *lender) Layout(context.Context, string) (content.Store, error) {
 	return nil, session.ErrNotFound
 }
 func (l *lender) Credentials(_ context.Context, host string) (session.Credentials, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	l.asked = append(l.asked, host)
 	return l.known[host], l.broken
 }

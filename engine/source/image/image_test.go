@@ -211,7 +211,7 @@ func TestOfflineByDigest(t *testing.T) {
 }
 
 // put makes an image of the local store, as an exporter does.
-func (w *world) put(name string, img v1.Image) {
+func (w *world) put(name string, img v1.Image, withLayers bool) {
 	w.t.Helper()
 	ctx, release, err := w.st.WithLease(context.Background())
 	must(w.t, err)
@@ -227,6 +227,9 @@ func (w *world) put(name string, img v1.Image) {
 	layers, err := img.Layers()
 	must(w.t, err)
 	for i, l := range layers {
+		if !withLayers {
+			break
+		}
 		rc, err := l.Compressed()
 		must(w.t, err)
 		var buf bytes.Buffer
@@ -246,7 +249,7 @@ func TestLocalImages(t *testing.T) {
 	w := newWorld(t)
 	mine, theirs := picture(t, runtime.GOARCH, layer(t, "a", "mine")), picture(t, runtime.GOARCH, layer(t, "a", "theirs"))
 	ref := w.reg.Put(t, "app:1", theirs)
-	w.put(ref, mine)
+	w.put(ref, mine, true)
 	mineKey, theirsKey := "image "+digestOf(t, mine).String(), "image "+digestOf(t, theirs).String()
 	for mode, key := range map[string]string{"": mineKey, "default": mineKey, "local": mineKey, "pull": theirsKey} {
 		want(t, "mode "+mode, w.mustKeys(ref, nil, pb.AttrImageResolveMode, mode)[0], key)
@@ -258,6 +261,47 @@ func TestLocalImages(t *testing.T) {
 	want(t, "files", got, "mine")
 	must(t, tree.Release(t.Context()))
 	want(t, "pinned", w.mustKeys(ref+"@"+digestOf(t, mine).String(), nil, pb.AttrImageResolveMode, "pull")[0], mineKey)
+}
+
+// Of a local image that was made on a base that was never pulled, the base's layers
+// come from the registry.
+func TestLocalImageWithoutItsLayers(t *testing.T) {
+	w := newWorld(t)
+	img := picture(t, runtime.GOARCH, layer(t, "a", "1"))
+	ref := w.reg.Put(t, "app:1", img)
+	w.put(ref, img, false)
+	tree := w.snapshot(ref)
+	want(t, "requests before mounting", len(w.reg.Requests("")), 0)
+	got, err := w.read(tree, "a")
+	must(t, err)
+	want(t, "files", got, "1")
+	must(t, tree.Release(t.Context()))
+}
+
+// A local image for another platform does not hide the registry's.
+func TestLocalImageForAnotherPlatform(t *testing.T) {
+	w := newWorld(t)
+	mine, theirs := picture(t, "s390x", layer(t, "a", "mine")), picture(t, "arm64", layer(t, "a", "theirs"))
+	index := mutate.AppendManifests(empty.Index, entry(theirs, "linux", "arm64", ""))
+	ref := w.reg.Put(t, "app:1", index)
+	local := mutate.AppendManifests(empty.Index, entry(mine, "linux", "s390x", ""))
+	w.put("docker.io/library/unused:latest", mine, true)
+	dt, err := local.RawManifest()
+	must(t, err)
+	ctx, release, err := w.st.WithLease(t.Context())
+	must(t, err)
+	d := ocispec.Descriptor{MediaType: ocispec.MediaTypeImageIndex, Digest: digest.FromBytes(dt), Size: int64(len(dt))}
+	must(t, content.WriteBlob(ctx, w.st.Content(), "index", bytes.NewReader(dt), d))
+	_, err = w.st.Images().Create(ctx, images.Image{Name: ref, Target: d})
+	must(t, err)
+	must(t, release(ctx))
+
+	arm := &pb.Platform{OS: "linux", Architecture: "arm64"}
+	want(t, "arm64", w.mustKeys(ref, arm)[0], "image "+digestOf(t, theirs).String())
+	want(t, "s390x", w.mustKeys(ref, &pb.Platform{OS: "linux", Architecture: "s390x"})[0], "image "+digestOf(t, mine).String())
+	w.reg.HTTP.Close()
+	_, err = w.keys(ref, arm)
+	mustSay(t, err, "refused", "linux/s390x")
 }
 
 func TestAttributes(t *testing.T) {

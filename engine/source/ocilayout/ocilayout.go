@@ -83,7 +83,7 @@ func (s *Source) parse(op *pb.SourceOp) (identifier, error) {
 	}
 	name, dgst, ok := strings.Cut(ref, "@")
 	if !ok {
-		return identifier{}, errors.New("it should end with the digest of an image in the layout, as in name@sha256:...")
+		return identifier{}, errors.New("it should be name@digest, with the digest of an image in the layout")
 	}
 	root, err := digest.Parse(dgst)
 	if err != nil {
