@@ -14,12 +14,28 @@ type digestCall struct {
 	task
 	input int32
 	fn    ResultBasedCacheFunc
-	on    Result // a hold for the call
+	on    sharedHandle // a hold for the call
 
 	dgst digest.Digest
 	err  error
-	// ended is closed once the call is over, or will never begin.
+	// ended is closed once the call is over, or will never begin; nil unless
+	// somebody waits for that. Guarded by Solver.mu.
 	ended chan struct{}
+}
+
+// end tells that the call is over.
+func (c *digestCall) end() {
+	if c.ended != nil {
+		close(c.ended)
+	}
+}
+
+// awaited returns a channel that is closed when the call is over. Solver.mu is held.
+func (c *digestCall) awaited() <-chan struct{} {
+	if c.ended == nil {
+		c.ended = make(chan struct{})
+	}
+	return c.ended
 }
 
 // digest computes the content key of an edge's input, whose result is there.
@@ -39,7 +55,8 @@ func (s *Solver) digest(e *edgeState, i int32) {
 		kind = TraceContentMayRuleOut
 	}
 	e.trace.add(traceEvent{kind: kind, input: i})
-	c := &digestCall{input: i, fn: v.op.first.Deps[i].ComputeDigestFunc, on: v.inputs[i].result.Clone(), ended: make(chan struct{})}
+	c := &digestCall{input: i, fn: v.op.first.Deps[i].ComputeDigestFunc}
+	v.inputs[i].result.cloneInto(&c.on)
 	ck.call = c
 	s.enqueue(&c.task, c, v, lightLane, 1)
 }
@@ -49,8 +66,8 @@ func (s *Solver) leaveDigests(e *edgeState) {
 		ck := &e.v.rare.contents[i]
 		if ck.waiting.remove(e) && ck.waiting.empty() {
 			if s.drop(&ck.call.task) {
-				s.trash = append(s.trash, ck.call.on)
-				close(ck.call.ended)
+				s.trash = append(s.trash, &ck.call.on)
+				ck.call.end()
 			}
 			ck.call = nil
 		}
@@ -58,7 +75,7 @@ func (s *Solver) leaveDigests(e *edgeState) {
 }
 
 func (c *digestCall) do(ctx context.Context) {
-	c.dgst, c.err = contentDigest(ctx, c.fn, c.on)
+	c.dgst, c.err = contentDigest(ctx, c.fn, &c.on)
 }
 
 func contentDigest(ctx context.Context, fn ResultBasedCacheFunc, on Result) (dgst digest.Digest, err error) {
@@ -71,8 +88,8 @@ func contentDigest(ctx context.Context, fn ResultBasedCacheFunc, on Result) (dgs
 
 func (c *digestCall) done() {
 	s, v := c.solver(), c.v
-	close(c.ended)
-	s.trash = append(s.trash, c.on)
+	c.end()
+	s.trash = append(s.trash, &c.on)
 	if c.dropped {
 		return
 	}

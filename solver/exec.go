@@ -167,7 +167,8 @@ type alsoExec struct {
 type missingContent struct {
 	input int
 	fn    ResultBasedCacheFunc
-	call  *digestCall // was under way when the op was to be run; nil if none was
+	call  *digestCall     // was under way when the op was to be run; nil if none was
+	ended <-chan struct{} // closed when it is over
 	key   *CacheKey
 	err   error
 }
@@ -258,8 +259,9 @@ func (v *vertex) missingContents() []missingContent {
 		known := contents != nil && (contents[i].key != nil || contents[i].failed)
 		if d.ComputeDigestFunc != nil && !known {
 			m := missingContent{input: i, fn: d.ComputeDigestFunc}
-			if contents != nil {
+			if contents != nil && contents[i].call != nil {
 				m.call = contents[i].call
+				m.ended = m.call.awaited()
 			}
 			out = append(out, m)
 		}
@@ -322,7 +324,7 @@ func (c *execCall) computeContents(ctx context.Context) {
 func (m *missingContent) compute(ctx context.Context, on Result) (digest.Digest, error) {
 	if m.call != nil {
 		select {
-		case <-m.call.ended:
+		case <-m.ended:
 		case <-ctx.Done():
 			return "", ctx.Err()
 		}

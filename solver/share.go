@@ -169,7 +169,9 @@ func (e *edgeState) names(out []string) []string {
 	if !e.alternatives() {
 		return out
 	}
-	deps, op := v.keyDeps(), v.op.first.Digest
+	var room [narrow]keyDep
+	deps, op := append(room[:0], make([]keyDep, len(v.inputs))...), v.op.first.Digest
+	v.fillDeps(deps)
 	// choice counts through the alternatives of all inputs like an odometer, the
 	// content key of each input first.
 	choice := make([]int, len(deps))

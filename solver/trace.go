@@ -115,7 +115,8 @@ func (t *edgeTrace) add(ev traceEvent) {
 	case int(t.n) < len(t.first):
 		t.first[t.n] = ev
 	case t.more == nil:
-		t.more = &[]traceEvent{ev}
+		more := append(make([]traceEvent, 0, 4), ev)
+		t.more = &more
 	default:
 		*t.more = append(*t.more, ev)
 	}
