@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/containerd/containerd/v2/core/mount"
 	"github.com/moby/buildkit/executor"
 	"github.com/moby/buildkit/identity"
 )
@@ -118,7 +119,8 @@ func (s *Store) newCache(ctx context.Context, id string, base *Ref, sharing stri
 	return s.create(ctx, rec)
 }
 
-// Mount returns how to mount the directory. It implements executor.Mountable.
+// Mount returns how to mount the directory, as often as is wanted. It implements
+// executor.Mountable.
 func (c *CacheMount) Mount(ctx context.Context, readonly bool) (executor.MountableRef, error) {
 	c.s.index.mu.Lock()
 	released := c.released
@@ -126,7 +128,18 @@ func (c *CacheMount) Mount(ctx context.Context, readonly bool) (executor.Mountab
 	if released {
 		return nil, fmt.Errorf("cache mount %q: %w", c.rec.facts.CacheID, ErrReleased)
 	}
-	return c.s.active(c.s.Context(ctx), c.rec.facts.Snapshot, readonly)
+	key := c.rec.facts.Snapshot
+	mounts, err := c.s.active(c.s.Context(ctx), key, false)
+	if err != nil {
+		return nil, err
+	}
+	if mounts[0].Type != "overlay" {
+		if readonly {
+			mounts = asReadonly(mounts)
+		}
+		return always(mounts...), nil
+	}
+	return mountable(func() ([]mount.Mount, func() error, error) { return c.s.shared.open(key, mounts, readonly) }), nil
 }
 
 // ID names the record of the directory.

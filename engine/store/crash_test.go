@@ -53,6 +53,11 @@ func TestKill(t *testing.T) {
 			noError(t, s.Close())
 			left, err := os.ReadDir(filepath.Join(root, name, "snapshots"))
 			noError(t, err)
+			mountinfo, err := os.ReadFile("/proc/self/mountinfo")
+			noError(t, err)
+			if strings.Contains(string(mountinfo), root) {
+				t.Errorf("mounts are left:\n%s", mountinfo)
+			}
 			mounts, err := os.ReadDir(filepath.Join(root, "mounts"))
 			noError(t, err)
 			if len(left) != 0 || len(mounts) != 0 {

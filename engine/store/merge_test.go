@@ -109,7 +109,7 @@ func TestMergeLadder(t *testing.T) {
 	other := write(t, s, nil, store.NewOptions{}, file(t, "b", "1"))
 	diff, err := s.Diff(ctx, ref, other, store.NewOptions{})
 	noError(t, err)
-	for range 40 {
+	for range 10 {
 		next, err := s.Diff(ctx, diff, other, store.NewOptions{})
 		noError(t, err)
 		release(t, diff)

@@ -4,42 +4,42 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 
 	"github.com/containerd/containerd/v2/core/leases"
 	"github.com/containerd/containerd/v2/core/mount"
 	"github.com/containerd/errdefs"
-	"github.com/moby/buildkit/executor"
 	"github.com/moby/buildkit/identity"
 	"github.com/moby/sys/user"
 	bolt "go.etcd.io/bbolt"
 )
 
 // mountable is mounts that somebody is going to make. It implements
-// executor.MountableRef.
-type mountable struct {
-	mounts []mount.Mount
-	// acquire is called for every Mount, if not nil, and what it returns by the
-	// release function.
-	acquire func() (release func() error, err error)
-}
+// executor.MountableRef. It is called for every Mount; release may be nil.
+type mountable func() (mounts []mount.Mount, release func() error, err error)
 
 // Mount returns what is to be mounted, and a function that is called when it is
 // not mounted any more.
-func (m *mountable) Mount() ([]mount.Mount, func() error, error) {
-	release := func() error { return nil }
-	if m.acquire != nil {
-		var err error
-		if release, err = m.acquire(); err != nil {
-			return nil, nil, err
-		}
+func (m mountable) Mount() ([]mount.Mount, func() error, error) {
+	mounts, release, err := m()
+	if err != nil {
+		return nil, nil, err
 	}
-	return append([]mount.Mount(nil), m.mounts...), sync.OnceValue(release), nil
+	if release == nil {
+		release = func() error { return nil }
+	}
+	return slices.Clone(mounts), sync.OnceValue(release), nil
+}
+
+// always is mounts for which nothing has to be done.
+func always(mounts ...mount.Mount) mountable {
+	return func() ([]mount.Mount, func() error, error) { return mounts, nil, nil }
 }
 
 // IdentityMapping is nil: files have the owners they seem to have.
-func (m *mountable) IdentityMapping() *user.IdentityMapping { return nil }
+func (m mountable) IdentityMapping() *user.IdentityMapping { return nil }
 
 // view is a mount of a record's tree, which has to be prepared and given back.
 type view struct {
@@ -50,10 +50,10 @@ type view struct {
 }
 
 // readonly returns the mounts of a committed snapshot of a record that is held.
-func (s *Store) readonly(ctx context.Context, rec *record, key string) (*mountable, error) {
+func (s *Store) readonly(ctx context.Context, rec *record, key string) (mountable, error) {
 	if s.back.name == overlayName {
 		mounts, err := s.back.overlayMounts(ctx, key)
-		return &mountable{mounts: mounts}, err
+		return always(mounts...), err
 	}
 	s.index.mu.Lock()
 	v := rec.view
@@ -71,15 +71,15 @@ func (s *Store) readonly(ctx context.Context, rec *record, key string) (*mountab
 			return nil, err
 		}
 	}
-	return &mountable{mounts: v.mounts, acquire: func() (func() error, error) {
+	return func() ([]mount.Mount, func() error, error) {
 		s.index.mu.Lock()
 		defer s.index.mu.Unlock()
 		if v.uses == 0 {
-			return nil, fmt.Errorf("tree %s is mounted after it was released", rec.id)
+			return nil, nil, fmt.Errorf("tree %s is mounted after it was released", rec.id)
 		}
 		v.uses++
-		return func() error { return s.dropViews(ctx, []*view{v}) }, nil
-	}}, nil
+		return v.mounts, func() error { return s.dropViews(ctx, []*view{v}) }, nil
+	}, nil
 }
 
 // shareView makes v the view of a record, unless it has one by now.
@@ -144,7 +144,7 @@ func (b *backend) overlayMounts(ctx context.Context, key string) ([]mount.Mount,
 }
 
 // active returns the mounts of a snapshot that is being written.
-func (s *Store) active(ctx context.Context, key string, readonly bool) (executor.MountableRef, error) {
+func (s *Store) active(ctx context.Context, key string, readonly bool) ([]mount.Mount, error) {
 	m, err := s.back.snaps.Mounts(ctx, key)
 	if err != nil {
 		return nil, fmt.Errorf("snapshot %s: %w", key, err)
@@ -156,18 +156,31 @@ func (s *Store) active(ctx context.Context, key string, readonly bool) (executor
 	if readonly {
 		mounts = asReadonly(mounts)
 	}
-	return &mountable{mounts: mounts}, nil
+	return mounts, nil
 }
 
-// asReadonly returns mounts by which nothing can be written.
+// asReadonly returns mounts by which nothing can be written. Of an overlay the
+// upper directory becomes the topmost lower one, since it must not be the upper one
+// of two mounts.
 func asReadonly(mounts []mount.Mount) []mount.Mount {
 	out := make([]mount.Mount, len(mounts))
 	for i, m := range mounts {
 		opts := []string{"ro"}
+		var upper, lower string
 		for _, o := range m.Options {
-			if o != "rw" && o != "ro" {
+			name, dir, _ := strings.Cut(o, "=")
+			switch name {
+			case "rw", "ro", "workdir":
+			case "upperdir":
+				upper = dir + ":"
+			case "lowerdir":
+				lower = dir
+			default:
 				opts = append(opts, o)
 			}
+		}
+		if lower != "" {
+			opts = append(opts, "lowerdir="+upper+lower)
 		}
 		m.Options = opts
 		out[i] = m
@@ -177,9 +190,7 @@ func asReadonly(mounts []mount.Mount) []mount.Mount {
 
 // emptyMountable is the empty tree, which belongs to no store: a file system of its
 // own, in which nothing is and nothing can be made.
-var emptyMountable = &mountable{mounts: []mount.Mount{{
-	Type: "tmpfs", Source: "tmpfs", Options: []string{"ro", "mode=0755", "size=4k"},
-}}}
+var emptyMountable = always(mount.Mount{Type: "tmpfs", Source: "tmpfs", Options: []string{"ro", "mode=0755", "size=4k"}})
 
 // removeActive takes a snapshot that was being written off the disk, and its lease.
 func (s *Store) removeActive(ctx context.Context, lease, key string) error {

@@ -117,7 +117,8 @@ func (m *Mutable) finish() error {
 	return nil
 }
 
-// Mount returns how to mount the tree. It implements executor.Mountable.
+// Mount returns how to mount the tree. For writing it can be mounted once at a
+// time. It implements executor.Mountable.
 func (m *Mutable) Mount(ctx context.Context, readonly bool) (executor.MountableRef, error) {
 	m.s.index.mu.Lock()
 	done := m.done
@@ -125,7 +126,8 @@ func (m *Mutable) Mount(ctx context.Context, readonly bool) (executor.MountableR
 	if done {
 		return nil, fmt.Errorf("tree %s being written: %w", m.id, ErrReleased)
 	}
-	return m.s.active(m.s.Context(ctx), m.key, readonly)
+	mounts, err := m.s.active(m.s.Context(ctx), m.key, readonly)
+	return always(mounts...), err
 }
 
 // Commit makes the tree immutable and returns its Ref, which is the caller's. It

@@ -10,6 +10,7 @@
 //	overlayfs    or native: containerd's snapshotter
 //	metadata.db  containerd's metadata, with our records beside it: see disk.go
 //	cache.db     the keys of the cache: boltstore
+//	mounts       cache mounts in use
 //	state        of the engine's other parts: see Store.Path
 //
 // # Records and refs
@@ -70,6 +71,8 @@ type Store struct {
 	back  *backend
 	keys  *boltstore.Store
 	index *index
+	// shared are mounts of cache mounts.
+	shared *sharedMounts
 	// run is the lease of what this process needs, such as views, and no record
 	// holds. The next Open deletes it, if Close does not.
 	run string
@@ -150,6 +153,12 @@ func (s *Store) openParts(ctx context.Context, opt Options) error {
 	}
 	if opt.Snapshotter != "" && opt.Snapshotter != mark.Snapshotter {
 		return fmt.Errorf("root %s uses the snapshotter %s, not %s: choose another root for that", s.root, mark.Snapshotter, opt.Snapshotter)
+	}
+	if err := unmountStale(s.root); err != nil {
+		return fmt.Errorf("root %s: what a process that died has left: %w", s.root, err)
+	}
+	if s.shared, err = openSharedMounts(filepath.Join(s.root, "mounts")); err != nil {
+		return fmt.Errorf("root %s: what a process that died has left: %w", s.root, rootError(s.root, err))
 	}
 	if s.back, err = openBackend(ctx, s.root, mark.Snapshotter); err != nil {
 		return fmt.Errorf("root %s: %w", s.root, rootError(s.root, err))
