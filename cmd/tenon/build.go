@@ -144,7 +144,7 @@ func (f *buildFlags) progressMode(env func(string) (string, bool)) string {
 // run builds, and shows how it goes.
 func (c *cli) run(ctx context.Context, req engine.Request, mode string) (res *engine.Response, err error) {
 	if err := progress.CheckMode(mode); err != nil {
-		return nil, fmt.Errorf("--%w", err)
+		return nil, fmt.Errorf("--progress %w", err)
 	}
 	err = c.with(ctx, func(e *engine.Engine) error {
 		status := make(chan *client.SolveStatus)

@@ -127,7 +127,7 @@ func findDockerfile(dir, name string) (string, error) {
 	switch {
 	case name == "":
 		candidates = []string{filepath.Join(dir, "Dockerfile"), filepath.Join(dir, "dockerfile")}
-	case !filepath.IsAbs(name):
+	case !filepath.IsAbs(name) && filepath.Clean(dir) != ".":
 		candidates = append(candidates, filepath.Join(dir, name))
 	}
 	for _, p := range candidates {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -76,11 +77,15 @@ func (f *buildFlags) register(fs *pflag.FlagSet) {
 	fs.Lookup("provenance").NoOptDefVal = "true"
 	fs.Lookup("sbom").NoOptDefVal = "true"
 	for _, name := range refusedNames {
-		fs.Var(&refused{name: name, why: refusedFlags[name]}, name, "")
+		fs.VarP(&refused{name: name, why: refusedFlags[name]}, name, refusedShorthands[name], "")
 		fs.Lookup(name).Hidden = true
 		if refusedBools[name] {
 			fs.Lookup(name).NoOptDefVal = "true"
 		}
+	}
+	for _, name := range []string{"rm", "force-rm"} {
+		fs.Var(&so{name}, name, "")
+		fs.Lookup(name).Hidden, fs.Lookup(name).NoOptDefVal = true, "true"
 	}
 }
 
@@ -98,29 +103,51 @@ var refusedFlags = map[string]string{
 	"cpuset-cpus":     "limits of a step's resources are not there yet",
 	"cpuset-mems":     "limits of a step's resources are not there yet",
 	"credential-spec": "it is for Windows",
+	"detach":          "there is no server that would go on with the build",
 	"isolation":       "it is for Windows",
 	"memory":          "limits of a step's resources are not there yet",
 	"memory-swap":     "limits of a step's resources are not there yet",
 	"policy":          "source policies are not there yet",
+	"print":           "it is --call now, as in docker buildx build",
 	"security-opt":    "steps run with the default profile, or without any: see RUN --security=insecure and --allow",
 	"squash":          "layers are not squashed; COPY --from a finished stage into an empty one does the same",
+	"stream":          "a local context is read in place",
 }
 
 var refusedNames = sortedKeys(refusedFlags)
 
 // refusedBools are those of them that have no value.
-var refusedBools = map[string]bool{"compress": true, "squash": true}
+var refusedBools = map[string]bool{"compress": true, "detach": true, "squash": true, "stream": true}
+
+// refusedShorthands are their one-letter names.
+var refusedShorthands = map[string]string{"cpu-shares": "c", "memory": "m"}
 
 // refused is a flag that fails when it is set.
 type refused struct{ name, why string }
 
-func (r *refused) String() string { return "" }
-func (r *refused) Type() string   { return "string" }
-func (r *refused) Set(string) error {
-	return fmt.Errorf("--%s is not there: %s", r.name, r.why)
+func (r *refused) String() string   { return "" }
+func (r *refused) Type() string     { return "string" }
+func (r *refused) Set(string) error { return refusedError("--" + r.name + " is not there: " + r.why) }
+
+// refusedError says all there is to say of a flag.
+type refusedError string
+
+func (e refusedError) Error() string { return string(e) }
+
+// so is a flag that says what is so anyway: it is taken, but not its opposite.
+type so struct{ name string }
+
+func (s *so) String() string { return "true" }
+func (s *so) Type() string   { return "bool" }
+func (s *so) Set(v string) error {
+	yes, err := strconv.ParseBool(v)
+	if err == nil && !yes {
+		err = refusedError("--" + s.name + "=false is not there: the containers of steps are always removed")
+	}
+	return err
 }
 
-// check says what of the flags cannot be.
+// validate says what of the flags cannot be.
 func (f *buildFlags) validate() error {
 	for flag, v := range map[string]string{"provenance": f.provenance, "sbom": f.sbom} {
 		if v != "" && v != "false" {

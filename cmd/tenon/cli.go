@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 
 	"github.com/sirupsen/logrus"
 	"github.com/spf13/cobra"
@@ -75,10 +76,15 @@ State is kept in one folder: /var/lib/tenon for root, otherwise
 $XDG_DATA_HOME/tenon (~/.local/share/tenon). One process uses it at a time.`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
-		Args:          cobra.NoArgs,
+		Args:          knownCommand,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.CompletionOptions.HiddenDefaultCmd = false
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		var all refusedError
+		if errors.As(err, &all) {
+			return all
+		}
 		return fmt.Errorf("%w\nSee \"%s --help\"", err, cmd.CommandPath())
 	})
 	pf := root.PersistentFlags()
@@ -89,6 +95,20 @@ $XDG_DATA_HOME/tenon (~/.local/share/tenon). One process uses it at a time.`,
 	root.PersistentPreRun = func(*cobra.Command, []string) { c.logging() }
 	root.AddCommand(c.buildCommand(), c.llbCommand(), c.imagesCommand(), c.duCommand(), c.pruneCommand(), c.versionCommand())
 	return root
+}
+
+// knownCommand is for commands that only have others below them: what is left as an
+// argument is none of these.
+func knownCommand(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	meant := ""
+	cmd.SuggestionsMinimumDistance = 2
+	if like := cmd.SuggestionsFor(args[0]); len(like) > 0 {
+		meant = fmt.Sprintf(" (did you mean %s?)", strings.Join(like, " or "))
+	}
+	return fmt.Errorf("unknown command %q for %q%s\nSee \"%s --help\"", args[0], cmd.CommandPath(), meant, cmd.CommandPath())
 }
 
 // logging settles what the libraries that log to logrus show.

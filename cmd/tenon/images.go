@@ -26,7 +26,7 @@ func (c *cli) imagesCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "images [flags]",
 		Short: "List the images in Tenon's own store",
-		Args:  cobra.NoArgs,
+		Args:  knownCommand,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx := cmd.Context()
 			return c.with(ctx, func(e *engine.Engine) error { return c.listImages(ctx, e, quiet) })

@@ -22,7 +22,8 @@ func (c *cli) llbCommand() *cobra.Command {
 		Short: "Build or show LLB definitions",
 		Long: `LLB is the graph of operations that frontends make. A marshalled definition is
 read from standard input or a file, as buildctl takes it.`,
-		Args: cobra.NoArgs,
+		Args: knownCommand,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(c.llbBuildCommand(), c.llbDumpCommand())
 	return cmd

@@ -1,0 +1,5 @@
+package main
+
+import "os"
+
+func scriptDefinition() { os.Exit(2) }

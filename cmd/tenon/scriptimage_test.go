@@ -1,0 +1,123 @@
+package main
+
+import (
+	"archive/tar"
+	"bytes"
+	"io"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/layout"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+// scriptBase makes an OCI layout with one image, base: a busybox.
+func scriptBase(t *testing.T, busybox string) string {
+	t.Helper()
+	dir := t.TempDir()
+	p, err := layout.Write(dir, empty.Index)
+	noError(t, err)
+	img := scriptImage(t, busybox, nil)
+	noError(t, p.AppendImage(img, layout.WithAnnotations(map[string]string{"org.opencontainers.image.ref.name": "base"})))
+	return dir
+}
+
+// scriptImage is an image of two layers, a busybox and /second, with a
+// configuration that change may change.
+func scriptImage(t testing.TB, busybox string, change func(*v1.ConfigFile)) v1.Image {
+	t.Helper()
+	dt, err := os.ReadFile(busybox)
+	noError(t, err)
+	img, err := mutate.AppendLayers(mutate.MediaType(empty.Image, types.OCIManifestSchema1),
+		scriptLayer(t, map[string]string{"bin/busybox": string(dt), "etc/passwd": "root:x:0:0:root:/root:/bin/sh\n", "tmp/": ""}),
+		scriptLayer(t, map[string]string{"second": "2\n"}))
+	noError(t, err)
+	cfg, err := img.ConfigFile()
+	noError(t, err)
+	cfg = cfg.DeepCopy()
+	cfg.OS, cfg.Architecture = "linux", "amd64"
+	cfg.Config.Env = []string{"PATH=/bin"}
+	cfg.Created = v1.Time{Time: time.Unix(1_000_000_000, 0)}
+	if change != nil {
+		change(cfg)
+	}
+	img, err = mutate.ConfigFile(img, cfg)
+	noError(t, err)
+	return img
+}
+
+// scriptLayer is a compressed layer of files; a name with a slash at its end is a
+// directory, and busybox is linked by the names of its programs.
+func scriptLayer(t testing.TB, files map[string]string) v1.Layer {
+	t.Helper()
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	for _, name := range sortedKeys(files) {
+		h := &tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: 0o755, Size: int64(len(files[name]))}
+		if strings.HasSuffix(name, "/") {
+			h.Typeflag, h.Mode = tar.TypeDir, 0o1777
+		}
+		noError(t, w.WriteHeader(h))
+		_, err := io.WriteString(w, files[name])
+		noError(t, err)
+		if name != "bin/busybox" {
+			continue
+		}
+		for link := range strings.FieldsSeq("sh cat cp mv rm ls ln mkdir sleep touch test id env echo grep wc stat hostname dd trap") {
+			noError(t, w.WriteHeader(&tar.Header{Typeflag: tar.TypeSymlink, Name: "bin/" + link, Linkname: "busybox", Mode: 0o777}))
+		}
+	}
+	noError(t, w.Close())
+	layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(b.Bytes())), nil },
+		tarball.WithMediaType(types.OCILayer))
+	noError(t, err)
+	return layer
+}
+
+// scriptPut: put HOST NAME KIND pushes an image to a registry: good, or with the
+// fault that its kind says.
+func scriptPut(ts *testscript.TestScript, _ bool, args []string) {
+	if len(args) != 3 {
+		ts.Fatalf("usage: put HOST NAME KIND")
+	}
+	t := world(ts).t
+	var change func(*v1.ConfigFile)
+	switch args[2] {
+	case "good", "other":
+		if args[2] == "other" {
+			change = func(c *v1.ConfigFile) { c.Config.Env = append(c.Config.Env, "OTHER=1") }
+		}
+	case "no-diff-ids":
+		change = func(c *v1.ConfigFile) { c.RootFS.DiffIDs = nil }
+	case "one-diff-id":
+		change = func(c *v1.ConfigFile) { c.RootFS.DiffIDs = c.RootFS.DiffIDs[:1] }
+	case "wrong-diff-id":
+		change = func(c *v1.ConfigFile) { c.RootFS.DiffIDs[0].Hex = strings.Repeat("1", 64) }
+	case "foreign":
+		change = func(c *v1.ConfigFile) { c.Architecture, c.Variant = "s390x", "" }
+	case "onbuild":
+		change = func(c *v1.ConfigFile) { c.Config.OnBuild = []string{"RUN echo triggered > /triggered"} }
+	default:
+		ts.Fatalf("put: unknown kind %q", args[2])
+	}
+	ref, err := name.ParseReference(args[0]+"/"+args[1], name.Insecure)
+	ts.Check(err)
+	if args[2] != "foreign" {
+		ts.Check(remote.Write(ref, scriptImage(t, ts.Getenv("BUSYBOX"), change)))
+		return
+	}
+	index := mutate.AppendManifests(mutate.IndexMediaType(empty.Index, types.OCIImageIndex), mutate.IndexAddendum{
+		Add:        scriptImage(t, ts.Getenv("BUSYBOX"), change),
+		Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: "linux", Architecture: "s390x"}},
+	})
+	ts.Check(remote.WriteIndex(ref, index))
+}
