@@ -117,7 +117,8 @@ func (p *plan) read(v Vertex, dgst digest.Digest, hash uint32) ([]Edge, error) {
 		return nil, fmt.Errorf("vertex %q: its digest was %s, and is %s when asked again: a vertex must not change", it.name, dgst, again)
 	}
 	if opts := v.Options(); opts.IgnoreCache || opts.CacheSources != nil || opts.ExportCache != nil || opts.Weight != 0 {
-		it.opts = &opts
+		kept := opts // a copy, so that what is not kept is not allocated
+		it.opts = &kept
 	}
 	p.index.insert(hash, int32(p.items.n))
 	return inputs, nil

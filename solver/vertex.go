@@ -150,7 +150,8 @@ func (st *opState) addMap(m CacheMap) {
 	if st.n == 0 {
 		st.first = m
 	} else {
-		st.more().further = append(st.more().further, &m)
+		further := m // a copy, so that the first is not allocated
+		st.more().further = append(st.more().further, &further)
 	}
 	st.n++
 }
