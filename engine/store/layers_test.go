@@ -21,6 +21,7 @@ import (
 	"github.com/containerd/continuity/sysx"
 	"github.com/klauspost/compress/zstd"
 	"github.com/moby/buildkit/util/compression"
+	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/tenonbuild/tenon/engine/store"
 	"golang.org/x/sys/unix"
@@ -258,6 +259,22 @@ func TestLayersAreDeterministic(t *testing.T) {
 			release(t, a, b)
 		}
 	})
+}
+
+func TestLayersOfABaseStay(t *testing.T) {
+	s := newStore(t, "")
+	a := write(t, s, nil, store.NewOptions{}, file(t, "a", "1"))
+	b := write(t, s, a, store.NewOptions{}, file(t, "b", "2"))
+	defer release(t, a, b)
+	base, _ := layersOf(t, a, store.LayerOptions{})
+	got, _ := layersOf(t, b, store.LayerOptions{SourceDateEpoch: &old, Base: []digest.Digest{base[0].DiffID}})
+	if got[0].DiffID != base[0].DiffID {
+		t.Error("a layer of the base was rewritten")
+	}
+	other, tars := layersOf(t, b, store.LayerOptions{SourceDateEpoch: &old})
+	if other[0].DiffID == base[0].DiffID || other[1].DiffID != got[1].DiffID || headers(t, tars[1])[0].ModTime.After(old) {
+		t.Error("a layer that is not the base's was not rewritten")
+	}
 }
 
 func TestEmptyLayer(t *testing.T) {
