@@ -38,7 +38,11 @@ func (p *pile[T]) grow() *T {
 	chunk, at := p.find(p.n)
 	p.n++
 	if chunk == len(p.chunks) {
-		p.chunks = append(p.chunks, make([]T, min(firstChunk<<chunk, lastChunk)))
+		n := lastChunk
+		if p.n <= growing {
+			n = firstChunk << chunk
+		}
+		p.chunks = append(p.chunks, make([]T, n))
 	}
 	return &p.chunks[chunk][at]
 }

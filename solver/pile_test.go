@@ -2,11 +2,12 @@ package solver
 
 import "testing"
 
-// TestPile grows a pile past the length at which its chunks stay the same.
+// TestPile grows a pile far past the length at which its chunks stay the same: to
+// more chunks than a number has bits.
 func TestPile(t *testing.T) {
 	var p pile[int]
 	var where []*int
-	for i := range 5 * lastChunk {
+	for i := range 100 * lastChunk {
 		x := p.grow()
 		*x = i
 		where = append(where, x)
