@@ -71,7 +71,11 @@ func (o *op) mount(ctx context.Context, refs []*store.Ref) (*mounts, error) {
 func (o *op) source(ctx context.Context, m *mounts, s slot, ref *store.Ref) (executor.Mountable, error) {
 	switch s.role {
 	case roleCache:
-		c, err := o.Store.CacheMount(ctx, s.mount.CacheOpt.ID, ref, sharing[s.mount.CacheOpt.Sharing])
+		id := s.mount.CacheOpt.ID
+		if ref != nil {
+			id += ":" + ref.ID() // each base has a cache of its own, as in BuildKit
+		}
+		c, err := o.Store.CacheMount(ctx, id, ref, sharing[s.mount.CacheOpt.Sharing])
 		if err != nil {
 			return nil, fmt.Errorf("cache mount %s: %w", s.dest, err)
 		}

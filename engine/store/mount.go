@@ -192,7 +192,8 @@ func asReadonly(mounts []mount.Mount) []mount.Mount {
 // own, in which nothing is and nothing can be made.
 var emptyMountable = always(mount.Mount{Type: "tmpfs", Source: "tmpfs", Options: []string{"ro", "mode=0755", "size=4k"}})
 
-// removeActive takes a snapshot that was being written off the disk, and its lease.
+// removeActive gives up a snapshot that was being written, and its lease. Its room is
+// free after the next collection, at Close at the latest.
 func (s *Store) removeActive(ctx context.Context, lease, key string) error {
 	ctx = s.Context(context.WithoutCancel(ctx))
 	err := s.update(ctx, func(ctx context.Context, _ *bolt.Bucket) error {
@@ -205,7 +206,7 @@ func (s *Store) removeActive(ctx context.Context, lease, key string) error {
 		return nil
 	})
 	s.garbage.Add(1)
-	if err := errors.Join(err, s.collectGarbage(ctx)); err != nil {
+	if err := errors.Join(err, s.collectIfWorthIt(ctx)); err != nil {
 		return fmt.Errorf("snapshot %s cannot be removed: %w", key, err)
 	}
 	return nil

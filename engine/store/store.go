@@ -196,6 +196,18 @@ func (s *Store) recover(ctx context.Context) error {
 	return s.collectGarbage(ctx)
 }
 
+// collectIfWorthIt collects garbage when there is much of it for what there is: a
+// collection looks at everything, and so its cost is spread over what was given up.
+func (s *Store) collectIfWorthIt(ctx context.Context) error {
+	s.index.mu.Lock()
+	known := len(s.index.records)
+	s.index.mu.Unlock()
+	if s.garbage.Load() < max(16, int64(known)/4) {
+		return nil
+	}
+	return s.collectGarbage(ctx)
+}
+
 // collectGarbage removes what no lease and no image holds, and frees its room, if
 // anything was given up since that was done last. It looks at everything once.
 func (s *Store) collectGarbage(ctx context.Context) error {
