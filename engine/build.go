@@ -14,6 +14,7 @@ import (
 	"github.com/tenonbuild/tenon/engine/export"
 	"github.com/tenonbuild/tenon/engine/frontend"
 	"github.com/tenonbuild/tenon/engine/llb"
+	"github.com/tenonbuild/tenon/engine/ops"
 	"github.com/tenonbuild/tenon/engine/session"
 	"github.com/tenonbuild/tenon/engine/store"
 	"github.com/tenonbuild/tenon/solver"
@@ -102,6 +103,8 @@ func (e *Engine) Build(ctx context.Context, req Request) (_ *Response, err error
 	job.SessionID, job.Priority = req.Session.ID(), req.Priority
 
 	b := &build{engine: e, req: req, job: job, allowed: allowed, exporters: exporters}
+	// Definitions that are found while building are checked like the first one.
+	job.SetValue(ops.LoadOptionsKey, e.loadOptions(b.loadOptions()))
 	// The stream ends when the job is discarded, whatever happens to ctx: so the
 	// last status always arrives.
 	var stream errgroup.Group
@@ -245,19 +248,25 @@ func (b *build) frontend() *frontend.Build {
 }
 
 func (b *build) load(def *pb.Definition) (*llb.Graph, error) {
-	g, err := b.engine.load(def, llb.LoadOptions{
-		Allowed:   b.allowed,
-		NoCache:   b.req.NoCache,
-		SessionID: b.req.Session.ID(),
-	})
+	g, err := b.engine.load(def, b.loadOptions())
 	if err == nil {
 		b.groups.add(g)
 	}
 	return g, err
 }
 
+// loadOptions are what the request says about definitions.
+func (b *build) loadOptions() llb.LoadOptions {
+	return llb.LoadOptions{Allowed: b.allowed, NoCache: b.req.NoCache, SessionID: b.req.Session.ID()}
+}
+
 // load checks a definition, its sources included.
 func (e *Engine) load(def *pb.Definition, opt llb.LoadOptions) (*llb.Graph, error) {
+	return llb.Load(def, e.loadOptions(opt))
+}
+
+// loadOptions adds what the engine knows.
+func (e *Engine) loadOptions(opt llb.LoadOptions) llb.LoadOptions {
 	opt.DefaultPlatform = pb.PlatformFromSpec(e.workers[0].Platforms[0])
 	opt.CheckSource = func(op *pb.SourceOp, platform *pb.Platform) error {
 		src, err := e.sources.For(op.GetIdentifier())
@@ -266,7 +275,7 @@ func (e *Engine) load(def *pb.Definition, opt llb.LoadOptions) (*llb.Graph, erro
 		}
 		return err
 	}
-	return llb.Load(def, opt)
+	return opt
 }
 
 // Load makes vertices of LLB, for a program to build its own on. They read local

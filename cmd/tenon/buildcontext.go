@@ -1,6 +1,7 @@
 package main
 
 import (
+	"archive/tar"
 	"bufio"
 	"bytes"
 	"context"
@@ -183,7 +184,7 @@ func put(path string, r io.Reader) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return err
 	}
-	f, err := os.Create(path)
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 	if err != nil {
 		return err
 	}
@@ -226,10 +227,14 @@ func isArchive(head []byte) bool {
 		return true
 	}
 	// bzip2 and xz, which the unpacking of the file op knows as well.
-	if bytes.HasPrefix(head, []byte("BZh")) || bytes.HasPrefix(head, []byte("\xfd7zXZ\x00")) {
+	if isBzip2OrXZ(head) {
 		return true
 	}
 	return len(head) >= 262 && string(head[257:262]) == "ustar"
+}
+
+func isBzip2OrXZ(head []byte) bool {
+	return bytes.HasPrefix(head, []byte("BZh")) || bytes.HasPrefix(head, []byte("\xfd7zXZ\x00"))
 }
 
 // archive is a context as a tar archive. It is kept as a file, and unpacked by the
@@ -243,6 +248,9 @@ func (in *buildInput) archive(ctx context.Context, r io.Reader, f *buildFlags) e
 	}
 	if err := put(filepath.Join(dir, "stdin", name), r); err != nil {
 		return fmt.Errorf("the context from standard input: %w", err)
+	}
+	if err := checkArchive(filepath.Join(dir, "stdin", name)); err != nil {
+		return fmt.Errorf("standard input is no tar archive that can be read: %w", err)
 	}
 	in.dirs["stdin"] = filepath.Join(dir, "stdin")
 	st := llb.Scratch().File(
@@ -259,6 +267,36 @@ func (in *buildInput) archive(ctx context.Context, r io.Reader, f *buildFlags) e
 		in.attrs["filename"] = filepath.ToSlash(f.file)
 	}
 	return nil
+}
+
+// checkArchive reads the first header of a tar archive: what is none would be copied
+// into the context as the file that it is.
+func checkArchive(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	head, err := bufio.NewReader(f).Peek(6)
+	if err != nil {
+		return err
+	}
+	if isBzip2OrXZ(head) {
+		return nil // read by programs, when it is unpacked
+	}
+	if _, err := f.Seek(0, io.SeekStart); err != nil {
+		return err
+	}
+	r, err := compression.DecompressStream(f)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	_, err = tar.NewReader(r).Next()
+	if errors.Is(err, io.EOF) {
+		return nil // an empty one
+	}
+	return err
 }
 
 // named adds a context that the Dockerfile can use by name.

@@ -13,6 +13,9 @@ func main() { os.Exit(run()) }
 
 // run is main with an exit code, so that what is deferred happens.
 func run() int {
+	// What is in a result must not depend on the caller's umask. All that is written
+	// elsewhere is given its mode.
+	syscall.Umask(0)
 	ctx, stop := interruptible()
 	defer stop()
 	c := &cli{in: os.Stdin, out: os.Stdout, err: os.Stderr, env: os.LookupEnv}

@@ -24,7 +24,7 @@ type Discarder interface {
 // must exist.
 func File(path string) func(map[string]string) (io.WriteCloser, error) {
 	return func(map[string]string) (io.WriteCloser, error) {
-		mode := os.FileMode(0o666)
+		mode := os.FileMode(0o644) // the command has no umask: see cmd/tenon
 		fi, err := os.Stat(path)
 		switch {
 		case err == nil && !fi.Mode().IsRegular():

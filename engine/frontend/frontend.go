@@ -135,7 +135,7 @@ func (c *Client) BuildOpts() client.BuildOpts {
 		SessionID: c.build.SessionID,
 		Workers:   c.build.Workers,
 		Product:   "tenon",
-		LLBCaps:   pb.Caps.CapSet(pb.Caps.All()),
+		LLBCaps:   pb.Caps.CapSet(tenonllb.Caps()),
 		Caps:      gwpb.Caps.CapSet(gwpb.Caps.All()),
 	}
 }
