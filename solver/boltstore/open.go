@@ -42,6 +42,10 @@ const (
 
 	// lockWait is long enough for one attempt at the lock.
 	lockWait = time.Millisecond
+	// forkWait is how long a lock is waited for that is ours: a process that this
+	// one starts has our open files from when it is forked to when it runs its
+	// program, and by that the lock of verify, which bolt gives up by closing.
+	forkWait = time.Second
 	// minAlloc is the least by which the file grows.
 	minAlloc = 64 << 10
 	// mapSize is how much of the file is mapped at first. It is address space,
@@ -134,8 +138,12 @@ func verify(path string) error {
 // openBolt opens a bolt file that is there, and turns what bolt makes of a
 // damaged one into errors.
 func openBolt(path string, readOnly bool) (db *bolt.DB, file *os.File, err error) {
+	wait := forkWait // after verify, which has failed if others hold it
+	if readOnly {
+		wait = lockWait
+	}
 	opt := &bolt.Options{
-		Timeout:      lockWait,
+		Timeout:      wait,
 		ReadOnly:     readOnly,
 		NoStatistics: true,
 		FreelistType: bolt.FreelistMapType,
