@@ -62,8 +62,9 @@ type Mutable struct {
 	key    string // of the active snapshot
 	parent *Ref   // held; nil for the empty tree
 	opt    NewOptions
-	// done is guarded by the index's lock.
-	done bool
+	// done and links are guarded by the index's lock.
+	done  bool
+	links *Linker // nil until LinkFrom
 }
 
 // New makes a Mutable on top of parent (nil: the empty tree), which is borrowed.
@@ -144,6 +145,7 @@ func (m *Mutable) Commit(ctx context.Context) (*Ref, error) {
 	}
 	rec.facts = m.opt.facts(kindCommitted, rec.parents...)
 	rec.facts.Snapshot = m.id
+	rec.facts.Linked = m.linked()
 	err := s.update(ctx, func(ctx context.Context, top *bolt.Bucket) error {
 		if err := s.back.snaps.Commit(leases.WithLease(ctx, m.id), m.id, m.key); err != nil {
 			return err

@@ -121,7 +121,7 @@ func choose(all []*usedRecord, opt PruneOptions, match func(UsageInfo) bool, fre
 	for queue.Len() > 0 && (!limited || used > keep) {
 		u := heap.Pop(queue).(*usedRecord)
 		out = append(out, u)
-		used -= u.Size
+		used -= u.Size - u.inherit()
 		for _, p := range u.rec.parents {
 			if p == nil {
 				continue

@@ -42,6 +42,9 @@ type facts struct {
 	// CacheID is a cache mount's.
 	CacheID string `json:"cacheID,omitempty"`
 
+	// Linked is what the tree shares with an earlier one; nil for nothing.
+	Linked *linked `json:"linked,omitempty"`
+
 	// Snapshot is the key of the tree, which the record's lease holds: always for
 	// what is committed and for cache mounts, for others once they were needed.
 	// It is set once.

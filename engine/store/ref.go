@@ -104,7 +104,8 @@ func (r *Ref) CreatedAt() time.Time {
 }
 
 // Size is how many bytes the tree takes on the disk beside those of its parents.
-// What has not been needed yet takes none.
+// What has not been needed yet takes none. Files that it shares with other trees are
+// counted: see Linker.
 func (r *Ref) Size(ctx context.Context) (int64, error) {
 	rec, err := r.use()
 	if err != nil || rec == nil {

@@ -23,7 +23,8 @@ type UsageInfo struct {
 	// Type is one of the Type constants, or what NewOptions said.
 	Type        string
 	Description string
-	// Size is what the record's own files and blobs take on the disk.
+	// Size is what the record's own files and blobs take on the disk. Files that
+	// trees share (see Linker) are counted with the youngest tree.
 	Size int64
 	// Shared says that an image of Images has a blob of it, too, which stays then.
 	Shared bool
@@ -57,6 +58,14 @@ type usedRecord struct {
 	UsageInfo
 	rec      *record
 	children int
+
+	// For countShared: what was linked from which, how much of the record the heirs
+	// share, and whether it was chosen to go.
+	linked     *linked
+	linkedFrom *usedRecord
+	heirs      []*usedRecord
+	shared     int64
+	chosen     bool
 }
 
 func (s *Store) usage(ctx context.Context) ([]*usedRecord, error) {
@@ -78,7 +87,7 @@ func (s *Store) usage(ctx context.Context) ([]*usedRecord, error) {
 				u.Parents = append(u.Parents, p.id)
 			}
 		}
-		all = append(all, &usedRecord{u, r, r.children})
+		all = append(all, &usedRecord{UsageInfo: u, rec: r, children: r.children, linked: f.Linked})
 		blobs = append(blobs, f.Blobs)
 	}
 	s.index.mu.Unlock()
@@ -96,6 +105,7 @@ func (s *Store) usage(ctx context.Context) ([]*usedRecord, error) {
 			u.Shared = u.Shared || pinned[b.Descriptor.Digest]
 		}
 	}
+	countShared(all)
 	return all, nil
 }
 
