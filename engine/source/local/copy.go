@@ -30,7 +30,9 @@ func (s *Source) copy(ctx context.Context, d session.Dir, w wanted, read *listin
 	if err != nil {
 		return nil, err
 	}
-	if err := s.fill(ctx, m, &writer{place: at, want: w, read: read, progress: p}); err != nil {
+	to := &writer{place: at, want: w, read: read, progress: p, links: s.earlier(ctx, m, at.dir, w)}
+	err = s.fill(ctx, m, to)
+	if err = errors.Join(err, to.links.close()); err != nil {
 		return nil, errors.Join(err, m.Release(context.WithoutCancel(ctx)))
 	}
 	ref, err := m.Commit(ctx)
@@ -39,6 +41,9 @@ func (s *Source) copy(ctx context.Context, d session.Dir, w wanted, read *listin
 	}
 	if err := contenthash.Keep(ref, read.root); err != nil {
 		return nil, errors.Join(err, ref.Release(context.WithoutCancel(ctx)))
+	}
+	if err := s.keepLast(at.dir, w, last{ID: ref.ID(), Several: to.several}); err != nil {
+		warn(ctx, fmt.Errorf("local directory %q: what does not change will be copied again: %w", w.name, err))
 	}
 	return ref, nil
 }
@@ -63,14 +68,16 @@ type writer struct {
 	read     *listing
 	to       string
 	progress *progress
+	links    *links // to an earlier snapshot; nil for none
+	// several are the paths of files that have other names in the snapshot.
+	several [][]byte
 }
 
 // file is a file in the file system, whatever it is called.
 type file struct{ dev, ino uint64 }
 
 func (w *writer) write(ctx context.Context) error {
-	first := map[file]*found{} // of those that have several hard links
-	again := map[*found]*found{}
+	again := w.names()
 	eg, each := errgroup.WithContext(ctx)
 	// Copying waits for the disk as much as for a core.
 	eg.SetLimit(2 * runtime.GOMAXPROCS(0))
@@ -84,15 +91,17 @@ func (w *writer) write(ctx context.Context) error {
 			}
 			continue
 		}
-		if f.links > 1 {
-			key := file{f.id.dev, f.id.ino}
-			if one := first[key]; one != nil && one.node.Entry.Sum() == f.node.Entry.Sum() {
-				again[f] = one
-				continue
-			}
-			first[key] = f
+		switch one := again[f]; one {
+		case nil:
+			eg.Go(func() error {
+				if w.links.link(f) {
+					return nil
+				}
+				return w.file(each, f)
+			})
+		case f:
+			eg.Go(func() error { return w.file(each, f) })
 		}
-		eg.Go(func() error { return w.file(each, f) })
 	}
 	if err := eg.Wait(); err != nil {
 		return err
@@ -100,12 +109,42 @@ func (w *writer) write(ctx context.Context) error {
 	if err := context.Cause(ctx); err != nil {
 		return err
 	}
-	for f, one := range again {
-		if err := os.Link(w.path(one), w.path(f)); err != nil {
-			return fmt.Errorf("hard link: %w", err)
+	for _, f := range w.read.found {
+		if one := again[f]; one != nil && one != f {
+			if err := os.Link(w.path(one), w.path(f)); err != nil {
+				return fmt.Errorf("hard link: %w", err)
+			}
 		}
 	}
-	// From below, since what is written into a directory sets its time.
+	return w.finishDirs()
+}
+
+// names finds the files that have several names among what was found. Of each of
+// these it gives the first, which may be itself.
+func (w *writer) names() map[*found]*found {
+	first, again := map[file]*found{}, map[*found]*found{}
+	for _, f := range w.read.found {
+		if f.node.Entry.Kind != contenthash.File || f.links < 2 {
+			continue
+		}
+		key := file{f.id.dev, f.id.ino}
+		if one := first[key]; one != nil && one.node.Entry.Sum() == f.node.Entry.Sum() {
+			again[one], again[f] = one, one
+			continue
+		}
+		first[key] = f
+	}
+	for _, f := range w.read.found {
+		if again[f] != nil {
+			w.several = append(w.several, []byte(f.path))
+		}
+	}
+	return again
+}
+
+// finishDirs does so from below, since what is written into a directory sets its
+// time.
+func (w *writer) finishDirs() error {
 	for _, f := range slices.Backward(w.read.found) {
 		if f.node.Entry.Kind == contenthash.Dir {
 			if err := w.finish(f); err != nil {

@@ -24,6 +24,15 @@
 //
 // What is copied is checked to be what was hashed. A file that changes meanwhile is
 // a *ChangedError.
+//
+// # What a snapshot costs
+//
+// A snapshot takes over from the last one of the same directory what has not changed:
+// files of the same path, bytes, mode, attributes and time of modification are hard
+// links to those of that one, as long as it is there. All else is copied: what has
+// another path or time now, and files with several names in the directory. See
+// store.Linker for why that is safe. In a snapshot the number of a file's links thus
+// says nothing.
 package local
 
 import (
@@ -56,6 +65,8 @@ type Source struct {
 
 	mu    sync.Mutex // guards turns
 	turns map[string]*turn
+
+	lastMu sync.Mutex // held while a file of last snapshots is read and written
 }
 
 var _ source.Source = (*Source)(nil)
