@@ -6,9 +6,6 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/moby/buildkit/frontend/subrequests/lint"
-	"github.com/moby/buildkit/frontend/subrequests/outline"
-	"github.com/moby/buildkit/frontend/subrequests/targets"
 	"github.com/moby/buildkit/identity"
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
@@ -52,13 +49,6 @@ result stays in the cache, where the next build finds it.`,
 	cmd.Flags().SortFlags = false
 	f.register(cmd.Flags())
 	return cmd
-}
-
-// subrequests are the values of --call that ask about a Dockerfile.
-var subrequests = map[string]string{
-	"check":   lint.SubrequestLintDefinition.Name,
-	"outline": outline.SubrequestsOutlineDefinition.Name,
-	"targets": targets.SubrequestsTargetsDefinition.Name,
 }
 
 func (c *cli) build(ctx context.Context, where string, f *buildFlags) (err error) {
@@ -184,60 +174,4 @@ func (c *cli) sumUp(mode string, err error, tally *progress.Tally, tail *progres
 			fmt.Fprintln(c.err, said)
 		}
 	}
-}
-
-// call is what --call asks for.
-type call struct {
-	request string // the subrequest; "" to build
-	format  string // "text" or "json"
-}
-
-func parseCall(s string) (call, error) {
-	what, rest, _ := strings.Cut(s, ",")
-	c := call{format: "text"}
-	if rest != "" {
-		key, format, _ := strings.Cut(rest, "=")
-		if key != "format" || format != "text" && format != "json" {
-			return call{}, fmt.Errorf("--call %q: what follows the comma should be format=text or format=json", s)
-		}
-		c.format = format
-	}
-	what = strings.TrimPrefix(what, "subrequests.")
-	if what == "lint" {
-		what = "check"
-	}
-	if what == "build" || what == "" {
-		return c, nil
-	}
-	request, ok := subrequests[what]
-	if !ok {
-		return call{}, fmt.Errorf("--call %q: it can be build, check, outline or targets", s)
-	}
-	c.request = request
-	return c, nil
-}
-
-// ask asks the frontend about the Dockerfile, and prints the answer.
-func (c *cli) ask(ctx context.Context, req engine.Request, what call, f *buildFlags) error {
-	mode := f.progressMode(c.env)
-	if mode == "auto" {
-		mode = "quiet" // the answer is what there is to see
-	}
-	res, err := c.run(ctx, req, mode)
-	if err != nil {
-		return err
-	}
-	key := "result.txt"
-	if what.format == "json" {
-		key = "result.json"
-	}
-	answer := strings.TrimRight(string(res.Metadata[key]), "\n")
-	if answer == "" && what.request == lint.SubrequestLintDefinition.Name {
-		answer = "Check complete, no warnings found."
-	}
-	fmt.Fprintln(c.out, answer)
-	if status := string(res.Metadata["result.statuscode"]); status != "" && status != "0" {
-		return exitError(1)
-	}
-	return nil
 }

@@ -13,10 +13,10 @@ import (
 	"strings"
 
 	"github.com/containerd/containerd/v2/pkg/archive/compression"
+	"github.com/distribution/reference"
 	"github.com/moby/buildkit/client/llb"
 	"github.com/moby/buildkit/client/ociindex"
 	"github.com/moby/buildkit/frontend/dockerui"
-	"github.com/moby/buildkit/identity"
 	"github.com/moby/buildkit/solver/pb"
 	"github.com/opencontainers/go-digest"
 )
@@ -305,7 +305,10 @@ func (in *buildInput) named(flag string) error {
 	if !ok || name == "" || where == "" {
 		return errors.New("it should look like name=PATH")
 	}
-	name = strings.ToLower(name)
+	name, err := contextName(name)
+	if err != nil {
+		return err
+	}
 	switch {
 	case strings.HasPrefix(where, "docker-image://"):
 		in.attrs["context:"+name] = where
@@ -333,6 +336,16 @@ func (in *buildInput) named(flag string) error {
 	return nil
 }
 
+// contextName is the name of a context as the frontend looks for it: that of an image
+// is in its short form, as in "alpine" for docker.io/library/alpine:latest.
+func contextName(name string) (string, error) {
+	named, err := reference.ParseNormalizedNamed(strings.ToLower(name))
+	if err != nil {
+		return "", fmt.Errorf("%q is neither a name of a stage nor one of an image: %w", name, err)
+	}
+	return strings.TrimSuffix(reference.FamiliarString(named), ":latest"), nil
+}
+
 // layout is an image in an OCI layout on this machine, as PATH[:TAG][@DIGEST].
 func (in *buildInput) layout(name, ref string) error {
 	path, dgst, pinned := strings.Cut(ref, "@")
@@ -350,10 +363,25 @@ func (in *buildInput) layout(name, ref string) error {
 	if _, err := digest.Parse(dgst); err != nil {
 		return fmt.Errorf("digest %q: %w", dgst, err)
 	}
-	id := identity.NewID()
+	id := in.layoutName(name)
 	in.layouts[id] = path
 	in.attrs["context:"+name] = fmt.Sprintf("oci-layout://%s:%s@%s", id, tag, dgst)
 	return nil
+}
+
+// layoutName is a name for a layout that can stand in a reference, and that people
+// see in what is kept of it.
+func (in *buildInput) layoutName(context string) string {
+	id := strings.Trim(strings.Map(func(r rune) rune {
+		if r >= 'a' && r <= 'z' || r >= '0' && r <= '9' {
+			return r
+		}
+		return '-'
+	}, context), "-")
+	for id == "" || in.layouts[id] != "" {
+		id += "x"
+	}
+	return id
 }
 
 // splitTag takes a tag off a path; without one it is latest.

@@ -3,11 +3,13 @@ package main
 import (
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
 	"os"
 	"strings"
+	"syscall"
 
 	"github.com/moby/buildkit/exporter/containerimage/exptypes"
 	"github.com/moby/buildkit/solver/errdefs"
@@ -27,6 +29,9 @@ func printError(w io.Writer, err error) {
 		}
 	}
 	fmt.Fprintf(w, "ERROR: %v\n", err)
+	if errors.Is(err, syscall.ENOSPC) {
+		fmt.Fprintln(w, "The disk is full. \"tenon du\" shows what builds have left there, and \"tenon prune\" removes it.")
+	}
 }
 
 // report writes what the flags want to know of the result.
