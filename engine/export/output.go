@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -156,8 +157,16 @@ func (o Output) checkDir() error {
 }
 
 func (o Output) checkFile() error {
-	fi, err := os.Stat(o.Dest)
-	if o.Dest == "" || o.Dest == "-" || err != nil || !fi.IsDir() {
+	if o.Dest == "" || o.Dest == "-" {
+		return nil
+	}
+	dir := filepath.Dir(o.Dest)
+	if fi, err := os.Stat(dir); err != nil {
+		return fmt.Errorf("output type=%s,dest=%s: the folder for it: %w", o.Type, o.Dest, err)
+	} else if !fi.IsDir() {
+		return fmt.Errorf("output type=%s,dest=%s: %s is not a folder", o.Type, o.Dest, dir)
+	}
+	if fi, err := os.Stat(o.Dest); err != nil || !fi.IsDir() {
 		return nil
 	}
 	hint := ""
