@@ -201,10 +201,10 @@ func (s *Store) layer(ctx context.Context, p piece, opt LayerOptions) (blob, err
 
 // convert makes another form of a pulled layer.
 func (s *Store) convert(ctx context.Context, rec *record, opt LayerOptions) (blob, error) {
-	if err := s.fetch(ctx, rec); err != nil {
+	desc, err := s.fetch(ctx, rec)
+	if err != nil {
 		return blob{}, err
 	}
-	desc, _ := s.source(rec)
 	fn, err := converter.New(ctx, s.back.content, desc, opt.Compression)
 	if err != nil {
 		return blob{}, fmt.Errorf("conversion to %s: %w", opt.Compression.Type, err)

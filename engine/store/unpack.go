@@ -26,7 +26,10 @@ func (s *Store) unpackChain(ctx context.Context, chain []*record) (string, error
 	eg, egctx := errgroup.WithContext(ctx)
 	eg.SetLimit(parallelFetches)
 	for i := len(chain) - 1; i >= 0; i-- {
-		eg.Go(func() error { return s.fetch(egctx, chain[i]) })
+		eg.Go(func() error {
+			_, err := s.fetch(egctx, chain[i])
+			return err
+		})
 	}
 	if err := eg.Wait(); err != nil {
 		return "", err
@@ -39,7 +42,7 @@ func (s *Store) unpackChain(ctx context.Context, chain []*record) (string, error
 			if key := s.snapshotOf(rec); key != "" {
 				return key, nil
 			}
-			return s.unpack(ctx, rec)
+			return s.unpackAny(ctx, rec)
 		})
 		if err != nil {
 			return "", err
@@ -48,10 +51,37 @@ func (s *Store) unpackChain(ctx context.Context, chain []*record) (string, error
 	return key, nil
 }
 
-// fetch brings a layer's blob into the content store, held by the record's lease.
-func (s *Store) fetch(ctx context.Context, rec *record) error {
-	desc, provider := s.source(rec)
-	_, err := s.fetches.Do(ctx, rec.id, func(ctx context.Context) (struct{}, error) {
+// unpackAny makes a layer's snapshot of the first of its blobs that will do. The
+// snapshot of the record's parent is there.
+func (s *Store) unpackAny(ctx context.Context, rec *record) (key string, err error) {
+	err = s.trySources(ctx, rec, func(desc ocispec.Descriptor) error {
+		if err := s.fetchOne(ctx, rec, desc); err != nil {
+			return err
+		}
+		if key, err = s.unpack(ctx, rec, desc); err != nil {
+			return err
+		}
+		s.preferBlob(rec, desc.Digest)
+		return nil
+	})
+	return key, err
+}
+
+// fetch brings a blob of a layer into the content store, held by the record's lease,
+// and says which.
+func (s *Store) fetch(ctx context.Context, rec *record) (fetched ocispec.Descriptor, err error) {
+	err = s.trySources(ctx, rec, func(desc ocispec.Descriptor) error {
+		fetched = desc
+		return s.fetchOne(ctx, rec, desc)
+	})
+	return fetched, err
+}
+
+func (s *Store) fetchOne(ctx context.Context, rec *record, desc ocispec.Descriptor) error {
+	s.index.mu.Lock()
+	provider := rec.providers[desc.Digest]
+	s.index.mu.Unlock()
+	_, err := s.fetches.Do(ctx, rec.id+" "+desc.Digest.String(), func(ctx context.Context) (struct{}, error) {
 		return struct{}{}, s.fetchBlob(ctx, rec, desc, provider)
 	})
 	if err != nil {
@@ -143,10 +173,9 @@ func (s *Store) copyBlob(ctx context.Context, desc ocispec.Descriptor, provider 
 	return nil
 }
 
-// unpack makes a layer's snapshot of its blob, which is there, as is the snapshot
-// of the record's parent.
-func (s *Store) unpack(ctx context.Context, rec *record) (_ string, err error) {
-	desc, _ := s.source(rec)
+// unpack makes a layer's snapshot of a blob, which is there, as is the snapshot of
+// the record's parent.
+func (s *Store) unpack(ctx context.Context, rec *record, desc ocispec.Descriptor) (_ string, err error) {
 	var below string
 	if p := rec.parent(); p != nil {
 		below = s.snapshotOf(p)
@@ -172,7 +201,7 @@ func (s *Store) unpack(ctx context.Context, rec *record) (_ string, err error) {
 	progress := startProgress(ctx, "extracting "+desc.Digest.String(), 0)
 	got, err := apply.NewFileSystemApplier(s.back.content).Apply(ctx, desc, list)
 	if err == nil && got.Digest != rec.facts.DiffID {
-		err = fmt.Errorf("its content is %s, and the image says %s: the image is damaged, or made wrongly", got.Digest, rec.facts.DiffID)
+		err = &lieError{got: got.Digest, said: rec.facts.DiffID}
 	}
 	progress.done(err)
 	if err != nil {
