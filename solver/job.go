@@ -36,6 +36,9 @@ type Job struct {
 	failed    bool // a Build has returned an error
 	discarded bool
 
+	// watched says that watchers is, or was, not empty.
+	watched atomic.Bool
+
 	// What follows is guarded by Solver.watching.
 	watchers []*watcher
 	journal  []entry // what was reported to the job itself

@@ -81,8 +81,12 @@ func (s *Solver) tellStarted(v *vertex) {
 	}
 }
 
-// showVertex shows a vertex that a job has taken. Solver.mu is held.
+// showVertex shows a vertex that a job has taken. Solver.mu is held: whoever begins
+// to watch now is shown all the job's vertices afterwards.
 func (s *Solver) showVertex(j *Job, v *vertex) {
+	if !j.watched.Load() {
+		return
+	}
 	s.watching.Lock()
 	defer s.watching.Unlock()
 	for _, w := range j.watchers {
@@ -120,6 +124,7 @@ func (s *Solver) watch(ctx context.Context, j *Job, ch chan *client.SolveStatus)
 	w := &watcher{job: j, signal: make(chan struct{}, 1)}
 	s.watching.Lock()
 	j.watchers = append(j.watchers, w)
+	j.watched.Store(true)
 	for _, en := range j.journal {
 		w.show(shown{entry: en})
 	}
