@@ -3,7 +3,7 @@ package frontend
 import (
 	"errors"
 
-	"github.com/moby/buildkit/solver/errdefs"
+	"github.com/opencontainers/go-digest"
 
 	"github.com/tenonbuild/tenon/engine/llb"
 	"github.com/tenonbuild/tenon/solver"
@@ -16,10 +16,35 @@ func withSource(err error, g *llb.Graph) error {
 	if !errors.As(err, &ve) {
 		return err
 	}
-	for _, at := range g.Source.GetLocations()[ve.Digest.String()].GetLocations() {
-		if i := int(at.SourceIndex); i >= 0 && i < len(g.Source.Infos) {
-			err = errdefs.WithSource(err, &errdefs.Source{Info: g.Source.Infos[i], Ranges: at.Ranges})
+	return llb.Locate(err, g.Source, located(g, ve.Digest))
+}
+
+// located is the vertex that stands for d in the source map: d itself, or the one
+// that it is made for. A URL that a file is added from has no place in a Dockerfile;
+// the step that adds it has.
+func located(g *llb.Graph, d digest.Digest) digest.Digest {
+	for range g.Vertices {
+		if len(g.Source.GetLocations()[d.String()].GetLocations()) > 0 {
+			return d
+		}
+		users := users(g, d)
+		if len(users) != 1 {
+			return "" // it cannot be told which of them is meant
+		}
+		d = users[0]
+	}
+	return ""
+}
+
+// users are the vertices that have d as an input.
+func users(g *llb.Graph, d digest.Digest) (out []digest.Digest) {
+	for _, v := range g.Vertices {
+		for _, in := range v.Inputs() {
+			if in.Vertex.Digest() == d {
+				out = append(out, v.Digest())
+				break
+			}
 		}
 	}
-	return err
+	return out
 }

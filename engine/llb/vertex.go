@@ -64,7 +64,9 @@ func (l *loader) init() error {
 // add makes the vertex of an op, after those of its inputs.
 func (l *loader) add(n int) error {
 	o := l.def.ops[n]
-	fail := func(err error) error { return fmt.Errorf("%s: %w", o.label(), err) }
+	fail := func(err error) error {
+		return Locate(fmt.Errorf("%s: %w", o.label(), err), l.def.src.Source, o.digest)
+	}
 	p := l.normalise(o.pb)
 	v := &vertex{op: p, meta: o.meta, opts: l.options(o.meta), inputs: make([]solver.Edge, len(o.inputs))}
 	for i, in := range o.inputs {
