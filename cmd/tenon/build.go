@@ -48,6 +48,7 @@ result stays in the cache, where the next build finds it.`,
 	}
 	cmd.Flags().SortFlags = false
 	f.register(cmd.Flags())
+	completeValues(cmd)
 	return cmd
 }
 
@@ -96,7 +97,7 @@ func (c *cli) build(ctx context.Context, where string, f *buildFlags) (err error
 		return err
 	}
 	if kept {
-		fmt.Fprintln(c.err, "built; the result is in the cache only: name an image with --tag, or an output with --output")
+		c.hint(f, "built; the result is in the cache only: name an image with --tag, or an output with --output")
 	}
 	return c.report(res, f)
 }
@@ -155,6 +156,13 @@ func (c *cli) run(ctx context.Context, req engine.Request, mode string) (res *en
 		return err
 	})
 	return res, err
+}
+
+// hint says something that is not asked for, where progress is for people.
+func (c *cli) hint(f *buildFlags, text string) {
+	if mode := f.progressMode(c.env); mode != progress.RawJSON && mode != progress.Quiet {
+		fmt.Fprintln(c.err, text)
+	}
 }
 
 // sumUp says what a display does not.

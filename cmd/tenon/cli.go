@@ -73,7 +73,17 @@ archive or a directory. What it has built before it does not build again.
   tenon build --push -t host/hello .         an image, in a registry
 
 State is kept in one folder: /var/lib/tenon for root, otherwise
-$XDG_DATA_HOME/tenon (~/.local/share/tenon). One process uses it at a time.`,
+$XDG_DATA_HOME/tenon (~/.local/share/tenon). One process uses it at a time.
+
+What flags repeat can be said once, in a configuration file or the environment:
+  TENON_CONFIG        the configuration file
+  TENON_ROOT          the folder of all state
+  TENON_RUNTIME       the OCI runtime: runc, crun or a path
+  TENON_SNAPSHOTTER   overlayfs or native
+  TENON_NETWORK       the network of RUN steps: auto, host, none or cni
+  BUILDKIT_PROGRESS   as --progress
+  DOCKER_CONFIG       the folder of docker's config.json, with logins to registries
+  SOURCE_DATE_EPOCH   the time that images are from`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		Args:          knownCommand,

@@ -31,18 +31,28 @@ read from standard input or a file, as buildctl takes it.`,
 
 func (c *cli) llbBuildCommand() *cobra.Command {
 	f := &buildFlags{network: "default", progress: "auto"}
-	var dirs []string
+	var dirs, layouts []string
 	cmd := &cobra.Command{
-		Use:     "build [flags] [FILE]",
-		Short:   "Build a marshalled LLB definition",
-		Example: `  go run ./examples/definition | tenon llb build --local src=. -o out`,
-		Args:    cobra.MaximumNArgs(1),
+		Use:   "build [flags] [FILE]",
+		Short: "Build a marshalled LLB definition",
+		Long: `Build a marshalled LLB definition, from a file or standard input. What it takes
+from this machine it knows by names, which the flags give a meaning.`,
+		Example: `  my-frontend | tenon llb build --local src=. -o out
+  tenon llb build -t app --secret id=token,env=TOKEN definition.pb`,
+		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return c.llbBuild(cmd.Context(), args, dirs, f)
+			in := &buildInput{dirs: map[string]string{}, layouts: map[string]string{}}
+			for _, err := range []error{namedPaths(in.dirs, "local", dirs), namedPaths(in.layouts, "oci-layout", layouts)} {
+				if err != nil {
+					return err
+				}
+			}
+			return c.llbBuild(cmd.Context(), args, in, f)
 		},
 	}
 	fs := cmd.Flags()
 	fs.StringArrayVar(&dirs, "local", nil, `directory that the definition knows by name, as "name=PATH"`)
+	fs.StringArrayVar(&layouts, "oci-layout", nil, `OCI layout that the definition knows by name, as "name=PATH"`)
 	fs.StringArrayVarP(&f.outputs, "output", "o", nil, "what to make of the result, as for tenon build")
 	fs.StringArrayVarP(&f.tags, "tag", "t", nil, "name of the image, as for tenon build")
 	fs.BoolVar(&f.noCache, "no-cache", false, "run every operation, whatever is in the cache")
@@ -51,21 +61,33 @@ func (c *cli) llbBuildCommand() *cobra.Command {
 	fs.StringSliceVar(&f.allow, "allow", nil, "what operations may do beyond the usual, as for tenon build")
 	fs.StringVar(&f.progress, "progress", "auto", "how progress is shown, as for tenon build")
 	fs.StringVar(&f.metadataFile, "metadata-file", "", "file to write what is known of the result to, as JSON")
+	completeValues(cmd)
 	return cmd
 }
 
-func (c *cli) llbBuild(ctx context.Context, args, dirs []string, f *buildFlags) error {
+// namedPaths reads the values of a flag, name=PATH, where PATH is a directory.
+func namedPaths(to map[string]string, flag string, values []string) error {
+	for _, v := range values {
+		name, path, ok := strings.Cut(v, "=")
+		if !ok || name == "" || path == "" {
+			return fmt.Errorf("--%s %q: it should look like name=PATH", flag, v)
+		}
+		st, err := os.Stat(path)
+		if err != nil {
+			return fmt.Errorf("--%s %q: %w", flag, v, err)
+		}
+		if !st.IsDir() {
+			return fmt.Errorf("--%s %q: %s is not a directory", flag, v, path)
+		}
+		to[name] = path
+	}
+	return nil
+}
+
+func (c *cli) llbBuild(ctx context.Context, args []string, in *buildInput, f *buildFlags) error {
 	def, err := c.definition(args)
 	if err != nil {
 		return err
-	}
-	in := &buildInput{dirs: map[string]string{}}
-	for _, d := range dirs {
-		name, path, ok := strings.Cut(d, "=")
-		if !ok || name == "" || path == "" {
-			return fmt.Errorf("--local %q: it should look like name=PATH", d)
-		}
-		in.dirs[name] = path
 	}
 	sess, err := f.session(in)
 	if err != nil {
@@ -83,7 +105,7 @@ func (c *cli) llbBuild(ctx context.Context, args, dirs []string, f *buildFlags) 
 		return err
 	}
 	if kept {
-		fmt.Fprintln(c.err, "built; the result is in the cache only: name an output with --output")
+		c.hint(f, "built; the result is in the cache only: name an output with --output")
 	}
 	return c.report(res, f)
 }

@@ -34,12 +34,16 @@ func TestScript(t *testing.T) {
 	for _, tool := range []string{"runc", "git", "skopeo", "umoci", "docker-registry"} {
 		testenv.Tool(t, tool)
 	}
-	base := scriptBase(t, busybox)
+	base, digest := scriptBase(t, busybox)
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
 		RequireExplicitExec: true,
-		Setup:               func(env *testscript.Env) error { return scriptSetup(env, base, busybox) },
+		Setup: func(env *testscript.Env) error {
+			env.Setenv("BASE_DIGEST", digest)
+			return scriptSetup(env, base, busybox)
+		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
+			"archives":  scriptArchives,
 			"code":      scriptCode,
 			"sh":        scriptShell,
 			"signal":    scriptSignal,

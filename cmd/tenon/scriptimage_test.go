@@ -20,15 +20,18 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// scriptBase makes an OCI layout with one image, base: a busybox.
-func scriptBase(t *testing.T, busybox string) string {
+// scriptBase makes an OCI layout with one image, base: a busybox. It returns its
+// folder and the image's digest.
+func scriptBase(t *testing.T, busybox string) (dir, digest string) {
 	t.Helper()
-	dir := t.TempDir()
+	dir = t.TempDir()
 	p, err := layout.Write(dir, empty.Index)
 	noError(t, err)
 	img := scriptImage(t, busybox, nil)
 	noError(t, p.AppendImage(img, layout.WithAnnotations(map[string]string{"org.opencontainers.image.ref.name": "base"})))
-	return dir
+	dgst, err := img.Digest()
+	noError(t, err)
+	return dir, dgst.String()
 }
 
 // scriptImage is an image of two layers, a busybox and /second, with a
