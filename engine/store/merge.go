@@ -60,6 +60,8 @@ func (s *Store) derive(ctx context.Context, opt NewOptions, k kind, parents []*r
 	if n := rec.countLayers(); n > maxLayers {
 		return nil, fmt.Errorf("%s: the tree would have %d layers, and can have %d: copy what is needed of its parts instead", k, n, maxLayers)
 	}
+	s.chains.Lock() // so that it is not pruned before it is held
+	defer s.chains.Unlock()
 	if err := s.create(s.Context(ctx), rec); err != nil {
 		return nil, err
 	}

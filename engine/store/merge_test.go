@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"context"
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"slices"
@@ -9,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/tenonbuild/tenon/engine/store"
+	"github.com/tenonbuild/tenon/internal/testenv"
+	bolt "go.etcd.io/bbolt"
 )
 
 func wantTree(t *testing.T, r *store.Ref, want ...string) {
@@ -120,4 +123,51 @@ func TestMergeLadder(t *testing.T) {
 		t.Error(err)
 	}
 	release(t, ref, other, diff)
+}
+
+// A tree that was laid when its process died, and of which only the lease was
+// written down, as by versions before this one, is laid again.
+func TestMergeAfterDeath(t *testing.T) {
+	testenv.Root(t)
+	ctx := context.Background()
+	root := t.TempDir()
+	s := openStore(t, store.Options{Root: root})
+	a := write(t, s, nil, store.NewOptions{}, file(t, "a", "1"))
+	b := write(t, s, nil, store.NewOptions{}, file(t, "b", "2"))
+	both, err := s.Merge(ctx, []*store.Ref{a, b}, store.NewOptions{})
+	noError(t, err)
+	noError(t, both.Extract(ctx))
+	id := both.ID()
+	release(t, a, b, both)
+	noError(t, s.Close())
+	forgetSnapshot(t, root, id)
+	s = openStore(t, store.Options{Root: root})
+	defer func() { noError(t, s.Close()) }()
+	both, err = s.Get(ctx, id)
+	noError(t, err)
+	mounted(t, both, true, func(dir string) {
+		wantFile(t, dir, "a", "1")
+		wantFile(t, dir, "b", "2")
+	})
+	release(t, both)
+}
+
+// forgetSnapshot takes out of a record on the disk that it has a snapshot.
+func forgetSnapshot(t *testing.T, root, id string) {
+	t.Helper()
+	db, err := bolt.Open(filepath.Join(root, "metadata.db"), 0o600, nil)
+	noError(t, err)
+	noError(t, db.Update(func(tx *bolt.Tx) error {
+		records := tx.Bucket([]byte("tenon")).Bucket([]byte("records"))
+		var facts map[string]any
+		noError(t, json.Unmarshal(records.Get([]byte(id)), &facts))
+		if facts["snapshot"] == nil {
+			t.Error("the tree was not laid")
+		}
+		delete(facts, "snapshot")
+		dt, err := json.Marshal(facts)
+		noError(t, err)
+		return records.Put([]byte(id), dt)
+	}))
+	noError(t, db.Close())
 }

@@ -83,8 +83,9 @@ type Store struct {
 	forms   flightcontrol.Group[blob]
 	fetches flightcontrol.Group[struct{}]
 
-	// chains is held while records are made whose IDs follow from what they are,
-	// and while records are removed, so that one does not come back half-way.
+	// chains is held while records are made whose IDs follow from what they are, or
+	// that are held only after they were made, and while records are removed: so that
+	// none comes back half-way, or goes before it is held.
 	chains sync.Mutex
 	// gate is held for writing while containerd collects garbage, and for reading
 	// while there is a transaction of ours: a snapshot that is made in one is

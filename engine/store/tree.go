@@ -7,7 +7,9 @@ import (
 	"slices"
 
 	"github.com/containerd/containerd/v2/core/leases"
+	"github.com/moby/buildkit/identity"
 	"github.com/moby/buildkit/snapshot"
+	bolt "go.etcd.io/bbolt"
 )
 
 // snapshotOf returns the key of a record's snapshot, "" if there is none yet.
@@ -64,19 +66,40 @@ func (s *Store) lay(ctx context.Context, rec *record) (_ string, err error) {
 		return "", err
 	}
 	defer func() { err = errors.Join(err, release(ctx)) }()
-	if err := s.back.snaps.Merge(ctx, rec.id, diffs); err != nil {
+	// A name of its own: what an earlier attempt has left is in nobody's way.
+	key := "merged-" + identity.NewID()
+	err = s.back.snaps.Merge(ctx, key, diffs)
+	if err == nil {
+		err = s.adopt(ctx, rec, key)
+	}
+	if err != nil {
 		s.garbage.Add(1)
 		return "", fmt.Errorf("%s of trees: %w", rec.facts.Kind, err)
 	}
-	return rec.id, s.adopt(ctx, rec, rec.id)
+	return key, nil
 }
 
-// adopt makes a snapshot, which another lease holds so far, that of a record.
+// adopt makes a snapshot, which another lease holds so far, that of a record: in one
+// transaction, so that the record's lease has nothing that the record does not know.
 func (s *Store) adopt(ctx context.Context, rec *record, key string) error {
-	if err := s.back.leases.AddResource(ctx, leases.Lease{ID: rec.id}, s.back.leased(key)); err != nil {
+	err := s.update(ctx, func(ctx context.Context, top *bolt.Bucket) error {
+		if err := s.back.leases.AddResource(ctx, leases.Lease{ID: rec.id}, s.back.leased(key)); err != nil {
+			return err
+		}
+		s.index.mu.Lock()
+		f := rec.facts
+		s.index.mu.Unlock()
+		f.Snapshot, f.Size = key, nil
+		return putFacts(top, rec.id, f)
+	})
+	if err != nil {
 		return fmt.Errorf("lease of tree %s: %w", rec.id, err)
 	}
-	return s.save(ctx, rec, func(f *facts) { f.Snapshot, f.Size = key, nil })
+	s.index.mu.Lock()
+	defer s.index.mu.Unlock()
+	rec.facts.Snapshot, rec.facts.Size = key, nil
+	s.index.markDirty(rec) // what was written meanwhile did not know it
+	return nil
 }
 
 // piece is what one layer of a tree is: what has to be done to lower to get upper.
