@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/gofrs/flock"
@@ -22,7 +21,7 @@ const lockPoll = 100 * time.Millisecond
 type LockedError struct {
 	// Root is the directory.
 	Root string
-	// Owner says who has it, for people: its process ID, its command and since when.
+	// Owner says who has it, for people: its process ID, its program and since when.
 	Owner string
 }
 
@@ -30,7 +29,8 @@ func (e *LockedError) Error() string {
 	return fmt.Sprintf("%s is in use by %s: wait for it to end, or choose another root", e.Root, e.Owner)
 }
 
-// owner is what is written into a lock file.
+// owner is what is written into a lock file, where it stays. So the program's
+// arguments are not in it: they may have passwords in them.
 type owner struct {
 	PID     int       `json:"pid"`
 	Command string    `json:"command"`
@@ -53,7 +53,8 @@ func ownerOf(path string) string {
 // takeLock makes this process the owner of the root.
 func takeLock(ctx context.Context, opt Options) (*flock.Flock, error) {
 	path := filepath.Join(opt.Root, lockFile)
-	lock := flock.New(path, flock.SetPermissions(0o644))
+	// Nobody else may open it: who can may hold the lock.
+	lock := flock.New(path, flock.SetPermissions(0o600))
 	ok, err := lock.TryLock()
 	if err != nil {
 		return nil, fmt.Errorf("lock of %s: %w", opt.Root, rootError(opt.Root, err))
@@ -73,9 +74,9 @@ func takeLock(ctx context.Context, opt Options) (*flock.Flock, error) {
 			return nil, fmt.Errorf("lock of %s: %w", opt.Root, err)
 		}
 	}
-	dt, err := json.Marshal(owner{PID: os.Getpid(), Command: strings.Join(os.Args, " "), Since: time.Now()})
+	dt, err := json.Marshal(owner{PID: os.Getpid(), Command: filepath.Base(os.Args[0]), Since: time.Now()})
 	if err == nil {
-		err = os.WriteFile(path, append(dt, '\n'), 0o644)
+		err = os.WriteFile(path, append(dt, '\n'), 0o600)
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("lock of %s: %w", opt.Root, err), lock.Unlock())

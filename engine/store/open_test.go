@@ -170,3 +170,37 @@ func TestMutableEndsOnce(t *testing.T) {
 		})
 	})
 }
+
+// A process that dies while it makes a root leaves one that can be made.
+func TestBegunRoot(t *testing.T) {
+	testenv.Root(t)
+	root := t.TempDir()
+	noError(t, os.Mkdir(filepath.Join(root, "state"), 0o755))
+	if _, err := store.Open(context.Background(), store.Options{Root: root}); err == nil || !strings.Contains(err.Error(), "state") {
+		t.Errorf("somebody's directory: got %v", err)
+	}
+	noError(t, os.WriteFile(filepath.Join(root, "lock"), nil, 0o600))
+	noError(t, openStore(t, store.Options{Root: root}).Close())
+}
+
+// Arguments may have passwords in them, and the lock file stays.
+func TestLockHasNoArguments(t *testing.T) {
+	testenv.Root(t)
+	args := os.Args
+	defer func() { os.Args = args }()
+	os.Args = []string{"/usr/bin/program", "--build-arg", "TOKEN=secret"}
+	root := t.TempDir()
+	s := openStore(t, store.Options{Root: root})
+	_, err := store.Open(context.Background(), store.Options{Root: root, NoWait: true})
+	if err == nil || !strings.Contains(err.Error(), `"program"`) || strings.Contains(err.Error(), "secret") {
+		t.Errorf("got %v", err)
+	}
+	noError(t, s.Close())
+	dt, err := os.ReadFile(filepath.Join(root, "lock"))
+	noError(t, err)
+	fi, err := os.Stat(filepath.Join(root, "lock"))
+	noError(t, err)
+	if strings.Contains(string(dt), "secret") || fi.Mode().Perm() != 0o600 {
+		t.Errorf("%v: %s", fi.Mode(), dt)
+	}
+}

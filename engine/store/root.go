@@ -43,9 +43,14 @@ func checkRoot(root string) (rootMark, error) {
 	for _, e := range entries {
 		switch e.Name() {
 		case lockFile, versionFile + ".new", "lost+found":
-		default:
-			return rootMark{}, fmt.Errorf("%s is not a root of Tenon, and not empty (there is %q): choose an empty or new directory", root, e.Name())
+			continue
+		case stateDir:
+			// Beside a lock it is from a process that ended before it had made the root.
+			if _, err := os.Lstat(filepath.Join(root, lockFile)); err == nil {
+				continue
+			}
 		}
+		return rootMark{}, fmt.Errorf("%s is not a root of Tenon, and not empty (there is %q): choose an empty or new directory", root, e.Name())
 	}
 	return rootMark{}, nil
 }
