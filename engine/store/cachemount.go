@@ -68,12 +68,21 @@ func (s *Store) takeCache(id, sharing string) (*CacheMount, <-chan struct{}) {
 	x := s.index
 	x.mu.Lock()
 	defer x.mu.Unlock()
+	var found *record
 	for _, r := range x.caches[id] {
-		if r.holds == 0 || sharing == SharingShared && r.sharing == SharingShared {
-			x.hold(r)
-			r.sharing = sharing
-			return &CacheMount{s: s, rec: r}, nil
+		// One that others share goes before one that is free.
+		if r.holds > 0 && sharing == SharingShared && r.sharing == SharingShared {
+			found = r
+			break
 		}
+		if r.holds == 0 && found == nil {
+			found = r
+		}
+	}
+	if found != nil {
+		x.hold(found)
+		found.sharing = sharing
+		return &CacheMount{s: s, rec: found}, nil
 	}
 	if len(x.caches[id]) == 0 || sharing == SharingPrivate {
 		return nil, nil

@@ -160,3 +160,25 @@ func TestCacheMountTurns(t *testing.T) {
 		t.Errorf("got %v", ids)
 	}
 }
+
+// Who shares is with the others that do, also where another one is free.
+func TestCacheMountSharedWithOthers(t *testing.T) {
+	s := newStore(t, "")
+	ctx := context.Background()
+	take := func(sharing string) *store.CacheMount {
+		t.Helper()
+		c, err := s.CacheMount(ctx, "x", nil, sharing)
+		noError(t, err)
+		return c
+	}
+	first, second := take(store.SharingPrivate), take(store.SharingPrivate)
+	noError(t, second.Release(ctx))
+	a := take(store.SharingShared) // the second
+	noError(t, first.Release(ctx))
+	b := take(store.SharingShared)
+	if a.ID() != b.ID() {
+		t.Error("two who share at the same time have different ones")
+	}
+	noError(t, a.Release(ctx))
+	noError(t, b.Release(ctx))
+}
