@@ -145,8 +145,10 @@ func (s *Store) existing(rec *record, opt LayerOptions) (blob, bool) {
 	epoch := opt.epochOf(rec)
 	s.index.mu.Lock()
 	defer s.index.mu.Unlock()
+	// That a pulled layer was converted once is no reason not to have it as it came.
+	exact := opt.Compression.Force || rec.facts.Kind != kindLayer
 	for _, b := range rec.facts.Blobs {
-		if b.Epoch == epoch && b.Form == want {
+		if exact && b.Epoch == epoch && b.Form == want {
 			return b, true
 		}
 	}

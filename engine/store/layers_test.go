@@ -332,3 +332,20 @@ func TestLayersConcurrently(t *testing.T) {
 		t.Errorf("got %v", d)
 	}
 }
+
+// What was once converted because that was asked for is not what comes without.
+func TestConvertedOnlyByForce(t *testing.T) {
+	s := newStore(t, "")
+	r := newRemote()
+	pulled := r.layer(t, ocispec.MediaTypeImageLayerZstd, "a", "1")
+	ref, err := s.FromLayers(context.Background(), []ocispec.Descriptor{pulled}, r, store.NewOptions{})
+	noError(t, err)
+	defer release(t, ref)
+	gzip := compression.New(compression.Gzip)
+	if got, _ := layersOf(t, ref, store.LayerOptions{Compression: gzip.SetForce(true)}); got[0].Descriptor.Digest == pulled.Digest {
+		t.Error("it was not converted")
+	}
+	if got, _ := layersOf(t, ref, store.LayerOptions{Compression: gzip}); got[0].Descriptor.Digest != pulled.Digest {
+		t.Errorf("got %+v, want what was pulled", got[0].Descriptor)
+	}
+}

@@ -93,11 +93,16 @@ func (s *Store) dropBlob(ctx context.Context, rec *record, dgst digest.Digest) e
 func (s *Store) preferBlob(rec *record, dgst digest.Digest) {
 	s.index.mu.Lock()
 	defer s.index.mu.Unlock()
+	s.index.preferBlob(rec, dgst)
+}
+
+// preferBlob is Store.preferBlob for who has mu.
+func (x *index) preferBlob(rec *record, dgst digest.Digest) {
 	i := slices.IndexFunc(rec.facts.Blobs, func(b blob) bool { return b.Descriptor.Digest == dgst })
 	if i <= 0 {
 		return
 	}
 	all := slices.Clone(rec.facts.Blobs)
 	rec.facts.Blobs = slices.Insert(slices.Delete(all, i, i+1), 0, rec.facts.Blobs[i])
-	s.index.markDirty(rec)
+	x.markDirty(rec)
 }

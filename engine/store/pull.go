@@ -82,6 +82,10 @@ func (s *Store) FromLayers(ctx context.Context, layers []ocispec.Descriptor, pro
 			r.facts.Blobs = append(slices.Clone(r.facts.Blobs), blob{Descriptor: pulled(layers[i])})
 			s.index.markDirty(r)
 		}
+		if r.facts.Snapshot == "" {
+			// Of this one it is known where it can be had.
+			s.index.preferBlob(r, layers[i].Digest)
+		}
 	}
 	return ref, nil
 }

@@ -286,3 +286,105 @@ func TestLazyAfterReopen(t *testing.T) {
 		t.Errorf("got %+v", remote)
 	}
 }
+
+// A layer that was known in another form, which is gone, is the one that can be had.
+func TestFromLayersOtherForm(t *testing.T) {
+	testenv.Root(t)
+	ctx := context.Background()
+	opt := store.Options{Root: t.TempDir()}
+	from := func(mediaType string, look func(*store.Ref, ocispec.Descriptor)) {
+		s := openStore(t, opt)
+		r := newRemote()
+		desc := r.layer(t, mediaType, "a", "1")
+		ref, err := s.FromLayers(ctx, []ocispec.Descriptor{desc}, r, store.NewOptions{})
+		noError(t, err)
+		look(ref, desc)
+		release(t, ref)
+		noError(t, s.Close())
+	}
+	from(ocispec.MediaTypeImageLayerGzip, func(*store.Ref, ocispec.Descriptor) {})
+	from(ocispec.MediaTypeImageLayerZstd, func(ref *store.Ref, desc ocispec.Descriptor) {
+		layers, provider, err := ref.Layers(ctx, store.LayerOptions{})
+		noError(t, err)
+		if layers[0].Descriptor.Digest != desc.Digest {
+			t.Errorf("got %+v, want what was pulled now", layers[0].Descriptor)
+		}
+		_, err = content.ReadBlob(ctx, provider, layers[0].Descriptor)
+		noError(t, err)
+	})
+}
+
+// hooked is a blob that fails, or does not go on, as hooks have it.
+type hooked struct {
+	content.ReaderAt
+	read  func() error
+	close func()
+}
+
+func (h hooked) ReadAt(p []byte, off int64) (int, error) {
+	if err := h.read(); err != nil {
+		return 0, err
+	}
+	return h.ReaderAt.ReadAt(p, off)
+}
+
+func (h hooked) Close() error {
+	h.close()
+	return h.ReaderAt.Close()
+}
+
+// lender is a provider.
+type lender func(context.Context, ocispec.Descriptor) (content.ReaderAt, error)
+
+func (l lender) ReaderAt(ctx context.Context, desc ocispec.Descriptor) (content.ReaderAt, error) {
+	return l(ctx, desc)
+}
+
+// Two trees have the same blob on different bases. That the one cannot fetch it, and
+// takes back what it has of it, is nothing to the other.
+func TestSameBlobInTwoTrees(t *testing.T) {
+	s := newStore(t, "")
+	ctx := context.Background()
+	r := newRemote()
+	blob := r.layer(t, ocispec.MediaTypeImageLayerGzip, "a", "1")
+	base := r.layer(t, ocispec.MediaTypeImageLayerGzip, "b", "1")
+	failing, going, failed := make(chan struct{}), make(chan struct{}), make(chan struct{})
+	var once, onceGoing sync.Once
+	fails := lender(func(ctx context.Context, desc ocispec.Descriptor) (content.ReaderAt, error) {
+		ra, err := r.ReaderAt(ctx, desc)
+		return hooked{ra, func() error {
+			once.Do(func() { close(failing) })
+			return errors.New("broken off")
+		}, func() { <-going }}, err // the writer is closed, and nothing taken back yet
+	})
+	works := lender(func(ctx context.Context, desc ocispec.Descriptor) (content.ReaderAt, error) {
+		ra, err := r.ReaderAt(ctx, desc)
+		if desc.Digest == base.Digest {
+			return ra, err
+		}
+		return hooked{ra, func() error {
+			onceGoing.Do(func() { close(going) })
+			<-failed
+			return nil
+		}, func() {}}, err
+	})
+	one, err := s.FromLayers(ctx, []ocispec.Descriptor{blob}, fails, store.NewOptions{})
+	noError(t, err)
+	other, err := s.FromLayers(ctx, []ocispec.Descriptor{base, blob}, works, store.NewOptions{})
+	noError(t, err)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if err := one.Extract(ctx); err == nil || !strings.Contains(err.Error(), "broken off") {
+			t.Errorf("got %v", err)
+		}
+		close(failed)
+	})
+	wg.Go(func() {
+		<-failing
+		if err := other.Extract(ctx); err != nil {
+			t.Error(err)
+		}
+	})
+	wg.Wait()
+	release(t, one, other)
+}

@@ -128,7 +128,7 @@ func (s *Store) fetchBlob(ctx context.Context, rec *record, desc ocispec.Descrip
 	if provider == nil {
 		return fmt.Errorf("it was never fetched, and it is not known any more where from: %w", errdefs.ErrNotFound)
 	}
-	return s.copyBlob(leases.WithLease(ctx, rec.id), desc, provider)
+	return s.copyBlob(leases.WithLease(ctx, rec.id), rec, desc, provider)
 }
 
 // blobLabels are those that containerd's tools expect of a layer.
@@ -142,8 +142,10 @@ func blobLabels(rec *record, desc ocispec.Descriptor) map[string]string {
 	return l
 }
 
-func (s *Store) copyBlob(ctx context.Context, desc ocispec.Descriptor, provider content.Provider) (err error) {
-	ref := "fetch-" + desc.Digest.String()
+func (s *Store) copyBlob(ctx context.Context, rec *record, desc ocispec.Descriptor, provider content.Provider) (err error) {
+	// The record's alone: another that has the same blob may be fetching it, too, and
+	// who fails takes away what was written.
+	ref := "fetch-" + rec.id + "-" + desc.Digest.String()
 	defer func() {
 		if err != nil {
 			if e := s.back.content.Abort(context.WithoutCancel(ctx), ref); e != nil && !errdefs.IsNotFound(e) {
