@@ -46,9 +46,12 @@ type bench struct {
 	all *session.Sessions
 }
 
-func newBench(t testing.TB) *bench {
+func newBench(t testing.TB) *bench { return newBenchOn(t, "") }
+
+// newBenchOn makes one whose store has a certain snapshotter.
+func newBenchOn(t testing.TB, snapshotter string) *bench {
 	testenv.Root(t)
-	st, err := store.Open(context.Background(), store.Options{Root: filepath.Join(t.TempDir(), "root")})
+	st, err := store.Open(context.Background(), store.Options{Root: filepath.Join(t.TempDir(), "root"), Snapshotter: snapshotter})
 	if err != nil {
 		t.Fatal(err)
 	}

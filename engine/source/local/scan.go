@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"path"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 
@@ -86,8 +87,29 @@ type reader struct {
 	todo  []*found        // files that are not remembered
 }
 
+// filtered is what is wanted of the directory. Paths are followed one by one:
+// fsutil follows a link once for all that it is given at once, and of two paths that
+// lead through one linked folder it would find the first.
+func (r *reader) filtered() (fsutil.FS, error) {
+	files := steady{r.place.fs}
+	opt := &fsutil.FilterOpt{IncludePatterns: r.want.include, ExcludePatterns: r.want.exclude}
+	var all []string
+	for _, p := range r.want.follow {
+		reached, err := fsutil.FollowLinks(files, []string{p})
+		if err != nil {
+			return nil, err
+		}
+		if reached == nil { // it leads to the top: to everything
+			return fsutil.NewFilterFS(files, opt)
+		}
+		all = append(all, reached...)
+	}
+	opt.IncludePatterns = slices.Concat(r.want.include, all)
+	return fsutil.NewFilterFS(files, opt)
+}
+
 func (r *reader) walk(ctx context.Context) error {
-	filtered, err := fsutil.NewFilterFS(steady{r.place.fs}, &fsutil.FilterOpt{IncludePatterns: r.want.include, ExcludePatterns: r.want.exclude, FollowPaths: r.want.follow})
+	filtered, err := r.filtered()
 	if err != nil {
 		return err
 	}
