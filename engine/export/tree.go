@@ -23,8 +23,9 @@ import (
 // tree is a platform's result as exporters of trees see it: what a container would,
 // but for times where there is an epoch: they are all that. It implements fsutil.FS.
 type tree struct {
-	id     string // of the platform
-	prefix string // the directory that it goes to; "" for the top
+	id     string    // of the platform
+	prefix string    // the directory that it goes to; "" for the top
+	when   time.Time // of the top
 	fs     fsutil.FS
 	ids    *user.IdentityMapping
 	epoch  *time.Time
@@ -41,7 +42,7 @@ func withTrees(ctx context.Context, src *Source, opt treeOptions, do func([]*tre
 	}
 	var trees []*tree
 	for _, p := range src.Platforms {
-		t := &tree{id: p.ID}
+		t := &tree{id: p.ID, when: time.Unix(0, 0)}
 		if split {
 			if t.prefix = platformDir(p.ID); t.prefix == "" {
 				return errors.New("platform-split: the frontend does not say which platform the result is for")
@@ -87,6 +88,11 @@ func (t *tree) mount(ctx context.Context, ref *store.Ref) (unmount func() error,
 	if t.fs, err = fsutil.NewFS(dir); err != nil {
 		return nil, errors.Join(err, mounter.Unmount())
 	}
+	top, err := os.Stat(dir)
+	if err != nil {
+		return nil, errors.Join(err, mounter.Unmount())
+	}
+	t.when = top.ModTime()
 	return mounter.Unmount, nil
 }
 
@@ -132,7 +138,7 @@ func disjoint(ctx context.Context, trees []*tree) error {
 // the top left out. Sockets are, too: they cannot be copied.
 func (t *tree) Walk(ctx context.Context, target string, fn gofs.WalkDirFunc) error {
 	if t.prefix != "" {
-		st := &types.Stat{Path: t.prefix, Mode: uint32(os.ModeDir | 0o755), ModTime: time.Now().UnixNano()}
+		st := &types.Stat{Path: t.prefix, Mode: uint32(os.ModeDir | 0o755), ModTime: t.when.UnixNano()}
 		if t.epoch != nil {
 			st.ModTime = t.epoch.UnixNano()
 		}
