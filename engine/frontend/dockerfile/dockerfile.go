@@ -82,6 +82,9 @@ func buildPlatform(ctx context.Context, c client.Client, data []byte, opt docker
 	if err != nil {
 		return nil, fmt.Errorf("the LLB of the Dockerfile: %w", err)
 	}
+	if err := spreadNoCache(def); err != nil {
+		return nil, err
+	}
 	res, err := c.Solve(ctx, client.SolveRequest{Definition: def.ToPB(), CacheImports: opt.CacheImports})
 	if err != nil {
 		return nil, err
