@@ -103,6 +103,12 @@ func TestChangedAfterKey(t *testing.T) {
 				if !errors.As(err, &changed) || changed.Path != "a" || ref != nil {
 					t.Fatalf("got %v, %v", ref, err)
 				}
+				// It says what, and what to do.
+				for _, say := range []string{`"context"`, `"a"`, "build again", ".dockerignore"} {
+					if !strings.Contains(err.Error(), say) {
+						t.Errorf("%v: it does not say %s", err, say)
+					}
+				}
 			})
 		}
 	}

@@ -54,7 +54,8 @@ func (i *instance) CacheKey(ctx context.Context, _ int) (string, bool, error) {
 // Snapshot copies the filtered directory, as it was when the key was made. The Ref
 // is the caller's; it is nil if there is nothing in it.
 //
-// Errors: *ChangedError, if that is no longer possible.
+// Errors: *ChangedError, if that is no longer possible. The directory as it is now is
+// no way out: it would be kept, and found again, under the key of what it was.
 func (i *instance) Snapshot(ctx context.Context) (*store.Ref, error) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
