@@ -1,6 +1,7 @@
 package git_test
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -109,38 +110,29 @@ func TestDamage(t *testing.T) {
 	r := srv.repo(t, "r.git")
 	r.write("f", strings.Repeat("one\n", 100))
 	r.write("g", "g")
-	one := r.commit("one")
+	r.commit("one")
 	src := newSource(t, e)
 	for name, damage := range map[string]func(dir string) error{
 		"half":     func(dir string) error { return os.RemoveAll(filepath.Join(dir, "objects")) },
 		"no HEAD":  func(dir string) error { return os.Remove(filepath.Join(dir, "HEAD")) },
 		"bad HEAD": func(dir string) error { return os.WriteFile(filepath.Join(dir, "HEAD"), []byte("x"), 0o644) },
 		"locks": func(dir string) error {
-			for _, l := range []string{"shallow.lock", "packed-refs.lock", "refs/tenon/" + r.git("rev-parse", "HEAD") + ".lock"} {
+			for _, l := range []string{"objects/pack/tmp_pack_x", "shallow.lock", "packed-refs.lock", "refs/tenon/" + r.git("rev-parse", "HEAD") + ".lock"} {
 				if err := os.WriteFile(filepath.Join(dir, l), nil, 0o644); err != nil {
 					return err
 				}
 			}
 			return nil
 		},
-		"no blobs": func(dir string) error {
-			// Loose objects, or packs: what is fetched is small, and so loose.
-			files, err := filepath.Glob(filepath.Join(dir, "objects/??/*"))
-			if err != nil {
-				return err
-			}
-			if len(files) == 0 {
+		"no packs": func(dir string) error {
+			files, err := filepath.Glob(filepath.Join(dir, "objects/pack/*"))
+			if err == nil && len(files) == 0 {
 				t.Error("nothing to damage")
 			}
 			for _, f := range files {
-				if strings.Contains(f, one[:2]+"/"+one[2:]) {
-					continue
-				}
-				if err := os.Remove(f); err != nil {
-					return err
-				}
+				err = errors.Join(err, os.Remove(f))
 			}
-			return nil
+			return err
 		},
 	} {
 		solve(t, e, src, srv.op("r.git", "#main"))
@@ -159,6 +151,9 @@ func TestDamage(t *testing.T) {
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue
+		}
+		if half, err := filepath.Glob(bare[0] + "/objects/pack/tmp_*"); err != nil || len(half) != 0 {
+			t.Errorf("%s: %v, %v", name, half, err)
 		}
 		if files := sourcetest.Files(t, ref); files["g"].Text != "g" {
 			t.Errorf("%s: %q: %v", name, key, files)

@@ -31,12 +31,18 @@ func (b *bare) fetch(ctx context.Context, args ...string) error {
 	return err
 }
 
-// tidy removes locks: we are the only one here, so they are of a process that died.
+// tidy removes locks and halves of packs: we are the only one here, so they are of a
+// process that died.
 func (b *bare) tidy() error {
 	held, err := filepath.Glob(filepath.Join(b.dir, "refs", "tenon", "*.lock"))
 	if err != nil {
 		return err
 	}
+	halves, err := filepath.Glob(filepath.Join(b.dir, "objects", "pack", "tmp_*"))
+	if err != nil {
+		return err
+	}
+	held = append(held, halves...)
 	for _, name := range []string{"shallow.lock", "packed-refs.lock", "config.lock", "HEAD.lock"} {
 		held = append(held, filepath.Join(b.dir, name))
 	}
@@ -79,20 +85,22 @@ func (b *bare) initArgs(more ...string) []string {
 	return append(args, more...)
 }
 
-// have makes sure that what was resolved is there, and returns its commit.
-func (b *bare) have(ctx context.Context, r resolved) (string, error) {
-	commit, err := b.tryHave(ctx, r)
-	if err != nil && broken(err) && ctx.Err() == nil {
-		b.progress.Log(2, fmt.Appendf(nil, "what is kept of the repository is damaged (%v): fetching it anew\n", err))
-		if err := os.RemoveAll(b.dir); err != nil {
-			return "", fmt.Errorf("git source: %w", err)
-		}
-		return b.tryHave(ctx, r)
+// mending calls use, and once more with nothing kept of the repository if what is
+// kept turns out to be damaged.
+func (b *bare) mending(ctx context.Context, use func() error) error {
+	err := use()
+	if err == nil || !broken(err) || ctx.Err() != nil {
+		return err
 	}
-	return commit, err
+	b.progress.Log(2, fmt.Appendf(nil, "what is kept of the repository is damaged (%v): fetching it anew\n", err))
+	if err := os.RemoveAll(b.dir); err != nil {
+		return fmt.Errorf("git source: %w", err)
+	}
+	return use()
 }
 
-func (b *bare) tryHave(ctx context.Context, r resolved) (string, error) {
+// have makes sure that what was resolved is there, and returns its commit.
+func (b *bare) have(ctx context.Context, r resolved) (string, error) {
 	if err := b.init(ctx); err != nil {
 		return "", err
 	}

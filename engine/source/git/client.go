@@ -188,6 +188,9 @@ var settings = [][2]string{
 	{"gc.auto", "0"},
 	{"maintenance.auto", "false"},
 	{"fetch.recurseSubmodules", "false"},
+	// What is fetched becomes a pack, which is there whole or not at all. Single
+	// objects would stay when a fetch breaks off: a commit without its files.
+	{"fetch.unpackLimit", "1"},
 	{"submodule.recurse", "false"},
 	{"advice.detachedHead", "false"},
 	{"safe.directory", "*"},

@@ -70,6 +70,7 @@ func unadvertised(err error) bool {
 func broken(err error) bool {
 	e, ok := errors.AsType[*commandError](err)
 	return ok && e.says("not a git repository", "corrupt", "bad object", "unable to read tree", "missing blob", "invalid object",
+		"failed to unpack tree object", "unable to read sha1 file", "bad tree object",
 		"File exists", "shallow file has changed", "pack has bad", "does not point to a valid object", "unable to parse object")
 }
 

@@ -153,20 +153,28 @@ func (s *Source) snapshot(ctx context.Context, sp spec, r resolved) (*store.Ref,
 	defer c.close()
 	var ref *store.Ref
 	err = s.withRepo(ctx, c, r.object, func(b *bare) error {
-		commit, err := b.have(ctx, r)
-		if err != nil {
+		return b.mending(ctx, func() (err error) {
+			ref, err = b.tree(ctx, r)
 			return err
-		}
-		done := c.step("checking out " + short(commit))
-		opt := store.NewOptions{Description: "git snapshot for " + sp.shown(), RecordType: store.TypeGitCheckout}
-		ref, err = trees.Write(ctx, s.opt.Store, opt, func(dir string) error {
-			return b.checkout(ctx, dir, r, commit)
 		})
-		if err == nil {
-			done()
-		}
-		return err
 	})
+	return ref, err
+}
+
+// tree makes the tree of what was resolved.
+func (b *bare) tree(ctx context.Context, r resolved) (*store.Ref, error) {
+	commit, err := b.have(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	done := b.step("checking out " + short(commit))
+	opt := store.NewOptions{Description: "git snapshot for " + b.spec.shown(), RecordType: store.TypeGitCheckout}
+	ref, err := trees.Write(ctx, b.source.opt.Store, opt, func(dir string) error {
+		return b.checkout(ctx, dir, r, commit)
+	})
+	if err == nil {
+		done()
+	}
 	return ref, err
 }
 

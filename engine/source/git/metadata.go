@@ -40,16 +40,18 @@ func (s *Source) objects(ctx context.Context, sp spec, r resolved, out *sourcere
 	}
 	defer c.close()
 	err = s.withRepo(ctx, c, r.object, func(b *bare) error {
-		if commit, err = b.have(ctx, r); err != nil {
-			return err
-		}
-		if commit != r.object {
-			if out.TagObject, err = b.git(ctx, "cat-file", "tag", r.object); err != nil {
+		return b.mending(ctx, func() error {
+			if commit, err = b.have(ctx, r); err != nil {
 				return err
 			}
-		}
-		out.CommitObject, err = b.git(ctx, "cat-file", "commit", commit)
-		return err
+			if commit != r.object {
+				if out.TagObject, err = b.git(ctx, "cat-file", "tag", r.object); err != nil {
+					return err
+				}
+			}
+			out.CommitObject, err = b.git(ctx, "cat-file", "commit", commit)
+			return err
+		})
 	})
 	return commit, err
 }
