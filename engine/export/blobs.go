@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"strings"
@@ -12,6 +13,7 @@ import (
 	"github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/pkg/labels"
 	"github.com/containerd/errdefs"
+	"github.com/moby/buildkit/identity"
 	digest "github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
@@ -68,7 +70,12 @@ const parallel = 4
 func (b *blobs) keep(ctx context.Context, layers []ocispec.Descriptor) error {
 	eg, ctx := errgroup.WithContext(ctx)
 	eg.SetLimit(parallel)
+	seen := map[digest.Digest]bool{}
 	for _, desc := range layers {
+		if seen[desc.Digest] {
+			continue
+		}
+		seen[desc.Digest] = true
 		eg.Go(func() error {
 			if err := b.keepOne(ctx, desc); err != nil {
 				return fmt.Errorf("layer %s: %w", desc.Digest, err)
@@ -79,20 +86,28 @@ func (b *blobs) keep(ctx context.Context, layers []ocispec.Descriptor) error {
 	return eg.Wait()
 }
 
-func (b *blobs) keepOne(ctx context.Context, desc ocispec.Descriptor) error {
-	w, err := content.OpenWriter(ctx, b.Store, content.WithRef("export-"+desc.Digest.String()), content.WithDescriptor(desc))
+func (b *blobs) keepOne(ctx context.Context, desc ocispec.Descriptor) (err error) {
+	// A name of its own: what is left of one that came damaged, or of another export
+	// that ends meanwhile, is in nobody's way.
+	ref := "export-" + identity.NewID()
+	w, err := content.OpenWriter(ctx, b.Store, content.WithRef(ref), content.WithDescriptor(desc))
 	if errdefs.IsAlreadyExists(err) {
 		return nil // held now
 	}
 	if err != nil {
 		return err
 	}
-	defer w.Close()
+	defer func() {
+		err = errors.Join(err, w.Close())
+		if e := b.Store.Abort(context.WithoutCancel(ctx), ref); e != nil && !errdefs.IsNotFound(e) {
+			err = errors.Join(err, e)
+		}
+	}()
 	r, err := b.ReaderAt(ctx, desc)
 	if err != nil {
 		return err
 	}
-	defer r.Close()
+	defer func() { err = errors.Join(err, r.Close()) }()
 	var opts []content.Opt
 	if diffID := desc.Annotations[labels.LabelUncompressed]; diffID != "" {
 		opts = append(opts, content.WithLabels(map[string]string{labels.LabelUncompressed: diffID}))

@@ -284,3 +284,44 @@ func TestStoppedInTheMiddle(t *testing.T) {
 		t.Errorf("left behind: %v", es)
 	}
 }
+
+// lying gives bytes of the right number that are not the blob's, once.
+type lying struct {
+	content.Provider
+	lies atomic.Int64
+}
+
+func (l *lying) ReaderAt(ctx context.Context, d ocispec.Descriptor) (content.ReaderAt, error) {
+	ra, err := l.Provider.ReaderAt(ctx, d)
+	if err != nil || l.lies.Add(-1) < 0 {
+		return ra, err
+	}
+	return damaged{ra}, nil
+}
+
+type damaged struct{ content.ReaderAt }
+
+func (d damaged) ReadAt(p []byte, off int64) (int, error) {
+	n, err := d.ReaderAt.ReadAt(p, off)
+	clear(p[:n])
+	return n, err
+}
+
+// What came damaged once, and is refused, is not in the way of the next attempt.
+func TestLayerDamagedOnce(t *testing.T) {
+	from := openStore(t)
+	base := grow(t, from, nil, "base", func(dir string) { write(t, dir, "base", "x") })
+	layers, provider, err := base.Layers(t.Context(), store.LayerOptions{})
+	must(t, err)
+	st := openStore(t)
+	l := &lying{Provider: provider}
+	l.lies.Store(1)
+	ref, err := st.FromLayers(t.Context(), []ocispec.Descriptor{layers[0].Descriptor}, l, store.NewOptions{})
+	must(t, err)
+	defer func() { must(t, ref.Release(context.WithoutCancel(t.Context()))) }()
+	deps := export.Deps{Store: st}
+	if _, _, err := output(t, deps, built(ref), "type=image,name=x"); err == nil || !strings.Contains(err.Error(), "digest") {
+		t.Errorf("damaged: got %v", err)
+	}
+	mustOutput(t, deps, built(ref), "type=image,name=x")
+}
