@@ -8,24 +8,17 @@ import (
 	"slices"
 
 	"github.com/moby/buildkit/executor"
-	"github.com/moby/buildkit/solver/pb"
 	"github.com/tenonbuild/tenon/engine/store"
 	"github.com/tenonbuild/tenon/solver"
 )
-
-// sharing has the store's words for LLB's.
-var sharing = map[pb.CacheSharingOpt]string{
-	pb.CacheSharingOpt_SHARED:  "shared",
-	pb.CacheSharingOpt_PRIVATE: "private",
-	pb.CacheSharingOpt_LOCKED:  "locked",
-}
 
 // mounts are the mounts of one run, and what they hold.
 type mounts struct {
 	root    executor.Mount
 	others  []executor.Mount
 	outputs []output
-	held    []holder // released last first
+	caches  map[string]*store.CacheMount // by ID; among held
+	held    []holder                     // released last first
 }
 
 // output is what a mount results in: a tree that is written to, or a ref that is
@@ -44,12 +37,11 @@ type holder interface {
 // returned is to be released, also with an error.
 func (o *op) mount(ctx context.Context, refs []*store.Ref) (*mounts, error) {
 	m := &mounts{outputs: make([]output, o.outputs)}
+	if err := o.takeCaches(ctx, m, refs); err != nil {
+		return m, err
+	}
 	for _, s := range o.slots {
-		var ref *store.Ref
-		if s.input != none {
-			ref = refs[s.input]
-		}
-		src, err := o.source(ctx, m, s, ref)
+		src, err := o.source(ctx, m, s, refs)
 		if err != nil {
 			return m, err
 		}
@@ -68,20 +60,12 @@ func (o *op) mount(ctx context.Context, refs []*store.Ref) (*mounts, error) {
 
 // source makes what one slot mounts, and notes what it results in. It is nil for
 // what is optional and not given.
-func (o *op) source(ctx context.Context, m *mounts, s slot, ref *store.Ref) (executor.Mountable, error) {
+func (o *op) source(ctx context.Context, m *mounts, s slot, refs []*store.Ref) (executor.Mountable, error) {
+	ref := s.ref(refs)
 	switch s.role {
 	case roleCache:
-		id := s.mount.CacheOpt.ID
-		if ref != nil {
-			id += ":" + ref.ID() // each base has a cache of its own, as in BuildKit
-		}
-		c, err := o.Store.CacheMount(ctx, id, ref, sharing[s.mount.CacheOpt.Sharing])
-		if err != nil {
-			return nil, fmt.Errorf("cache mount %s: %w", s.dest, err)
-		}
-		m.held = append(m.held, c)
 		m.results(s, output{ref: ref})
-		return c, nil
+		return m.caches[s.cacheID(refs)], nil
 	case roleTmpfs:
 		return tmpfs{size: s.mount.TmpfsOpt.GetSize()}, nil
 	case roleSecret:
