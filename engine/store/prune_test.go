@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -257,4 +259,21 @@ func build(s *store.Store, base []ocispec.Descriptor, r *remote, text string) er
 		e = tree.Extract(ctx)
 	}
 	return errors.Join(err, e, loaded.Release(ctx))
+}
+
+// What a prune that was interrupted has given up is off the disk after Close.
+func TestPruneInterrupted(t *testing.T) {
+	testenv.Root(t)
+	root := t.TempDir()
+	s := openStore(t, store.Options{Root: root})
+	release(t, named(t, s, nil, "a", 1))
+	ctx, cancel := context.WithCancel(context.Background())
+	err := s.Prune(ctx, store.PruneOptions{All: true}, func(store.UsageInfo) { cancel() })
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+	noError(t, s.Close())
+	if left, err := os.ReadDir(filepath.Join(root, s.Snapshotter(), "snapshots")); err != nil || len(left) != 0 {
+		t.Errorf("%v, %v", left, err)
+	}
 }

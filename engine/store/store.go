@@ -211,7 +211,7 @@ func (s *Store) collectIfWorthIt(ctx context.Context) error {
 
 // collectGarbage removes what no lease and no image holds, and frees its room, if
 // anything was given up since that was done last. It looks at everything once.
-func (s *Store) collectGarbage(ctx context.Context) error {
+func (s *Store) collectGarbage(ctx context.Context) (err error) {
 	s.collecting.Lock()
 	defer s.collecting.Unlock()
 	n := s.garbage.Load()
@@ -219,8 +219,13 @@ func (s *Store) collectGarbage(ctx context.Context) error {
 		return nil
 	}
 	s.garbage.Add(-n)
+	defer func() {
+		if err != nil {
+			s.garbage.Add(n) // it is still there for the next, Close at the latest
+		}
+	}()
 	s.gate.Lock()
-	_, err := s.back.meta.GarbageCollect(ctx)
+	_, err = s.back.meta.GarbageCollect(ctx)
 	s.gate.Unlock()
 	if err != nil {
 		return fmt.Errorf("garbage collection: %w", err)
