@@ -42,7 +42,8 @@ type Request struct {
 	Exports []export.Request
 	// Allow grants entitlements: "network.host", "security.insecure".
 	Allow []string
-	// NoCache runs every step, whatever the cache holds.
+	// NoCache runs every step, whatever the cache holds. The vertices of an Edge say
+	// so themselves (VertexOptions.IgnoreCache).
 	NoCache bool
 	// Priority is the build's share of the slots relative to others'; 0 stands for 1.
 	Priority int
@@ -132,6 +133,9 @@ func (r *Request) check() error {
 	}
 	if n != 1 {
 		return fmt.Errorf("a build has one of Definition, Frontend and Edge: this one has %d", n)
+	}
+	if r.Edge.Vertex != nil && r.NoCache {
+		return errors.New("a build of an Edge has no NoCache: its vertices say so themselves (solver.VertexOptions.IgnoreCache)")
 	}
 	return nil
 }
@@ -279,8 +283,9 @@ func (e *Engine) loadOptions(opt llb.LoadOptions) llb.LoadOptions {
 }
 
 // Load makes vertices of LLB, for a program to build its own on. They read local
-// directories from the session of that ID. The edge's Vertex is nil for the empty
-// tree.
+// directories from the session of that ID, which is to be that of the build they are
+// built in. No entitlements are granted: an op that needs one is an
+// *llb.EntitlementError. The edge's Vertex is nil for the empty tree.
 func (e *Engine) Load(def *pb.Definition, sessionID string) (solver.Edge, error) {
 	g, err := e.load(def, llb.LoadOptions{SessionID: sessionID})
 	if err != nil {

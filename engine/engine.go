@@ -125,10 +125,14 @@ func (e *Engine) assemble(ctx context.Context, opt Options) error {
 	env := &ops.Env{Store: e.store, Sources: e.sources, Sessions: e.sessions}
 	opt.Runtime.Root = e.store.Path("runtime")
 	// Without a runtime only steps that run something fail: they say why.
-	if x, err := runtime.New(ctx, opt.Runtime); err != nil {
-		env.NoExecutor = err
-	} else {
+	x, err := runtime.New(ctx, opt.Runtime)
+	switch {
+	case err == nil:
 		env.Executor = x
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	default:
+		env.NoExecutor = err
 	}
 	e.solver = solver.NewSolver(solver.SolverOpt{
 		ResolveOpFunc: env.Resolve,

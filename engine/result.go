@@ -28,7 +28,7 @@ func exportSource(ctx context.Context, res *gwclient.Result) (*export.Source, er
 			continue // the empty tree
 		}
 		r, ok := ref.(*frontend.Reference)
-		if !ok {
+		if !ok || r == nil {
 			return nil, fmt.Errorf("the frontend returned a reference that it did not get from its client: %T", ref)
 		}
 		eg.Go(func() error {

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"runtime/debug"
 	"slices"
 	"strings"
 
@@ -16,6 +17,7 @@ import (
 	"github.com/moby/buildkit/frontend/gateway/client"
 	gwpb "github.com/moby/buildkit/frontend/gateway/pb"
 	"github.com/moby/buildkit/solver/pb"
+	apicapspb "github.com/moby/buildkit/util/apicaps/pb"
 	"github.com/opencontainers/go-digest"
 
 	tenonllb "github.com/tenonbuild/tenon/engine/llb"
@@ -67,14 +69,23 @@ func NewClient(b *Build, attrs map[string]string, inputs map[string]*pb.Definiti
 // Close releases everything that references of this client hold.
 func (c *Client) Close(ctx context.Context) error { return c.kept.release(ctx) }
 
-// Run runs the frontend of a name.
-func (c *Client) Run(ctx context.Context, name string) (*client.Result, error) {
+// Run runs the frontend of a name. If it panics, that is an error of this build only.
+func (c *Client) Run(ctx context.Context, name string) (_ *client.Result, err error) {
 	f, ok := c.build.Frontends[name]
 	if !ok {
 		known := slices.Sorted(maps.Keys(c.build.Frontends))
 		return nil, fmt.Errorf("there is no frontend %q: there is %s", name, strings.Join(known, ", "))
 	}
+	defer Recover("the frontend "+name, &err)
 	return f(ctx, c)
+}
+
+// Recover turns a panic into an error. To be deferred, also by a frontend in
+// goroutines of its own.
+func Recover(what string, err *error) {
+	if r := recover(); r != nil {
+		*err = fmt.Errorf("%s panicked: %v\n%s", what, r, debug.Stack())
+	}
 }
 
 // Solve solves a definition, or runs another frontend. A definition is checked at
@@ -136,8 +147,19 @@ func (c *Client) BuildOpts() client.BuildOpts {
 		Workers:   c.build.Workers,
 		Product:   "tenon",
 		LLBCaps:   pb.Caps.CapSet(tenonllb.Caps()),
-		Caps:      gwpb.Caps.CapSet(gwpb.Caps.All()),
+		Caps:      gwpb.Caps.CapSet(caps()),
 	}
+}
+
+// caps lists what a frontend can ask of its client: all but containers.
+func caps() []*apicapspb.APICap {
+	all := gwpb.Caps.All()
+	for _, c := range all {
+		if c.ID == string(gwpb.CapGatewayExec) || strings.HasPrefix(c.ID, string(gwpb.CapGatewayExec)+".") {
+			c.Enabled, c.DisabledReasonMsg = false, "frontends cannot run containers of their own yet"
+		}
+	}
+	return all
 }
 
 // Inputs are the definitions that the caller gave the frontend, by name.

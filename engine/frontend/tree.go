@@ -61,17 +61,19 @@ func (t tree) read(req client.ReadRequest) ([]byte, error) {
 	if err != nil {
 		return nil, named(err, req.Filename)
 	}
+	st, err := os.Lstat(p)
+	if err != nil {
+		return nil, named(err, req.Filename)
+	}
+	// Another kind of file could be a device of this machine, or never answer.
+	if !st.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is not a regular file", req.Filename)
+	}
 	f, err := os.Open(p)
 	if err != nil {
 		return nil, named(err, req.Filename)
 	}
 	defer f.Close()
-	if st, err := f.Stat(); err != nil || !st.Mode().IsRegular() {
-		if err == nil {
-			err = fmt.Errorf("%s is not a regular file", req.Filename)
-		}
-		return nil, named(err, req.Filename)
-	}
 	if req.Range == nil {
 		data, err := io.ReadAll(f)
 		return data, named(err, req.Filename)
