@@ -29,8 +29,8 @@ func TestDockerfiles(t *testing.T) {
 	t.Setenv("TENON_TEST_SECRET", "from the environment")
 	files, err := filepath.Glob("testdata/dockerfile/*.txtar")
 	noError(t, err)
-	if len(files) < 80 {
-		t.Errorf("there are %d cases, and there were at least 80", len(files))
+	if len(files) < 100 {
+		t.Errorf("there are %d cases, and there were at least 100", len(files))
 	}
 	for _, file := range files {
 		name := strings.TrimSuffix(filepath.Base(file), ".txtar")
