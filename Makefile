@@ -74,5 +74,5 @@ fuzz: ## every fuzz target of every module, for T=30s each
 bench-solver: ## measure the solver beside BuildKit's and a floor; SHORT=1 takes under a minute
 	@cd bench && go run ./cmd/solver $(if $(SHORT),-short,-bars)
 
-bench-build: ## comes with the engine
-	@echo "There is no build to measure yet: this comes with the engine (tenon build). Today there is make bench-solver."
+bench-build: ## measure builds beside BuildKit's daemon (as root, on Linux); SHORT=1 takes under a minute once the peer is built
+	@cd bench && go run ./cmd/build $(if $(SHORT),-short)

@@ -1,0 +1,104 @@
+package build
+
+import (
+	"context"
+	"io"
+	"sync"
+
+	"github.com/moby/buildkit/identity"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/tenonbuild/tenon/engine"
+	"github.com/tenonbuild/tenon/engine/export"
+	"github.com/tenonbuild/tenon/engine/frontend/dockerfile"
+	"github.com/tenonbuild/tenon/engine/session/local"
+	"github.com/tenonbuild/tenon/solver/client"
+)
+
+// Ours is Tenon: the engine in this process, and the command tenon.
+type Ours struct {
+	root, program string
+
+	mu     sync.RWMutex // guards engine
+	engine *engine.Engine
+}
+
+// NewOurs opens a root. The program is the command tenon.
+func NewOurs(ctx context.Context, root, program string) (*Ours, error) {
+	o := &Ours{root: root, program: program}
+	return o, o.open(ctx)
+}
+
+func (o *Ours) open(ctx context.Context) (err error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.engine, err = engine.Open(ctx, engine.Options{Root: o.root})
+	return err
+}
+
+// Name implements Builder.
+func (o *Ours) Name() string { return "ours" }
+
+// Build implements Builder, in this process.
+func (o *Ours) Build(ctx context.Context, req Request) (ran int, err error) {
+	sess, err := local.New(local.Options{
+		ID:   identity.NewID(),
+		Dirs: map[string]string{"context": req.Dir, "dockerfile": req.Dir, "busybox": req.Busybox},
+	})
+	if err != nil {
+		return 0, err
+	}
+	status := make(chan *client.SolveStatus)
+	r := engine.Request{Frontend: dockerfile.Name, FrontendAttrs: frontendAttrs(), Session: sess, Status: status}
+	if out := req.Output; out.Type != "" {
+		x := export.Request{Type: out.Type, Attrs: out.attrs()}
+		switch out.Type {
+		case export.TypeLocal:
+			x.Dir = out.Path
+		case export.TypeTar, export.TypeOCI:
+			x.Open = func(map[string]string) (io.WriteCloser, error) { return out.open() }
+		}
+		r.Exports = []export.Request{x}
+	}
+	var eg errgroup.Group
+	runs := map[string]bool{}
+	eg.Go(func() error {
+		for s := range status {
+			for _, v := range s.Vertexes {
+				if v.Outcome == client.Executed && isRun(v.Name) {
+					runs[v.Digest.String()] = true
+				}
+			}
+		}
+		return nil
+	})
+	o.mu.RLock()
+	defer o.mu.RUnlock()
+	_, err = o.engine.Build(ctx, r)
+	if werr := eg.Wait(); err == nil {
+		err = werr
+	}
+	return len(runs), err
+}
+
+// frontendAttrs are the same for all builders.
+func frontendAttrs() map[string]string {
+	return map[string]string{"filename": "Dockerfile", "context:busybox": "local:busybox"}
+}
+
+// Command implements Builder.
+func (o *Ours) Command(req Request) []string {
+	args := []string{o.program, "build", "--root", o.root, "--progress", "plain", "--build-context", "busybox=" + req.Busybox}
+	if req.Output.Type != "" {
+		args = append(args, "--output", req.Output.flag())
+	}
+	return append(args, req.Dir)
+}
+
+// Idle implements Builder: one process has a root at a time.
+func (o *Ours) Idle(context.Context) (func(context.Context) error, error) {
+	return o.open, o.engine.Close()
+}
+
+// Close closes the root.
+func (o *Ours) Close() error { return o.engine.Close() }

@@ -1,0 +1,174 @@
+// Command build measures whole builds by Tenon beside BuildKit, and prints a table.
+// The README of the module says how to read it. It runs as root, on Linux, with runc
+// and a static busybox.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"runtime"
+	"runtime/pprof"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"github.com/tenonbuild/tenon/bench/build"
+)
+
+// shortTime is how long after the start of the first build the short table begins
+// another trial. What is left of 50 s is for the trial that is under way.
+const shortTime = 36 * time.Second
+
+// options are what the flags say.
+type options struct {
+	short           bool
+	only, builder   string
+	trials          int
+	dir, cpuProfile string
+}
+
+func main() {
+	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer cancel()
+	var o options
+	env, _ := strconv.ParseBool(os.Getenv("SHORT"))
+	flag.BoolVar(&o.short, "short", env, "print the short table, within 50 s of the first build; also with SHORT=1")
+	flag.StringVar(&o.only, "only", "", "measure these cases, separated by commas")
+	flag.StringVar(&o.builder, "builder", "", "measure one builder: ours or peer")
+	flag.IntVar(&o.trials, "trials", 3, "trials of each case")
+	flag.StringVar(&o.dir, "dir", "", "directory for everything; it needs a few GB (default: a temporary one)")
+	flag.StringVar(&o.cpuProfile, "cpuprofile", "", "write a CPU profile of this process, which ours is in, to this file")
+	flag.Parse()
+	logrus.SetLevel(logrus.ErrorLevel) // what containerd says to whoever embeds it
+	if err := run(ctx, o); err != nil {
+		fmt.Fprintln(os.Stderr, "build:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, o options) (err error) {
+	if runtime.GOOS != "linux" || os.Geteuid() != 0 {
+		return errors.New("builds are measured on Linux, as root: they mount file systems and run containers")
+	}
+	if o.builder != "" && o.builder != "ours" && o.builder != "peer" {
+		return fmt.Errorf("-builder %q: there are ours and peer", o.builder)
+	}
+	cases := slices.DeleteFunc(build.Cases(o.short), func(c build.Case) bool {
+		return o.only != "" && !slices.Contains(strings.Split(o.only, ","), c.Name)
+	})
+	if len(cases) == 0 {
+		return fmt.Errorf("-only %q: there is no such case", o.only)
+	}
+	dir, err := os.MkdirTemp(o.dir, "tenon-bench-")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	busybox, err := shell(ctx, dir)
+	if err != nil {
+		return err
+	}
+	builders, err := start(ctx, o, dir)
+	defer func() {
+		for _, b := range builders {
+			err = errors.Join(err, b.Close())
+		}
+	}()
+	if err != nil {
+		return err
+	}
+	r := &build.Runner{Builders: builders, Dir: dir, Busybox: busybox, Out: os.Stdout, Log: os.Stderr, Trials: o.trials}
+	if o.short {
+		r.Deadline = time.Now().Add(shortTime)
+	}
+	fmt.Printf("# %s %s/%s, %d processors\n", runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.GOMAXPROCS(0))
+	r.Head()
+	if err := r.Warm(ctx); err != nil {
+		return err
+	}
+	return profiled(o.cpuProfile, func() error { return r.Run(ctx, cases) })
+}
+
+// start starts the builders. Those that it returns are to be closed, also where
+// there is an error.
+func start(ctx context.Context, o options, dir string) (builders []build.Builder, err error) {
+	if o.builder != "peer" {
+		program := filepath.Join(dir, "tenon")
+		if _, err := output(ctx, "go", "build", "-o", program, "github.com/tenonbuild/tenon/cmd/tenon"); err != nil {
+			return builders, err
+		}
+		ours, err := build.NewOurs(ctx, filepath.Join(dir, "ours"), program)
+		if err != nil {
+			return builders, err
+		}
+		builders = append(builders, ours)
+	}
+	if o.builder != "ours" {
+		// The module's tool directives say which version. Go keeps what it builds.
+		fmt.Fprintln(os.Stderr, "# building the peer, which takes minutes the first time")
+		buildkitd, err := output(ctx, "go", "tool", "-n", "buildkitd")
+		if err != nil {
+			return builders, err
+		}
+		buildctl, err := output(ctx, "go", "tool", "-n", "buildctl")
+		if err != nil {
+			return builders, err
+		}
+		peer, err := build.NewPeer(ctx, filepath.Join(dir, "peer"), buildkitd, buildctl)
+		if err != nil {
+			return builders, err
+		}
+		builders = append(builders, peer)
+	}
+	return builders, nil
+}
+
+// shell makes a directory with a static busybox.
+func shell(ctx context.Context, dir string) (string, error) {
+	path, err := exec.LookPath("busybox")
+	if err != nil {
+		return "", fmt.Errorf("the steps that are measured use a static busybox (Debian: busybox-static): %w", err)
+	}
+	to := filepath.Join(dir, "busybox")
+	if err := os.Mkdir(to, 0o755); err != nil {
+		return "", err
+	}
+	_, err = output(ctx, "cp", path, filepath.Join(to, "busybox"))
+	return to, err
+}
+
+func output(ctx context.Context, name string, args ...string) (string, error) {
+	cmd := exec.CommandContext(ctx, name, args...)
+	cmd.Stderr = os.Stderr
+	out, err := cmd.Output()
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", cmd, err)
+	}
+	return strings.TrimSpace(string(out)), nil
+}
+
+// profiled does something under a CPU profile, if a file is named for it.
+func profiled(file string, do func() error) (err error) {
+	if file == "" {
+		return do()
+	}
+	f, err := os.Create(file)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	if err := pprof.StartCPUProfile(f); err != nil {
+		return err
+	}
+	defer pprof.StopCPUProfile()
+	return do()
+}
