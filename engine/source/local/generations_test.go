@@ -83,7 +83,7 @@ func TestGenerations(t *testing.T) {
 				}
 			})
 			t.Logf("%d files were shared, %d not", linked, copied)
-			if linked == 0 {
+			if linked == 0 && *seedFlag == 0 && *seedsFlag >= 10 {
 				t.Error("nothing was shared")
 			}
 		})
