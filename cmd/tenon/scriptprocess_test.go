@@ -20,7 +20,7 @@ import (
 	"github.com/tenonbuild/tenon/engine/store"
 )
 
-var scriptSignals = map[string]os.Signal{"INT": syscall.SIGINT, "TERM": syscall.SIGTERM, "KILL": syscall.SIGKILL}
+var scriptSignals = map[string]os.Signal{"HUP": syscall.SIGHUP, "INT": syscall.SIGINT, "TERM": syscall.SIGTERM, "KILL": syscall.SIGKILL}
 
 // scriptSignal: signal SIGNALS LINE CODE program args... starts a program, waits
 // until it says a line on standard error, sends it the signals, and waits for it to
