@@ -63,7 +63,7 @@ func openBackend(ctx context.Context, root, snapshotter string) (_ *backend, err
 	if b.disk, err = openSnapshotter(ctx, root, snapshotter, b.overlayOptions); err != nil {
 		return nil, err
 	}
-	blobs, err := contentlocal.NewStore(filepath.Join(root, "content"))
+	blobs, err := contentlocal.NewStore(filepath.Join(root, contentDir))
 	if err != nil {
 		return nil, fmt.Errorf("content store: %w", err)
 	}

@@ -204,3 +204,30 @@ func TestLockHasNoArguments(t *testing.T) {
 		t.Errorf("%v: %s", fi.Mode(), dt)
 	}
 }
+
+// Nobody else can read what is in a root, also if it was made wide open.
+func TestRootIsPrivate(t *testing.T) {
+	testenv.Root(t)
+	for _, name := range snapshotters {
+		root := t.TempDir()
+		noError(t, os.Chmod(root, 0o755))
+		noError(t, os.Mkdir(filepath.Join(root, "lost+found"), 0o700))
+		noError(t, openStore(t, store.Options{Root: root, Snapshotter: name}).Close())
+		noError(t, os.Chmod(filepath.Join(root, "content"), 0o755)) // as older versions made it
+		noError(t, openStore(t, store.Options{Root: root}).Close())
+		entries, err := os.ReadDir(root)
+		noError(t, err)
+		for _, e := range entries {
+			fi, err := e.Info()
+			noError(t, err)
+			if fi.Mode().Perm()&0o077 != 0 && e.Name() != "version" {
+				t.Errorf("%s: %s is %v", name, e.Name(), fi.Mode())
+			}
+		}
+	}
+	root := filepath.Join(t.TempDir(), "new")
+	noError(t, openStore(t, store.Options{Root: root}).Close())
+	if fi, err := os.Stat(root); err != nil || fi.Mode().Perm() != 0o700 {
+		t.Errorf("%v, %v", fi.Mode(), err)
+	}
+}

@@ -14,6 +14,7 @@ const (
 	lockFile    = "lock"
 	versionFile = "version"
 	stateDir    = "state"
+	contentDir  = "content"
 )
 
 // rootVersion is the layout of a root that this code writes and reads. It changes
@@ -78,6 +79,22 @@ func markRoot(root string, m rootMark) error {
 	}
 	if err := os.Rename(name+".new", name); err != nil {
 		return fmt.Errorf("root %s: %w", root, rootError(root, err))
+	}
+	return nil
+}
+
+// makePrivate makes directories that nobody but their owner can look into, also where
+// the root, which may have been there before, lets others in: images may be nobody
+// else's business, and programs in them may be setuid. Containerd's snapshotters see
+// to theirs.
+func makePrivate(dirs ...string) error {
+	for _, dir := range dirs {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return err
+		}
+		if err := os.Chmod(dir, 0o700); err != nil { // it may be there, and wide open
+			return err
+		}
 	}
 	return nil
 }

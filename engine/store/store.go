@@ -109,7 +109,7 @@ func Open(ctx context.Context, opt Options) (_ *Store, err error) {
 	if opt.Root, err = filepath.Abs(opt.Root); err != nil {
 		return nil, fmt.Errorf("root: %w", err)
 	}
-	if err := os.MkdirAll(opt.Root, 0o711); err != nil {
+	if err := os.MkdirAll(opt.Root, 0o700); err != nil {
 		return nil, fmt.Errorf("root %s: %w", opt.Root, rootError(opt.Root, err))
 	}
 	// Looked at before the lock, too, so that nothing is written into a directory
@@ -140,7 +140,7 @@ func (s *Store) openParts(ctx context.Context, opt Options) error {
 	if err != nil {
 		return err
 	}
-	if err := os.MkdirAll(s.Path(), 0o755); err != nil {
+	if err := makePrivate(s.Path(), filepath.Join(s.root, contentDir)); err != nil {
 		return fmt.Errorf("root %s: %w", s.root, rootError(s.root, err))
 	}
 	if mark.Tenon == 0 {
