@@ -32,7 +32,8 @@
 // links to those of that one, as long as it is there. All else is copied: what has
 // another path or time now, and files with several names in the directory. See
 // store.Linker for why that is safe. In a snapshot the number of a file's links thus
-// says nothing.
+// says nothing. Which snapshots were the last is kept below Store.Path("local-last");
+// of directories that are not in place nothing is, so that all is copied.
 package local
 
 import (
