@@ -109,6 +109,9 @@ func (s *Store) create(ctx context.Context, records ...*record) error {
 // erase takes records and their leases off the disk. What the leases held is
 // removed by the next garbage collection.
 func (s *Store) erase(ctx context.Context, ids []string) error {
+	if len(ids) == 0 {
+		return nil
+	}
 	return s.update(ctx, func(ctx context.Context, top *bolt.Bucket) error {
 		for _, id := range ids {
 			if b := top.Bucket(bucketRecords); b != nil {

@@ -141,7 +141,7 @@ func (s *Source) pulledRoot(ctx context.Context, id identifier) (ocispec.Descrip
 		return ocispec.Descriptor{}, err
 	}
 	for host, repo := range origin(id.name) {
-		if slices.Contains(strings.Split(info.Labels[host], ","), repo) {
+		if has(info, host, repo) {
 			return ocispec.Descriptor{Digest: info.Digest, Size: info.Size}, nil
 		}
 	}
@@ -155,8 +155,12 @@ func origin(name reference.Named) map[string]string {
 }
 
 // remember puts what was read into the store, for whoever asks for it next. It is
-// held there once the image's tree is.
+// held there once the image's tree is. What is there already, as in most builds, costs
+// no writing, each of which waits for the disk.
 func (s *Source) remember(ctx context.Context, f *found) (err error) {
+	if s.remembered(ctx, f) {
+		return nil
+	}
 	leased, release, err := s.opt.Store.WithLease(ctx)
 	if err != nil {
 		return err
@@ -168,6 +172,27 @@ func (s *Source) remember(ctx context.Context, f *found) (err error) {
 	return s.mark(leased, f)
 }
 
+// remembered says whether remember has nothing to do.
+func (s *Source) remembered(ctx context.Context, f *found) bool {
+	for dgst := range f.Blobs {
+		info, err := s.opt.Store.Content().Info(ctx, dgst)
+		if err != nil {
+			return false
+		}
+		for host, repo := range f.labels {
+			if dgst == f.Root.Digest && !has(info, host, repo) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// has says whether content is marked as being in a repository.
+func has(info content.Info, host, repo string) bool {
+	return slices.Contains(strings.Split(info.Labels[host], ","), repo)
+}
+
 // mark adds the repository to the labels of the root, if it was known from another.
 func (s *Source) mark(ctx context.Context, f *found) error {
 	store := s.opt.Store.Content()
@@ -176,7 +201,7 @@ func (s *Source) mark(ctx context.Context, f *found) error {
 		return err
 	}
 	for host, repo := range f.labels {
-		if slices.Contains(strings.Split(info.Labels[host], ","), repo) {
+		if has(info, host, repo) {
 			continue
 		}
 		all := strings.Trim(info.Labels[host]+","+repo, ",")

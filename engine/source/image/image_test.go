@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"os"
+	"path/filepath"
 	"runtime"
 	"testing"
 
@@ -356,4 +358,28 @@ func TestResolveMetadata(t *testing.T) {
 	opt.ResolveMode = "odd"
 	_, err = w.src.ResolveMetadata(t.Context(), op, sourceresolver.Opt{ImageOpt: opt})
 	mustSay(t, err, "odd")
+}
+
+// What a tag stands for is looked up in every build. Where that is known already,
+// nothing is written for it.
+func TestResolvedAgainWithoutWriting(t *testing.T) {
+	w := newWorld(t)
+	ref := w.reg.Put(t, "a:1", picture(t, runtime.GOARCH, layer(t, "a", "1")))
+	written := func() int64 {
+		t.Helper()
+		fi, err := os.Stat(filepath.Join(w.root, "metadata.db"))
+		must(t, err)
+		return fi.ModTime().UnixNano()
+	}
+	first := written()
+	w.mustKeys(ref, nil)
+	second := written()
+	w.mustKeys(ref, nil)
+	if third := written(); first == second || second != third {
+		t.Errorf("written at %d, %d, %d", first, second, third)
+	}
+	w.mustKeys(w.reg.Put(t, "b:1", picture(t, runtime.GOARCH, layer(t, "a", "1"))), nil)
+	if written() == second {
+		t.Error("another repository that has it is not noted")
+	}
 }
