@@ -364,7 +364,7 @@ func TestResolveMetadata(t *testing.T) {
 // nothing is written for it.
 func TestResolvedAgainWithoutWriting(t *testing.T) {
 	w := newWorld(t)
-	ref := w.reg.Put(t, "a:1", picture(t, runtime.GOARCH, layer(t, "a", "1")))
+	ref := w.reg.Put(t, "one:1", picture(t, runtime.GOARCH, layer(t, "a", "1")))
 	written := func() int64 {
 		t.Helper()
 		fi, err := os.Stat(filepath.Join(w.root, "metadata.db"))
@@ -378,7 +378,7 @@ func TestResolvedAgainWithoutWriting(t *testing.T) {
 	if third := written(); first == second || second != third {
 		t.Errorf("written at %d, %d, %d", first, second, third)
 	}
-	w.mustKeys(w.reg.Put(t, "b:1", picture(t, runtime.GOARCH, layer(t, "a", "1"))), nil)
+	w.mustKeys(w.reg.Put(t, "other:1", picture(t, runtime.GOARCH, layer(t, "a", "1"))), nil)
 	if written() == second {
 		t.Error("another repository that has it is not noted")
 	}
