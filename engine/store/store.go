@@ -44,7 +44,6 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/gofrs/flock"
 	"github.com/moby/buildkit/identity"
-	"github.com/moby/buildkit/util/flightcontrol"
 	"github.com/tenonbuild/tenon/solver"
 	"github.com/tenonbuild/tenon/solver/boltstore"
 	bolt "go.etcd.io/bbolt"
@@ -79,9 +78,9 @@ type Store struct {
 
 	// trees dedupes the making of a record's snapshot, blobs that of its blobs,
 	// fetches that of a blob's download.
-	trees   flightcontrol.Group[string]
-	forms   flightcontrol.Group[blob]
-	fetches flightcontrol.Group[struct{}]
+	trees   flights[string]
+	forms   flights[blob]
+	fetches flights[struct{}]
 
 	// chains is held while records are made whose IDs follow from what they are, or
 	// that are held only after they were made, and while records are removed: so that
