@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 
+	bkclient "github.com/moby/buildkit/client"
 	"github.com/moby/buildkit/identity"
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
@@ -143,14 +144,19 @@ func (c *cli) run(ctx context.Context, req engine.Request, mode string) (res *en
 		var eg errgroup.Group
 		var tally progress.Tally
 		var tail progress.Tail
+		var warnings []bkclient.VertexWarning
 		// The display goes on until the last status has come, also when ctx ends.
 		eg.Go(func() error {
-			_, err := progress.Display(context.WithoutCancel(ctx), c.err, mode, status, &tally, &tail)
+			var err error
+			warnings, err = progress.Display(context.WithoutCancel(ctx), c.err, mode, status, &tally, &tail)
 			return err
 		})
 		res, err = e.Build(ctx, req)
 		if shown := eg.Wait(); err == nil {
 			err = shown
+		}
+		if mode != progress.RawJSON && mode != progress.Quiet {
+			printWarnings(c.err, warnings)
 		}
 		c.sumUp(mode, err, &tally, &tail)
 		return err

@@ -113,6 +113,9 @@ func (in *buildInput) directory(dir string, f *buildFlags) error {
 	if err != nil {
 		return err
 	}
+	if file, err = followOut(file); err != nil {
+		return fmt.Errorf("the Dockerfile: %w", err)
+	}
 	in.dirs[dockerui.DefaultLocalNameDockerfile] = filepath.Dir(file)
 	in.attrs["filename"] = filepath.Base(file)
 	return nil
@@ -144,6 +147,23 @@ func findDockerfile(dir, name string) (string, error) {
 		return p, nil
 	}
 	return "", fmt.Errorf("there is no Dockerfile: %s does not exist (name one with -f)", strings.Join(candidates, ", and "))
+}
+
+// followOut returns the file that path stands for, if path is a link out of its
+// folder: only links within are followed when the folder is read.
+func followOut(path string) (string, error) {
+	target, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		return "", err
+	}
+	dir, err := filepath.EvalSymlinks(filepath.Dir(path))
+	if err != nil {
+		return "", err
+	}
+	if rel, err := filepath.Rel(dir, target); err == nil && filepath.IsLocal(rel) {
+		return path, nil
+	}
+	return target, nil
 }
 
 // aside makes the folder for what is read from standard input.

@@ -71,8 +71,15 @@ func display(ctx context.Context, out io.Writer, mode string, ch <-chan *client.
 		defer close(converted)
 		return each(gctx, ch, func(st *client.SolveStatus) error {
 			tell(also, st)
+			out := conv.Convert(st)
+			// Whether progressui shows a warning depends on when it comes. They are the
+			// caller's to show, when all is done.
+			for _, w := range out.Warnings {
+				warnings = append(warnings, *w)
+			}
+			out.Warnings = nil
 			select {
-			case converted <- conv.Convert(st):
+			case converted <- out:
 				return nil
 			case <-gctx.Done():
 				return context.Cause(gctx)
@@ -81,8 +88,7 @@ func display(ctx context.Context, out io.Writer, mode string, ch <-chan *client.
 	})
 	g.Go(func() error {
 		// Not gctx: that ends when the other one fails, and then converted is closed.
-		w, err := display.UpdateFrom(ctx, converted)
-		warnings = w
+		_, err := display.UpdateFrom(ctx, converted)
 		return err
 	})
 	err = g.Wait()

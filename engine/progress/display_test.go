@@ -210,7 +210,7 @@ func TestPlainNamesAndWarnings(t *testing.T) {
 		}}
 		s.send(st)
 	})
-	if want := "#1 [1/1]  [2Jname next\n#1 WARN: odd\n#1 DONE 1.0s\n"; got != want {
+	if want := "#1 [1/1]  [2Jname next\n#1 DONE 1.0s\n"; got != want {
 		t.Errorf("it shows %q, want %q", got, want)
 	}
 	if len(warnings) != 1 {
