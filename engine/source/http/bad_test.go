@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/moby/buildkit/solver/pb"
+	"github.com/opencontainers/go-digest"
 	"github.com/tenonbuild/tenon/engine/session/local"
 	"github.com/tenonbuild/tenon/engine/source/internal/sourcetest"
 )
@@ -183,5 +184,27 @@ func TestBrokenIndex(t *testing.T) {
 		}
 		fetch(t, e, newSource(t, e), op(srv.URL+"/f"), "f", "one")
 		srv.wants(t, 1, 1)
+	}
+}
+
+// A token in a URL, with a password or as a name alone, is neither in errors nor in
+// what the store says of a tree.
+func TestTokensAreNotShown(t *testing.T) {
+	e := sourcetest.New(t)
+	src := newSource(t, e)
+	srv := serve(t, "text")
+	for _, user := range []string{"//hunter2@", "//x:hunter2@", "//hunter2:@"} {
+		_, ref, err := sourcetest.Solve(e.Build(t, local.Options{}), t, src, op(strings.Replace(srv.URL, "//", user, 1)+"/f"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d := ref.Description(); strings.Contains(d, "hunter2") || !strings.Contains(d, srv.Listener.Addr().String()) {
+			t.Errorf("described as %q", d)
+		}
+		_, _, err = sourcetest.Solve(e.Build(t, local.Options{}), t, src, op(strings.Replace(srv.URL, "//", user, 1)+"/f", pb.AttrHTTPChecksum, digest.FromString("other").String()))
+		wantError(t, err, "digest mismatch", srv.Listener.Addr().String())
+		if strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("%v shows a token", err)
+		}
 	}
 }

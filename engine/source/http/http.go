@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/moby/buildkit/solver/pb"
+	"github.com/moby/buildkit/util/urlutil"
 	"github.com/opencontainers/go-digest"
 	"github.com/tenonbuild/tenon/engine/session"
 	"github.com/tenonbuild/tenon/engine/source"
@@ -243,15 +244,14 @@ func (i *instance) Snapshot(ctx context.Context) (*store.Ref, error) {
 	return ref, nil
 }
 
-// redact takes the password out of a URL.
+// redact takes the name and the password out of a URL: a name alone may be a token.
 func redact(s string) string {
-	u, err := url.Parse(s)
-	if err != nil {
+	if _, err := url.Parse(s); err != nil {
 		scheme, rest, _ := strings.Cut(s, "://")
 		if at := strings.LastIndex(rest, "@"); at >= 0 {
 			return scheme + "://" + rest[at+1:]
 		}
 		return s
 	}
-	return u.Redacted()
+	return urlutil.RedactCredentials(s)
 }
