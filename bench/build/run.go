@@ -22,7 +22,7 @@ type Runner struct {
 	Busybox  string // a directory with a static busybox
 	Out, Log io.Writer
 	Trials   int
-	Deadline time.Time // what would begin later is left out; zero for never
+	Deadline time.Time // no trial but a case's first begins later; zero for never
 
 	trial int // over all cases: each has a number of its own
 }
@@ -63,7 +63,7 @@ func (r *Runner) Run(ctx context.Context, cases []Case) error {
 	trials := make([]int, len(cases))
 	for n := range r.Trials {
 		for i, c := range cases {
-			if !r.Deadline.IsZero() && time.Now().After(r.Deadline) {
+			if n > 0 && !r.Deadline.IsZero() && time.Now().After(r.Deadline) {
 				continue
 			}
 			r.trial++
