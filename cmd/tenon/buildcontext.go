@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"github.com/containerd/containerd/v2/pkg/archive/compression"
 	"github.com/distribution/reference"
@@ -57,7 +58,7 @@ func (c *cli) input(ctx context.Context, where string, f *buildFlags) (_ *buildI
 	case isURL(where):
 		err = in.url(where, f)
 	default:
-		err = in.directory(where, f)
+		err = in.directory(ctx, where, f)
 	}
 	if err != nil {
 		return nil, err
@@ -95,7 +96,7 @@ func (in *buildInput) url(where string, f *buildFlags) error {
 }
 
 // directory is a context on this machine. The Dockerfile may be outside it.
-func (in *buildInput) directory(dir string, f *buildFlags) error {
+func (in *buildInput) directory(ctx context.Context, dir string, f *buildFlags) error {
 	st, err := os.Stat(dir)
 	switch {
 	case errors.Is(err, os.ErrNotExist):
@@ -113,12 +114,26 @@ func (in *buildInput) directory(dir string, f *buildFlags) error {
 	if err != nil {
 		return err
 	}
+	if st, err := os.Stat(file); f.file != "" && err == nil && st.Mode()&os.ModeNamedPipe != 0 {
+		return in.pipe(ctx, file)
+	}
 	if file, err = followOut(file); err != nil {
 		return fmt.Errorf("the Dockerfile: %w", err)
 	}
 	in.dirs[dockerui.DefaultLocalNameDockerfile] = filepath.Dir(file)
 	in.attrs["filename"] = filepath.Base(file)
 	return nil
+}
+
+// pipe reads the Dockerfile from a pipe, as in -f <(program).
+func (in *buildInput) pipe(ctx context.Context, path string) error {
+	// Without O_NONBLOCK, opening waits for somebody to write, and cannot be stopped.
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return fmt.Errorf("the Dockerfile: %w", err)
+	}
+	defer f.Close()
+	return in.putDockerfile(path, &input{ctx: ctx, f: f})
 }
 
 // findDockerfile returns the path of the Dockerfile. One that is named is looked
@@ -183,16 +198,16 @@ func (in *buildInput) dockerfile(r io.Reader) error {
 	if _, ok := in.dirs[dockerui.DefaultLocalNameContext]; !ok {
 		return errors.New("-f - goes with a local directory as the context")
 	}
-	return in.putDockerfile(r)
+	return in.putDockerfile("standard input", r)
 }
 
-func (in *buildInput) putDockerfile(r io.Reader) error {
+func (in *buildInput) putDockerfile(from string, r io.Reader) error {
 	dir, err := in.aside()
 	if err != nil {
 		return err
 	}
 	if err := put(filepath.Join(dir, "dockerfile", "Dockerfile"), r); err != nil {
-		return fmt.Errorf("the Dockerfile from standard input: %w", err)
+		return fmt.Errorf("the Dockerfile from %s: %w", from, err)
 	}
 	in.dirs[dockerui.DefaultLocalNameDockerfile] = filepath.Join(dir, "dockerfile")
 	in.attrs["filename"] = "Dockerfile"
@@ -236,7 +251,7 @@ func (in *buildInput) standardInput(ctx context.Context, r io.Reader, f *buildFl
 			return err
 		}
 		in.dirs[dockerui.DefaultLocalNameContext] = empty
-		return in.putDockerfile(br)
+		return in.putDockerfile("standard input", br)
 	}
 	return in.archive(ctx, br, f)
 }

@@ -47,11 +47,12 @@ func (t tree) resolve(op, name string) (string, error) {
 	return fs.RootPath(string(t), name)
 }
 
-// named makes an error name the path in the tree and not where it is mounted.
-func named(err error, name string) error {
+// named makes an error name the path in the tree and not where it is mounted, and
+// what was to be done with it.
+func named(err error, op, name string) error {
 	var pe *os.PathError
 	if errors.As(err, &pe) {
-		return &os.PathError{Op: pe.Op, Path: name, Err: pe.Err}
+		return &os.PathError{Op: op, Path: name, Err: pe.Err}
 	}
 	return err
 }
@@ -59,11 +60,11 @@ func named(err error, name string) error {
 func (t tree) read(req client.ReadRequest) ([]byte, error) {
 	p, err := t.resolve("open", req.Filename)
 	if err != nil {
-		return nil, named(err, req.Filename)
+		return nil, named(err, "open", req.Filename)
 	}
 	st, err := os.Lstat(p)
 	if err != nil {
-		return nil, named(err, req.Filename)
+		return nil, named(err, "open", req.Filename)
 	}
 	// Another kind of file could be a device of this machine, or never answer.
 	if !st.Mode().IsRegular() {
@@ -71,12 +72,12 @@ func (t tree) read(req client.ReadRequest) ([]byte, error) {
 	}
 	f, err := os.Open(p)
 	if err != nil {
-		return nil, named(err, req.Filename)
+		return nil, named(err, "open", req.Filename)
 	}
 	defer f.Close()
 	if req.Range == nil {
 		data, err := io.ReadAll(f)
-		return data, named(err, req.Filename)
+		return data, named(err, "open", req.Filename)
 	}
 	if req.Range.Offset < 0 || req.Range.Length < 0 {
 		return nil, fmt.Errorf("reading %s from %d, %d bytes: a range cannot be negative", req.Filename, req.Range.Offset, req.Range.Length)
@@ -86,17 +87,17 @@ func (t tree) read(req client.ReadRequest) ([]byte, error) {
 		length = 1<<63 - 1 - int64(req.Range.Offset)
 	}
 	data, err := io.ReadAll(io.NewSectionReader(f, int64(req.Range.Offset), length))
-	return data, named(err, req.Filename)
+	return data, named(err, "open", req.Filename)
 }
 
 func (t tree) stat(name string) (*fstypes.Stat, error) {
 	p, err := t.resolve("stat", name)
 	if err != nil {
-		return nil, named(err, name)
+		return nil, named(err, "stat", name)
 	}
 	st, err := fsutil.Stat(p)
 	if err != nil {
-		return nil, named(err, name)
+		return nil, named(err, "stat", name)
 	}
 	return st, nil
 }
@@ -104,11 +105,11 @@ func (t tree) stat(name string) (*fstypes.Stat, error) {
 func (t tree) list(req client.ReadDirRequest) ([]*fstypes.Stat, error) {
 	p, err := t.resolve("readdir", req.Path)
 	if err != nil {
-		return nil, named(err, req.Path)
+		return nil, named(err, "readdir", req.Path)
 	}
 	entries, err := os.ReadDir(p)
 	if err != nil {
-		return nil, named(err, req.Path)
+		return nil, named(err, "readdir", req.Path)
 	}
 	var list []*fstypes.Stat
 	for _, e := range entries {
@@ -123,7 +124,7 @@ func (t tree) list(req client.ReadDirRequest) ([]*fstypes.Stat, error) {
 		}
 		st, err := fsutil.Stat(filepath.Join(p, e.Name()))
 		if err != nil {
-			return nil, named(err, path.Join(req.Path, e.Name()))
+			return nil, named(err, "readdir", path.Join(req.Path, e.Name()))
 		}
 		st.Path = e.Name()
 		list = append(list, st)
