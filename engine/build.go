@@ -113,6 +113,10 @@ func (e *Engine) Build(ctx context.Context, req Request) (_ *Response, err error
 		stream.Go(func() error { return b.stream(context.WithoutCancel(ctx), req.Status) })
 	}
 	res, err := b.run(ctx)
+	// Some libraries say of a wait that ended with ctx only what was waited for.
+	if cause := context.Cause(ctx); cause != nil && err != nil && !errors.Is(err, cause) {
+		err = fmt.Errorf("%w (%w)", cause, err)
+	}
 	if discard := job.Discard(); err == nil {
 		err = discard
 	}

@@ -10,6 +10,10 @@
 //		Session:  session,
 //		Exports:  []export.Request{{Type: "local", Dir: "out"}},
 //	})
+//
+// The umask of the process should be 022 or 0: with another one, directories that
+// nobody gives a mode, such as the root of a tree, have less of it, and trees are
+// known by the modes of what is in them.
 package engine
 
 import (
