@@ -2,6 +2,7 @@ package store
 
 import (
 	"archive/tar"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -46,24 +47,36 @@ func (s *Store) writeTar(ctx context.Context, w io.Writer, p piece, lower, upper
 			err = overlay.Changes(ctx, change, changed, root, base)
 		}
 		if err == nil {
-			err = xattrChanges(ctx, changed, root, base, written, change)
+			u := unseen{changed: changed, root: root, base: base, written: written}
+			// A diff's own tree is made by BuildKit's differ, which goes by times.
+			u.bytes = p.rec.facts.Kind != kindDiff
+			err = u.changes(ctx, change)
 		}
 		return errors.Join(err, cw.Close())
 	})
 }
 
-// xattrChanges finds the files of which only the extended attributes differ from
-// those of base, which the differs do not see.
-func xattrChanges(ctx context.Context, changed, root, base string, written map[string]bool, change cfs.ChangeFunc) error {
-	return filepath.WalkDir(changed, func(path string, d fs.DirEntry, err error) error {
-		if err := errors.Join(err, ctx.Err()); err != nil || path == changed {
+// unseen finds what the differs do not see. They go by times: a file that has the
+// size and, to the nanosecond, the time that it had before is the same to them.
+type unseen struct {
+	// changed is where to look: root, or the part of it that can differ from base.
+	changed, root, base string
+	written             map[string]bool // what the differs have seen
+	bytes               bool            // look into files, and not at their attributes alone
+}
+
+// changes finds the files of which only the extended attributes, or the bytes, differ
+// from those of base.
+func (u *unseen) changes(ctx context.Context, change cfs.ChangeFunc) error {
+	return filepath.WalkDir(u.changed, func(path string, d fs.DirEntry, err error) error {
+		if err := errors.Join(err, ctx.Err()); err != nil || path == u.changed {
 			return err
 		}
-		name := strings.TrimPrefix(path, changed)
-		if written[name] {
+		name := strings.TrimPrefix(path, u.changed)
+		if u.written[name] {
 			return nil
 		}
-		before, err := os.Lstat(filepath.Join(base, name))
+		before, err := os.Lstat(filepath.Join(u.base, name))
 		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) {
 			return nil
 		}
@@ -74,16 +87,72 @@ func xattrChanges(ctx context.Context, changed, root, base string, written map[s
 		if err != nil || fi.Mode().Type() != before.Mode().Type() {
 			return err
 		}
-		a, err := xattrs(filepath.Join(base, name))
-		if err != nil {
-			return err
-		}
-		b, err := xattrs(filepath.Join(root, name))
-		if err != nil || maps.Equal(a, b) {
+		same, err := u.same(ctx, name, before, fi)
+		if err != nil || same {
 			return err
 		}
 		return change(cfs.ChangeKindModify, name, fi, nil)
 	})
+}
+
+// same says whether a path is the same in base and root.
+func (u *unseen) same(ctx context.Context, name string, before, after fs.FileInfo) (bool, error) {
+	a, err := xattrs(filepath.Join(u.base, name))
+	if err != nil {
+		return false, err
+	}
+	b, err := xattrs(filepath.Join(u.root, name))
+	if err != nil || !maps.Equal(a, b) {
+		return false, err
+	}
+	if !u.bytes || os.SameFile(before, after) {
+		return true, nil
+	}
+	switch after.Mode().Type() {
+	case 0:
+		if before.Size() != after.Size() {
+			return false, nil
+		}
+		return sameBytes(ctx, filepath.Join(u.base, name), filepath.Join(u.changed, name), after.Size())
+	case fs.ModeSymlink:
+		was, err := os.Readlink(filepath.Join(u.base, name))
+		if err != nil {
+			return false, err
+		}
+		is, err := os.Readlink(filepath.Join(u.changed, name))
+		return was == is, err
+	}
+	return true, nil
+}
+
+// sameBytes compares two files of one size.
+func sameBytes(ctx context.Context, one, other string, size int64) (same bool, err error) {
+	a, err := os.Open(one)
+	if err != nil {
+		return false, err
+	}
+	defer func() { err = errors.Join(err, a.Close()) }()
+	b, err := os.Open(other)
+	if err != nil {
+		return false, err
+	}
+	defer func() { err = errors.Join(err, b.Close()) }()
+	chunk := min(size+1, 64<<10) // one more, to see the end
+	bufA, bufB := make([]byte, chunk), make([]byte, chunk)
+	for {
+		n, errA := io.ReadFull(a, bufA)
+		m, errB := io.ReadFull(b, bufB)
+		if !bytes.Equal(bufA[:n], bufB[:m]) {
+			return false, nil
+		}
+		ended := func(err error) bool { return err == io.EOF || err == io.ErrUnexpectedEOF }
+		if ended(errA) && ended(errB) {
+			return true, nil
+		}
+		if err := errors.Join(errA, errB, ctx.Err()); err != nil {
+			return false, err
+		}
+	}
 }
 
 // paxXattr is how the names of extended attributes begin in an archive's records.

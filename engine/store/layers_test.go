@@ -349,3 +349,33 @@ func TestConvertedOnlyByForce(t *testing.T) {
 		t.Errorf("got %+v, want what was pulled", got[0].Descriptor)
 	}
 }
+
+// A file or a link that was changed and has the size and the time that it had before
+// is in the layer nevertheless, and what was only touched is not.
+func TestLayersSeeWhatTimesDoNot(t *testing.T) {
+	eachSnapshotter(t, func(t *testing.T, s *store.Store) {
+		put := func(text string, nsec int64) func(string) {
+			return func(dir string) {
+				noError(t, os.WriteFile(filepath.Join(dir, "f"), []byte(text), 0o644))
+				noError(t, os.WriteFile(filepath.Join(dir, "same"), []byte("same"), 0o644))
+				noError(t, os.RemoveAll(filepath.Join(dir, "l")))
+				noError(t, os.Symlink(text, filepath.Join(dir, "l")))
+				ts := []unix.Timespec{{Sec: 1000, Nsec: nsec}, {Sec: 1000, Nsec: nsec}}
+				for _, name := range []string{"f", "same", "l"} {
+					noError(t, unix.UtimesNanoAt(unix.AT_FDCWD, filepath.Join(dir, name), ts, unix.AT_SYMLINK_NOFOLLOW))
+				}
+			}
+		}
+		for _, nsec := range []int64{0, 5} {
+			below := write(t, s, nil, store.NewOptions{}, put("1", nsec))
+			ref := write(t, s, below, store.NewOptions{}, put("2", nsec))
+			_, tars := layersOf(t, ref, store.LayerOptions{})
+			got := names(t, tars[1])
+			slices.Sort(got)
+			if want := []string{"f", "l"}; !slices.Equal(got, want) {
+				t.Errorf("%d: the second layer has %v, want %v", nsec, got, want)
+			}
+			release(t, below, ref)
+		}
+	})
+}
