@@ -69,8 +69,8 @@ func (a *access) once(ctx context.Context, name string, resolve func() (ocispec.
 	return desc, nil
 }
 
-// credentials asks the session. Anonymous access, and a session that is gone, have
-// none.
+// credentials asks the session. Anonymous access has none. That the session is gone is
+// session.ErrNotFound: who goes on for another asks accessOf again.
 func (a *access) credentials(ctx context.Context, host string) (session.Credentials, error) {
 	if a.session == "" {
 		return session.Credentials{}, nil
