@@ -26,11 +26,11 @@ func scriptBase(t *testing.T, busybox string) (dir, digest string) {
 	t.Helper()
 	dir = t.TempDir()
 	p, err := layout.Write(dir, empty.Index)
-	noError(t, err)
+	scriptOK(t, err)
 	img := scriptImage(t, busybox, nil)
-	noError(t, p.AppendImage(img, layout.WithAnnotations(map[string]string{"org.opencontainers.image.ref.name": "base"})))
+	scriptOK(t, p.AppendImage(img, layout.WithAnnotations(map[string]string{"org.opencontainers.image.ref.name": "base"})))
 	dgst, err := img.Digest()
-	noError(t, err)
+	scriptOK(t, err)
 	return dir, dgst.String()
 }
 
@@ -39,13 +39,13 @@ func scriptBase(t *testing.T, busybox string) (dir, digest string) {
 func scriptImage(t testing.TB, busybox string, change func(*v1.ConfigFile)) v1.Image {
 	t.Helper()
 	dt, err := os.ReadFile(busybox)
-	noError(t, err)
+	scriptOK(t, err)
 	img, err := mutate.AppendLayers(mutate.MediaType(empty.Image, types.OCIManifestSchema1),
 		scriptLayer(t, map[string]string{"bin/busybox": string(dt), "etc/passwd": "root:x:0:0:root:/root:/bin/sh\n", "tmp/": ""}),
 		scriptLayer(t, map[string]string{"second": "2\n"}))
-	noError(t, err)
+	scriptOK(t, err)
 	cfg, err := img.ConfigFile()
-	noError(t, err)
+	scriptOK(t, err)
 	cfg = cfg.DeepCopy()
 	cfg.OS, cfg.Architecture = "linux", "amd64"
 	cfg.Config.Env = []string{"PATH=/bin"}
@@ -54,7 +54,7 @@ func scriptImage(t testing.TB, busybox string, change func(*v1.ConfigFile)) v1.I
 		change(cfg)
 	}
 	img, err = mutate.ConfigFile(img, cfg)
-	noError(t, err)
+	scriptOK(t, err)
 	return img
 }
 
@@ -69,20 +69,20 @@ func scriptLayer(t testing.TB, files map[string]string) v1.Layer {
 		if strings.HasSuffix(name, "/") {
 			h.Typeflag, h.Mode = tar.TypeDir, 0o1777
 		}
-		noError(t, w.WriteHeader(h))
+		scriptOK(t, w.WriteHeader(h))
 		_, err := io.WriteString(w, files[name])
-		noError(t, err)
+		scriptOK(t, err)
 		if name != "bin/busybox" {
 			continue
 		}
 		for link := range strings.FieldsSeq("sh cat cp mv rm ls ln mkdir sleep touch test id env echo grep wc stat hostname dd trap") {
-			noError(t, w.WriteHeader(&tar.Header{Typeflag: tar.TypeSymlink, Name: "bin/" + link, Linkname: "busybox", Mode: 0o777}))
+			scriptOK(t, w.WriteHeader(&tar.Header{Typeflag: tar.TypeSymlink, Name: "bin/" + link, Linkname: "busybox", Mode: 0o777}))
 		}
 	}
-	noError(t, w.Close())
+	scriptOK(t, w.Close())
 	layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(b.Bytes())), nil },
 		tarball.WithMediaType(types.OCILayer))
-	noError(t, err)
+	scriptOK(t, err)
 	return layer
 }
 

@@ -24,13 +24,18 @@ var scriptSignals = map[string]os.Signal{"HUP": syscall.SIGHUP, "INT": syscall.S
 
 // scriptSignal: signal SIGNALS LINE CODE program args... starts a program, waits
 // until it says a line on standard error, sends it the signals, and waits for it to
-// end with an exit code (-1: by a signal). It has ten seconds for that.
+// end with an exit code (-1: by a signal), or one of several. It has ten seconds for
+// that.
 func scriptSignal(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 4 {
 		ts.Fatalf("usage: signal SIGNALS LINE CODE program args...")
 	}
-	want, err := strconv.Atoi(args[2])
-	ts.Check(err)
+	var want []int
+	for code := range strings.SplitSeq(args[2], ",") {
+		n, err := strconv.Atoi(code)
+		ts.Check(err)
+		want = append(want, n)
+	}
 	scriptProcess(ts, args[1], args[3:], want, func(p *os.Process) {
 		for name := range strings.SplitSeq(args[0], ",") {
 			ts.Check(p.Signal(scriptSignals[name]))
@@ -52,7 +57,7 @@ func scriptHoldRoot(ts *testscript.TestScript, neg bool, args []string) {
 			_ = st.Close() // the script has failed
 		}
 	}()
-	scriptProcess(ts, args[0], args[1:], 0, func(*os.Process) {
+	scriptProcess(ts, args[0], args[1:], []int{0}, func(*os.Process) {
 		closed = true
 		ts.Check(st.Close())
 	})
@@ -60,7 +65,7 @@ func scriptHoldRoot(ts *testscript.TestScript, neg bool, args []string) {
 
 // scriptProcess runs a program, calls then when it has said a line, and gives it
 // ten seconds to end.
-func scriptProcess(ts *testscript.TestScript, line string, args []string, want int, then func(*os.Process)) {
+func scriptProcess(ts *testscript.TestScript, line string, args []string, want []int, then func(*os.Process)) {
 	r, w, err := os.Pipe()
 	ts.Check(err)
 	defer r.Close()
