@@ -78,6 +78,7 @@ type Options struct {
 type Engine struct {
 	store     *store.Store
 	solver    *solver.Solver
+	runtime   *runtime.Executor // nil if there is none that works
 	sessions  *session.Sessions
 	sources   *source.Set
 	frontends map[string]frontend.Func
@@ -132,7 +133,7 @@ func (e *Engine) assemble(ctx context.Context, opt Options) error {
 	x, err := runtime.New(ctx, opt.Runtime)
 	switch {
 	case err == nil:
-		env.Executor = x
+		e.runtime, env.Executor = x, x
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
 	default:
@@ -185,7 +186,11 @@ func (e *Engine) Close() error {
 	e.mu.Unlock()
 	e.running.Wait()
 	e.solver.Close()
-	return e.store.Close()
+	var errs error
+	if e.runtime != nil {
+		errs = e.runtime.Close()
+	}
+	return errors.Join(errs, e.store.Close())
 }
 
 // begin counts a build, unless the engine is closed.

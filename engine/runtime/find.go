@@ -84,15 +84,15 @@ func find(ctx context.Context, opt Options) (*Executor, error) {
 		}
 		if !swept {
 			if err := e.sweep(ctx, opt.Root); err != nil {
-				return nil, err
+				return nil, errors.Join(err, e.Close())
 			}
 			swept = true
 		}
 		if e.version, err = e.tried(ctx, opt); err == nil {
 			return e, nil
 		}
-		if ctx.Err() != nil {
-			return nil, context.Cause(ctx)
+		if closed := e.Close(); ctx.Err() != nil || closed != nil {
+			return nil, errors.Join(context.Cause(ctx), closed)
 		}
 		no.Tried = append(no.Tried, Failure{Binary: path, Err: err})
 	}

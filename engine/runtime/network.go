@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"errors"
 	"fmt"
 	"os"
 
@@ -23,10 +24,21 @@ type Network struct {
 	CNIPool int
 }
 
+// networks make the networks of steps, by what these ask for.
+type networks map[pb.NetMode]network.Provider
+
+func (n networks) close() error {
+	var errs error
+	for _, p := range n {
+		errs = errors.Join(errs, p.Close())
+	}
+	return errs
+}
+
 // providers makes the networks of steps. Root is a directory for their state.
-func (n Network) providers(root string) (map[pb.NetMode]network.Provider, error) {
+func (n Network) providers(root string) (networks, error) {
 	host, none := network.NewHostProvider(), network.NewNoneProvider()
-	all := map[pb.NetMode]network.Provider{pb.NetMode_HOST: host, pb.NetMode_NONE: none}
+	all := networks{pb.NetMode_HOST: host, pb.NetMode_NONE: none}
 	switch n.mode() {
 	case "host":
 		all[pb.NetMode_UNSET] = host

@@ -69,12 +69,13 @@ type Options struct {
 
 // Executor runs processes in containers. Besides what BuildKit's does, it kills a
 // container whose context ends at whichever point that happens, and then waits
-// until it is gone.
+// until it is gone. It is closed by who made it, when nothing runs any more.
 type Executor struct {
-	inner executor.Executor
-	runc  *runc.Runc // for what inner does not do
-	log   *logrus.Entry
-	init  string
+	inner    executor.Executor
+	networks networks
+	runc     *runc.Runc // for what inner does not do
+	log      *logrus.Entry
+	init     string
 
 	binary, version string
 }
@@ -129,7 +130,7 @@ func newExecutor(opt Options, binary string) (*Executor, error) {
 		ResourceMonitor: &resources.Monitor{},
 	}, providers)
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, providers.close())
 	}
 	logger := logrus.New()
 	logger.SetOutput(io.Discard)
@@ -137,13 +138,16 @@ func newExecutor(opt Options, binary string) (*Executor, error) {
 		logger.SetOutput(opt.Log)
 	}
 	return &Executor{
-		inner:  inner,
+		inner: inner, networks: providers,
 		runc:   &runc.Runc{Command: binary, Setpgid: true},
 		log:    logrus.NewEntry(logger),
 		init:   opt.Init,
 		binary: binary,
 	}, nil
 }
+
+// Close gives up the networks that are kept ready.
+func (e *Executor) Close() error { return e.networks.close() }
 
 // Binary is the path of the OCI runtime.
 func (e *Executor) Binary() string { return e.binary }
