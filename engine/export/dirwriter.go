@@ -30,7 +30,6 @@ const chunk = 64 << 20
 type dirWriter struct {
 	ctx    context.Context
 	top    fsutil.Root
-	owners bool // keep owners
 	copied *counter
 
 	// open are the directories from the top to the current one.
@@ -49,7 +48,7 @@ type openDir struct {
 }
 
 func newDirWriter(ctx context.Context, top fsutil.Root, mirror bool) *dirWriter {
-	w := &dirWriter{ctx: ctx, top: top, owners: os.Geteuid() == 0}
+	w := &dirWriter{ctx: ctx, top: top}
 	if mirror {
 		w.written = map[string]bool{}
 	}
@@ -246,14 +245,9 @@ func (w *dirWriter) regular(at fsutil.Root, name string, st *types.Stat, from fs
 	}
 }
 
-// attributes sets all but the time. The order matters: a change of owner takes away
-// capabilities and setuid bits.
+// attributes sets all but the time. Files belong to who writes them, as with docker
+// build: to keep owners there are archives.
 func (w *dirWriter) attributes(at fsutil.Root, name string, st *types.Stat, mode os.FileMode) error {
-	if w.owners {
-		if err := at.Lchown(name, int(st.Uid), int(st.Gid)); err != nil {
-			return err
-		}
-	}
 	if mode&os.ModeSymlink != 0 {
 		return nil
 	}
@@ -268,7 +262,20 @@ func (w *dirWriter) attributes(at fsutil.Root, name string, st *types.Stat, mode
 			}
 		}
 	}
-	return at.Chmod(name, mode&(os.ModePerm|os.ModeSetuid|os.ModeSetgid|os.ModeSticky))
+	return at.Chmod(name, permissions(st, mode))
+}
+
+// permissions are the bits of mode that a file gets. One that would run as its owner
+// in the image does not run as who writes it here.
+func permissions(st *types.Stat, mode os.FileMode) os.FileMode {
+	mode &= os.ModePerm | os.ModeSetuid | os.ModeSetgid | os.ModeSticky
+	if int(st.Uid) != os.Geteuid() {
+		mode &^= os.ModeSetuid
+	}
+	if int(st.Gid) != os.Getegid() {
+		mode &^= os.ModeSetgid
+	}
+	return mode
 }
 
 func setTime(at fsutil.Root, name string, st *types.Stat) error {
@@ -289,7 +296,7 @@ func (w *dirWriter) finish() error {
 		return err
 	}
 	for _, st := range slices.Backward(w.dirs) {
-		err := w.top.Chmod(st.Path, os.FileMode(st.Mode)&(os.ModePerm|os.ModeSetuid|os.ModeSetgid|os.ModeSticky))
+		err := w.top.Chmod(st.Path, permissions(st, os.FileMode(st.Mode)))
 		if err == nil {
 			err = setTime(w.top, st.Path, st)
 		}
