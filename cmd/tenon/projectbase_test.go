@@ -54,8 +54,9 @@ func projectNodeBase(t *testing.T) string {
 		projectMust(t, os.Symlink("busybox", filepath.Join(tree, "bin", name)))
 	}
 	projectMust(t, os.Symlink("/bin/busybox", filepath.Join(tree, "usr/bin/env")))
-	projectRun(t, "cp", node, filepath.Join(tree, "bin/node"))
-	for _, lib := range projectLibraries(t, node) {
+	// Node looks for Debian's packages relative to where it is itself, so it stays there.
+	projectMust(t, os.Symlink(node, filepath.Join(tree, "bin/node")))
+	for _, lib := range append(projectLibraries(t, node), node) {
 		to := filepath.Join(tree, lib)
 		projectMust(t, os.MkdirAll(filepath.Dir(to), 0o755))
 		projectRun(t, "cp", "-L", lib, to)
