@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"os/exec"
 	"strings"
 
+	"github.com/containerd/console"
 	"github.com/distribution/reference"
 
 	"github.com/tenonbuild/tenon/engine/export"
@@ -27,6 +29,9 @@ func (c *cli) exports(ctx context.Context, f *buildFlags) (reqs []export.Request
 	}
 	notes, err := f.annotationAttrs()
 	if err != nil {
+		return nil, false, err
+	}
+	if err := c.checkStandardOutput(outs); err != nil {
 		return nil, false, err
 	}
 	images := false
@@ -68,6 +73,39 @@ func (c *cli) exports(ctx context.Context, f *buildFlags) (reqs []export.Request
 		return nil, false, errors.New("--iidfile needs an image: there is no output of one")
 	}
 	return reqs, len(reqs) == 0, nil
+}
+
+// checkStandardOutput checks that at most one output is written there, and that
+// there is somebody who can do something with it.
+func (c *cli) checkStandardOutput(outs []export.Output) error {
+	n := 0
+	for _, o := range outs {
+		switch o.Type {
+		case export.TypeTar, export.TypeOCI, export.TypeDocker:
+		default:
+			continue
+		}
+		if o.Directory() || o.Dest != "" && o.Dest != "-" {
+			continue
+		}
+		if isTerminal(c.out) {
+			return fmt.Errorf("the output type=%s is an archive, and would be written to the terminal: redirect standard output, or name a file with dest=FILE", o.Type)
+		}
+		n++
+	}
+	if n > 1 {
+		return fmt.Errorf("%d outputs would be written to standard output, which takes one: name files with dest=FILE", n)
+	}
+	return nil
+}
+
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	if !ok {
+		return false
+	}
+	_, err := console.ConsoleFromFile(f)
+	return err == nil
 }
 
 // isImage says whether an exporter makes an image of the result.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 
 	"github.com/sirupsen/logrus"
@@ -152,10 +151,4 @@ func (c *cli) with(ctx context.Context, use func(*engine.Engine) error) (err err
 	}
 	defer func() { err = errors.Join(err, e.Close()) }()
 	return use(e)
-}
-
-// terminal returns w as a file if it is one.
-func terminal(w io.Writer) *os.File {
-	f, _ := w.(*os.File)
-	return f
 }
