@@ -35,7 +35,9 @@ type Request struct {
 	Frontend       string
 	FrontendAttrs  map[string]string
 	FrontendInputs map[string]*pb.Definition
-	// Session is what the build may use of the caller's. Nil lends nothing.
+	// Session is what the build may use of the caller's: package session/local makes
+	// one of this process's directories, secrets and agents. It is lent to one build at
+	// a time, until Build returns. Nil lends nothing.
 	Session session.Session
 	// Exports are what is made of the result. They are checked before anything is
 	// built, and run one after the other. With none, the result is only built.
@@ -64,7 +66,7 @@ type Response struct {
 }
 
 // Build builds. When ctx ends, it returns at once what ctx says; steps that other
-// builds wait for go on. An error of a step is a *solver.VertexError, and points
+// builds wait for go on, and others clean up behind it: Engine.Close waits for them. An error of a step is a *solver.VertexError, and points
 // into the Dockerfile where there is one (BuildKit's errdefs.Sources). A Response
 // comes with an error, too, once there is a trace to tell.
 func (e *Engine) Build(ctx context.Context, req Request) (_ *Response, err error) {
