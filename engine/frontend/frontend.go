@@ -76,16 +76,12 @@ func (c *Client) Run(ctx context.Context, name string) (_ *client.Result, err er
 		known := slices.Sorted(maps.Keys(c.build.Frontends))
 		return nil, fmt.Errorf("there is no frontend %q: there is %s", name, strings.Join(known, ", "))
 	}
-	defer Recover("the frontend "+name, &err)
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("the frontend %s panicked: %v\n%s", name, r, debug.Stack())
+		}
+	}()
 	return f(ctx, c)
-}
-
-// Recover turns a panic into an error. To be deferred, also by a frontend in
-// goroutines of its own.
-func Recover(what string, err *error) {
-	if r := recover(); r != nil {
-		*err = fmt.Errorf("%s panicked: %v\n%s", what, r, debug.Stack())
-	}
 }
 
 // Solve solves a definition, or runs another frontend. A definition is checked at

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"runtime/debug"
 
 	"github.com/moby/buildkit/frontend/dockerfile/dockerfile2llb"
 	"github.com/moby/buildkit/frontend/dockerfile/linter"
@@ -19,8 +20,6 @@ import (
 	"github.com/moby/buildkit/frontend/subrequests/targets"
 	"github.com/moby/buildkit/solver/pb"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
-
-	"github.com/tenonbuild/tenon/engine/frontend"
 )
 
 // Name is what the frontend is asked for by.
@@ -76,7 +75,11 @@ func Build(ctx context.Context, c client.Client) (_ *client.Result, err error) {
 
 // buildPlatform has the Dockerfile solved for one platform.
 func buildPlatform(ctx context.Context, c client.Client, data []byte, opt dockerfile2llb.ConvertOpt) (_ *dockerui.BuildResult, err error) {
-	defer frontend.Recover("the Dockerfile frontend", &err) // this is a goroutine of dockerui's
+	defer func() { // this is a goroutine of dockerui's
+		if r := recover(); r != nil {
+			err = fmt.Errorf("the Dockerfile frontend panicked: %v\n%s", r, debug.Stack())
+		}
+	}()
 	converted, err := dockerfile2llb.Dockerfile2LLB(ctx, data, opt)
 	if err != nil {
 		return nil, err
