@@ -26,7 +26,7 @@ import (
 
 // shortTime is how long after its start the short table begins another trial. What
 // is left of 50 s is for the trial that is under way.
-const shortTime = 38 * time.Second
+const shortTime = 33 * time.Second
 
 // options are what the flags say.
 type options struct {
