@@ -55,7 +55,7 @@ func (f *buildFlags) register(fs *pflag.FlagSet) {
 	fs.StringSliceVar(&f.noCacheFilter, "no-cache-filter", nil, "run every step of these stages")
 	fs.BoolVar(&f.pull, "pull", false, "ask the registry for base images even if they are in the local store")
 	fs.StringArrayVarP(&f.outputs, "output", "o", nil, `what to make of the result: a directory, or "type=local|tar|oci|docker|image|registry|cacheonly,dest=PATH,..."; "-" is a tar on standard output`)
-	fs.BoolVar(&f.push, "push", false, "push the image to its registry, as --output type=registry")
+	fs.BoolVar(&f.push, "push", false, "push the image to its registry, as --output type=registry, and do not store it here")
 	fs.BoolVar(&f.load, "load", false, "load the image into the docker engine of this machine")
 	fs.StringArrayVar(&f.secrets, "secret", nil, `secret for RUN --mount=type=secret, as "id=ID,src=FILE" or "id=ID,env=NAME"`)
 	fs.StringArrayVar(&f.ssh, "ssh", nil, `SSH agent or keys for RUN --mount=type=ssh, as "default" or "ID=SOCKET|KEY[,KEY...]"`)

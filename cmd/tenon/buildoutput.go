@@ -135,7 +135,9 @@ func (f *buildFlags) wanted() ([]export.Output, error) {
 				return outs, nil
 			}
 		}
-		image.Attrs["push"] = "true"
+		// The registry is where it is wanted: to store it here, too, would pull the
+		// layers of its base that nothing has read.
+		image.Attrs["push"], image.Attrs["store"] = "true", "false"
 		return append(outs, image), nil
 	case len(outs) == 0 && !f.load && (len(f.tags) > 0 || f.iidFile != "" || f.quiet || len(f.annotations) > 0):
 		if len(f.tags) == 0 {

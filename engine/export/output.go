@@ -23,7 +23,7 @@ type Output struct {
 
 // ParseOutput reads a value of -o/--output as buildx and buildctl do: "type=T,k=v"
 // as one line of CSV; a path alone is type=local; "-" alone is type=tar to standard
-// output; type=registry is type=image,push=true. Attributes of built-in types are
+// output; type=registry is type=image,push=true,store=false. Attributes of built-in types are
 // checked; those of other types are left to whoever registered them.
 func ParseOutput(s string) (Output, error) {
 	if strings.TrimSpace(s) == "" {
@@ -85,6 +85,9 @@ func (o *Output) settle(destGiven bool) error {
 	if o.Type == "registry" {
 		if _, ok := o.Attrs["push"]; !ok {
 			o.Attrs["push"] = "true"
+			if _, ok := o.Attrs["store"]; !ok {
+				o.Attrs["store"] = "false"
+			}
 		}
 		o.Type = TypeImage
 	}

@@ -29,10 +29,10 @@ func TestParseOutput(t *testing.T) {
 		{"type=tar,dest=-", export.Output{Type: "tar", Attrs: none, Dest: "-"}},
 		{`TYPE=oci,"dest=a,b.tar",Name=x`, export.Output{Type: "oci", Dest: "a,b.tar", Attrs: map[string]string{"name": "x"}}},
 		{`type=image,"name=a,b",push=true`, export.Output{Type: "image", Attrs: map[string]string{"name": "a,b", "push": "true"}}},
-		{"type=registry,name=r/x", export.Output{Type: "image", Attrs: map[string]string{"name": "r/x", "push": "true"}}},
+		{"type=registry,name=r/x", export.Output{Type: "image", Attrs: map[string]string{"name": "r/x", "push": "true", "store": "false"}}},
 		{"type=registry,name=r/x,push=false", export.Output{Type: "image", Attrs: map[string]string{"name": "r/x", "push": "false"}}},
 		// The name may come from elsewhere, as from --tag.
-		{"type=registry", export.Output{Type: "image", Attrs: map[string]string{"push": "true"}}},
+		{"type=registry", export.Output{Type: "image", Attrs: map[string]string{"push": "true", "store": "false"}}},
 		{"type=cacheonly", export.Output{Type: "cacheonly", Attrs: none}},
 		{"type=docker", export.Output{Type: "docker", Attrs: none}},
 		{"type=mine,anything=goes,dest=x", export.Output{Type: "mine", Attrs: map[string]string{"anything": "goes"}, Dest: "x"}},
