@@ -55,7 +55,7 @@ func (t *tree) checksum(ctx context.Context, d disk, p string, opt Opt) (digest.
 	if err != nil {
 		return "", err
 	}
-	if opt.Wildcard && hasWildcard(p) {
+	if opt.Wildcard && HasWildcard(p) {
 		return t.sumMatches(ctx, d, p, f, opt)
 	}
 	n, err := t.resolve(ctx, d, p, opt.FollowLinks)

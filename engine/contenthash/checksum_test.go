@@ -169,3 +169,14 @@ func TestGolden(t *testing.T) {
 		}
 	}
 }
+
+func TestHasWildcard(t *testing.T) {
+	for path, want := range map[string]bool{
+		"": false, "/a/b": false, "*": true, "/a/b?c": true, "[ab]": true, "a]": false,
+		`\*`: false, `\\*`: true, `a\[b`: false, `\`: false, `a\`: false, "é*": true,
+	} {
+		if got := HasWildcard(path); got != want {
+			t.Errorf("%q: %t", path, got)
+		}
+	}
+}

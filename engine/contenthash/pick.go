@@ -178,9 +178,10 @@ func (p *picked) total() Sum {
 	})
 }
 
-// hasWildcard says whether a path is more than literal for a copy that allows
-// wildcards.
-func hasWildcard(p string) bool {
+// HasWildcard says whether a path, or a component of one, is more than literal for a
+// copy that allows wildcards: whether it has a *, a ? or a [ that no backslash is
+// before. What copies must decide it as Checksum does.
+func HasWildcard(p string) bool {
 	for i := 0; i < len(p); i++ {
 		switch p[i] {
 		case '*', '?', '[':
@@ -205,7 +206,7 @@ type match struct {
 func (t *tree) expand(ctx context.Context, d disk, pattern string) ([]match, error) {
 	parts := components(path.Join("/", pattern))
 	literal := 0
-	for literal < len(parts) && !hasWildcard(parts[literal]) {
+	for literal < len(parts) && !HasWildcard(parts[literal]) {
 		literal++
 	}
 	base, err := t.resolve(ctx, d, strings.Join(parts[:literal], "/"), true)

@@ -92,7 +92,7 @@ func selectors(actions []*pb.FileAction, inputs int) [][]selector {
 			add(a.SecondaryInput, selector{
 				Path:            path.Join("/", c.Src),
 				FollowLinks:     c.FollowSymlink,
-				Wildcard:        c.AllowWildcard && hasWildcard(c.Src),
+				Wildcard:        c.AllowWildcard && contenthash.HasWildcard(c.Src),
 				IncludePatterns: c.IncludePatterns,
 				ExcludePatterns: c.ExcludePatterns,
 				RequiredPaths:   c.RequiredPaths,

@@ -11,20 +11,8 @@ import (
 	"syscall"
 
 	"github.com/containerd/continuity/fs"
+	"github.com/tenonbuild/tenon/engine/contenthash"
 )
-
-// hasWildcard says whether a path is more than literal where wildcards are allowed.
-func hasWildcard(p string) bool {
-	for i := 0; i < len(p); i++ {
-		switch p[i] {
-		case '*', '?', '[':
-			return true
-		case '\\':
-			i++
-		}
-	}
-	return false
-}
 
 // glob lists what a pattern matches in the tree at root, as paths in the tree, in
 // lexical order. Each component matches one name, as path.Match does. Links are
@@ -34,7 +22,7 @@ func hasWildcard(p string) bool {
 func glob(root, pattern string, followLast bool) ([]string, error) {
 	parts := strings.Split(strings.TrimPrefix(path.Join("/", pattern), "/"), "/")
 	n := 0
-	for n < len(parts) && !hasWildcard(parts[n]) {
+	for n < len(parts) && !contenthash.HasWildcard(parts[n]) {
 		n++
 	}
 	if n == len(parts) {
