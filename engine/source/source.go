@@ -63,7 +63,7 @@ func NewSet(sources ...Source) *Set {
 func (s *Set) For(identifier string) (Source, error) {
 	scheme, _, ok := strings.Cut(identifier, "://")
 	if !ok {
-		return nil, fmt.Errorf("source %q has no scheme: it should look like docker-image://..., local://... or https://...", identifier)
+		return nil, fmt.Errorf("source %q has no scheme: it should begin with docker-image://, local:// or https://, say", identifier)
 	}
 	src, ok := s.byScheme[scheme]
 	if !ok {
