@@ -6,6 +6,9 @@ SHELL := /bin/bash
 # Every module: this folder, and those below it that have a go.mod.
 MODULES := $(patsubst %/,%,$(dir $(wildcard go.mod */go.mod)))
 
+# What belongs to other modules than the one at the root.
+NESTED := $(patsubst %,--exclude-dir=%,$(filter-out .,$(MODULES)))
+
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 SEEDS ?= 20000
@@ -63,7 +66,7 @@ crash: ## boltstore's crash test with KILLS=n kills
 
 fuzz: ## every fuzz target of every module, for T=30s each
 	@for m in $(MODULES); do \
-		for f in $$(cd $$m && grep -rl --include='*_test.go' '^func Fuzz' . | sed 's,^\./,,' || true); do \
+		for f in $$(cd $$m && grep -rl --include='*_test.go' $$([ $$m != . ] || echo "$(NESTED)") '^func Fuzz' . | sed 's,^\./,,' || true); do \
 			for name in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\)(.*/\1/p' $$m/$$f); do \
 				echo "== $$m/$$f $$name"; \
 				(cd $$m && go test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(T) ./$$(dirname $$f)); \
