@@ -100,6 +100,9 @@ func (c *cli) checkStandardOutput(outs []export.Output) error {
 }
 
 func isTerminal(w io.Writer) bool {
+	if s, ok := w.(*spoken); ok {
+		w = s.Writer
+	}
 	f, ok := w.(*os.File)
 	if !ok {
 		return false

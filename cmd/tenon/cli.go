@@ -39,12 +39,17 @@ const interrupted = 130 // as shells have it: 128 + SIGINT
 
 // main runs a command line and returns the process's exit code.
 func (c *cli) main(ctx context.Context, args []string) int {
+	out := &spoken{Writer: c.out}
+	c.out = out
 	root := c.command()
 	root.SetArgs(args)
 	root.SetIn(c.in)
 	root.SetOut(c.out)
 	root.SetErr(c.err)
 	err := root.ExecuteContext(ctx)
+	if err == nil {
+		err = out.err
+	}
 	var code exitError
 	switch {
 	case err == nil:
@@ -52,6 +57,9 @@ func (c *cli) main(ctx context.Context, args []string) int {
 	case errors.As(err, &code):
 		return int(code)
 	case ctx.Err() != nil:
+		if !errors.Is(err, context.Canceled) {
+			printError(c.err, err)
+		}
 		fmt.Fprintln(c.err, "tenon: interrupted")
 		return interrupted
 	}

@@ -78,7 +78,26 @@ func (c *cli) configure() (*configuration, error) {
 		return nil, err
 	}
 	cfg.Root = abs
-	return cfg, nil
+	return cfg, cfg.check()
+}
+
+// check says what of a configuration cannot be, and would otherwise be noticed by
+// the first step that needs it.
+func (cfg *configuration) check() error {
+	switch n := cfg.Runtime.Network; n {
+	case "", "auto", "host", "none", "cni":
+	default:
+		return fmt.Errorf("configuration: network %q: it can be auto, host, none or cni", n)
+	}
+	switch s := cfg.Snapshotter; s {
+	case "", "overlayfs", "native":
+	default:
+		return fmt.Errorf("configuration: snapshotter %q: it can be overlayfs or native", s)
+	}
+	if cfg.Parallelism < 0 {
+		return fmt.Errorf("configuration: parallelism %d: it cannot be negative", cfg.Parallelism)
+	}
+	return nil
 }
 
 type configFile struct {

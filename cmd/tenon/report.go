@@ -30,7 +30,9 @@ func printError(w io.Writer, err error) {
 		}
 	}
 	fmt.Fprintf(w, "ERROR: %v\n", err)
+	var out *outputError
 	switch {
+	case errors.As(err, &out): // it may well be that disk that is full, and not ours
 	case errors.Is(err, syscall.ENOSPC):
 		fmt.Fprintln(w, "The disk is full. \"tenon du\" shows what builds have left there, and \"tenon prune\" removes it.")
 	case errors.Is(err, syscall.EPERM) && os.Geteuid() != 0:

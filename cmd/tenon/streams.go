@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"io"
 	"os"
 	"syscall"
 
@@ -55,3 +56,25 @@ func (o output) Write(p []byte) (int, error) {
 	}
 	return n, err
 }
+
+// spoken is standard output that remembers the first error of writing to it: what
+// was asked for has then not arrived.
+type spoken struct {
+	io.Writer
+	err error
+}
+
+// Write implements io.Writer.
+func (s *spoken) Write(p []byte) (int, error) {
+	n, err := s.Writer.Write(p)
+	if err != nil && s.err == nil {
+		s.err = &outputError{err}
+	}
+	return n, err
+}
+
+// outputError is an error of writing to standard output.
+type outputError struct{ error }
+
+func (e *outputError) Error() string { return "writing to standard output: " + e.error.Error() }
+func (e *outputError) Unwrap() error { return e.error }

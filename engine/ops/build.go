@@ -21,7 +21,10 @@ import (
 // nothing.
 const LoadOptionsKey = "tenon.llb.options"
 
-// buildOp builds a definition that is a file in one of its inputs.
+// buildOp builds a definition that is a file in one of its inputs. As in BuildKit it
+// is known by that definition: where its result is cached, what the definition names
+// and moves (a tag, a branch, a local directory) is not looked up again. Pin it, or
+// have a frontend solve the definition instead.
 type buildOp struct {
 	build   *pb.BuildOp
 	inputs  int
