@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"syscall"
 	"time"
 
@@ -60,7 +61,7 @@ func (e *Executor) Run(ctx context.Context, id string, root executor.Mount, moun
 		}
 		return nil
 	})
-	rec, err := e.inner.Run(inner, id, root, mounts, process, running)
+	rec, err := e.runInner(inner, id, root, mounts, process, running)
 	close(ended)
 	waitErr := g.Wait()
 
@@ -68,6 +69,33 @@ func (e *Executor) Run(ctx context.Context, id string, root executor.Mount, moun
 		return nil, errors.Join(context.Cause(ctx), waitErr, e.remove(ctx, id))
 	}
 	return rec, errors.Join(err, waitErr)
+}
+
+// resolvConf guards what BuildKit's oci.GetResolvConf keeps in variables of its
+// package, for all executors of the process: whether it has made the file, and
+// whether this machine's was there. It is held from the beginning of a run until
+// the root is mounted, which comes after that; not while the process runs.
+var resolvConf sync.Mutex
+
+// runInner is BuildKit's Run, of whose beginnings there is one at a time.
+func (e *Executor) runInner(ctx context.Context, id string, root executor.Mount, mounts []executor.Mount, process executor.ProcessInfo, started chan<- struct{}) (resourcestypes.Recorder, error) {
+	resolvConf.Lock()
+	begun := sync.OnceFunc(resolvConf.Unlock)
+	defer begun()
+	root.Src = notifying{root.Src, begun}
+	return e.inner.Run(ctx, id, root, mounts, process, started)
+}
+
+// notifying is a mountable that tells when it is going to be mounted.
+type notifying struct {
+	executor.Mountable
+	mounting func()
+}
+
+// Mount implements executor.Mountable.
+func (n notifying) Mount(ctx context.Context, readonly bool) (executor.MountableRef, error) {
+	n.mounting()
+	return n.Mountable.Mount(ctx, readonly)
 }
 
 // kill kills a container until it has ended. One that cannot be killed within
