@@ -37,11 +37,9 @@ type LayerOptions struct {
 	// with Force all others. There are gzip, zstd and uncompressed.
 	Compression compression.Config
 	// SourceDateEpoch, if not nil, bounds the times in layers that were made here:
-	// later ones become it. Pulled layers stay as they are.
+	// later ones become it. Pulled layers stay as they are: those of every image that
+	// went into the tree, also of several that were merged.
 	SourceDateEpoch *time.Time
-	// Base are the diff IDs of an image that the tree was built upon: as long as the
-	// lowest layers are these, they stay as they are, too, since they are that image's.
-	Base []digest.Digest
 }
 
 // form names what blobs the options lead to.
@@ -84,12 +82,7 @@ func (r *Ref) Layers(ctx context.Context, opt LayerOptions) ([]Layer, content.Pr
 	layers := make([]Layer, len(all))
 	eg, egctx := errgroup.WithContext(ctx)
 	eg.SetLimit(parallelFetches)
-	base := s.sharedWith(all, opt.Base)
 	for i, p := range all {
-		opt := opt
-		if i < base {
-			opt.SourceDateEpoch = nil
-		}
 		eg.Go(func() error {
 			b, err := s.layer(egctx, p, opt)
 			if err != nil {
@@ -103,17 +96,6 @@ func (r *Ref) Layers(ctx context.Context, opt LayerOptions) ([]Layer, content.Pr
 		return nil, nil, err
 	}
 	return layers, s.blobsOf(all), nil
-}
-
-// sharedWith counts the lowest layers that are those of these diff IDs.
-func (s *Store) sharedWith(all []piece, base []digest.Digest) int {
-	s.index.mu.Lock()
-	defer s.index.mu.Unlock()
-	n := 0
-	for n < len(all) && n < len(base) && all[n].rec.facts.DiffID == base[n] {
-		n++
-	}
-	return n
 }
 
 func (b blob) layer(rec *record) Layer {
