@@ -40,7 +40,7 @@ func newMachine(t testing.TB) *machine {
 	t.Helper()
 	testenv.Root(t)
 	testenv.Tool(t, "runc")
-	m := &machine{t: t, root: t.TempDir(), sessions: &session.Sessions{}, caller: &caller{Session: session.Empty("caller")}}
+	m := &machine{t: t, root: longDir(t), sessions: &session.Sessions{}, caller: &caller{Session: session.Empty("caller")}}
 	var err error
 	m.store, err = store.Open(t.Context(), store.Options{Root: filepath.Join(m.root, "store")})
 	noError(t, err)
@@ -72,6 +72,14 @@ func newMachine(t testing.TB) *machine {
 		}
 	})
 	return m
+}
+
+// longDir is a folder below which a socket's path would be too long.
+func longDir(t testing.TB) string {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), strings.Repeat("long", 25))
+	noError(t, os.Mkdir(dir, 0o755))
+	return dir
 }
 
 func noError(t testing.TB, err error) {

@@ -100,9 +100,11 @@ func (f secretFile) write(file string) error {
 
 func secretsDir(s *store.Store) string { return s.Path("secrets") }
 
-// Sweep removes the mounts of secrets that a process left which was killed. It is
-// called when a store was opened, before anything runs.
-func Sweep(s *store.Store) error {
+// Sweep removes the mounts of secrets, and the sockets of agents, that a process left
+// which was killed. It is called when a store was opened, before anything runs.
+func Sweep(s *store.Store) error { return errors.Join(sweepSecrets(s), sweepAgents(s)) }
+
+func sweepSecrets(s *store.Store) error {
 	dir := secretsDir(s)
 	entries, err := os.ReadDir(dir)
 	if errors.Is(err, os.ErrNotExist) {

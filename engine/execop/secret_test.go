@@ -87,7 +87,7 @@ func findOnDisk(t *testing.T, root, text string) (found string) {
 	return found
 }
 
-// What was mounted when a process was killed is removed.
+// What was mounted, or listened at, when a process was killed is removed.
 func TestSweep(t *testing.T) {
 	m := newMachine(t)
 	noError(t, execop.Sweep(m.store))
@@ -95,9 +95,14 @@ func TestSweep(t *testing.T) {
 	noError(t, os.MkdirAll(left, 0o700))
 	noError(t, mountTmpfs(left))
 	noError(t, os.WriteFile(filepath.Join(left, "value"), []byte("x"), 0o600))
+	socket := m.store.Path("agents", "agent-1", "agent")
+	noError(t, os.MkdirAll(filepath.Dir(socket), 0o700))
+	noError(t, os.WriteFile(socket, nil, 0o600))
 	noError(t, execop.Sweep(m.store))
-	if _, err := os.Stat(left); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("it is still there: %v", err)
+	for _, path := range []string{left, filepath.Dir(socket)} {
+		if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s is still there: %v", path, err)
+		}
 	}
 }
 
@@ -148,7 +153,6 @@ func (m *machine) withAsk() *store.Ref {
 
 func TestSSH(t *testing.T) {
 	m := newMachine(t)
-	t.Setenv("TMPDIR", t.TempDir())
 	dial := agent(t)
 	m.caller.agents = map[string]func() (net.Conn, error){"default": dial, "broken": func() (net.Conn, error) { return nil, fmt.Errorf("broken") }}
 	m.base = m.withAsk()
@@ -156,7 +160,7 @@ func TestSSH(t *testing.T) {
 	if want := "1234 5678 600 socket\nhello\nhello\n"; got != want {
 		t.Errorf("%q, not %q", got, want)
 	}
-	if left, err := filepath.Glob(filepath.Join(os.TempDir(), "tenon-ssh-*")); err != nil || len(left) != 0 {
+	if left, err := os.ReadDir(m.store.Path("agents")); err != nil || len(left) != 0 {
 		t.Errorf("left behind: %q, %v", left, err)
 	}
 

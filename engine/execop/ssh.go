@@ -13,7 +13,9 @@ import (
 	"github.com/moby/buildkit/executor"
 	"github.com/moby/buildkit/solver/pb"
 	"github.com/tenonbuild/tenon/engine/session"
+	"github.com/tenonbuild/tenon/engine/store"
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
 )
 
 const (
@@ -48,11 +50,12 @@ func (o *op) sshMount(ctx context.Context, s slot) (executor.Mountable, error) {
 	if err := conn.Close(); err != nil {
 		return nil, fmt.Errorf("SSH agent %q: %w", id, err)
 	}
-	return agentSocket{opt: opt, dial: dial}, nil
+	return agentSocket{dir: agentsDir(o.Store), opt: opt, dial: dial}, nil
 }
 
-// agentSocket is a socket whose connections lead to an SSH agent.
+// agentSocket is a socket, below dir, whose connections lead to an SSH agent.
 type agentSocket struct {
+	dir  string
 	opt  *pb.SSHOpt
 	dial func(context.Context) (net.Conn, error)
 }
@@ -62,15 +65,16 @@ func (a agentSocket) Mount(ctx context.Context, _ bool) (executor.MountableRef, 
 	return mountFunc(func() ([]mount.Mount, func() error, error) { return a.mount(ctx) }), nil
 }
 
-// mount listens until it is released. The folder is the system's temporary one,
-// since the path of a socket must be short.
+// mount listens until it is released.
 func (a agentSocket) mount(ctx context.Context) (_ []mount.Mount, release func() error, err error) {
-	dir, err := os.MkdirTemp("", "tenon-ssh-")
+	if err := os.MkdirAll(a.dir, 0o700); err != nil {
+		return nil, nil, fmt.Errorf("a place for sockets of SSH agents: %w", err)
+	}
+	dir, err := os.MkdirTemp(a.dir, "agent-")
 	if err != nil {
 		return nil, nil, fmt.Errorf("a place for the socket of an SSH agent: %w", err)
 	}
-	sock := filepath.Join(dir, "agent")
-	l, err := a.listen(sock)
+	l, err := a.listen(dir)
 	if err != nil {
 		return nil, nil, errors.Join(fmt.Errorf("the socket of an SSH agent: %w", err), os.RemoveAll(dir))
 	}
@@ -86,14 +90,26 @@ func (a agentSocket) mount(ctx context.Context) (_ []mount.Mount, release func()
 		err := errors.Join(l.Close(), os.RemoveAll(dir))
 		return errors.Join(err, g.Wait())
 	}
-	return []mount.Mount{{Type: "bind", Source: sock, Options: []string{"rbind"}}}, release, nil
+	return []mount.Mount{{Type: "bind", Source: filepath.Join(dir, socketName), Options: []string{"rbind"}}}, release, nil
 }
 
-func (a agentSocket) listen(sock string) (net.Listener, error) {
-	l, err := (&net.ListenConfig{}).Listen(context.Background(), "unix", sock)
+// socketName is that of a socket in its folder.
+const socketName = "agent"
+
+// listen makes the socket in dir. A socket's path is 107 bytes at most (unix(7)), so
+// the kernel gets one by way of the open folder; it is removed with that.
+func (a agentSocket) listen(dir string) (_ net.Listener, err error) {
+	fd, err := os.OpenFile(dir, unix.O_PATH|unix.O_DIRECTORY, 0)
 	if err != nil {
 		return nil, err
 	}
+	defer func() { err = errors.Join(err, fd.Close()) }()
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Net: "unix", Name: fmt.Sprintf("/proc/self/fd/%d/%s", fd.Fd(), socketName)})
+	if err != nil {
+		return nil, err
+	}
+	l.SetUnlinkOnClose(false) // by a path that will be somebody else's
+	sock := filepath.Join(dir, socketName)
 	err = os.Chown(sock, int(a.opt.Uid), int(a.opt.Gid))
 	if err == nil {
 		err = os.Chmod(sock, os.FileMode(a.opt.Mode&0o777))
@@ -147,3 +163,8 @@ func join(ctx context.Context, a, b net.Conn) error {
 	g.Go(func() error { return half(b, a) })
 	return g.Wait()
 }
+
+func agentsDir(s *store.Store) string { return s.Path("agents") }
+
+// sweepAgents removes the sockets that a process left which was killed.
+func sweepAgents(s *store.Store) error { return os.RemoveAll(agentsDir(s)) }
