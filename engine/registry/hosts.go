@@ -70,7 +70,7 @@ func (r *Registry) hostsFor(domain string, a *access) ([]docker.RegistryHost, er
 func (r *Registry) client(c *http.Client, attempts int) *http.Client {
 	with := *c
 	with.Transport = &retrying{
-		base:     &watching{base: c.Transport, limit: r.opt.StallTimeout},
+		base:     CutStalled(c.Transport, r.opt.StallTimeout),
 		attempts: attempts,
 		wait:     r.opt.Wait,
 	}

@@ -10,22 +10,29 @@ import (
 	"time"
 )
 
-// StallError says that a registry neither sent nor took anything for too long.
+// StallError says that a server neither sent nor took anything for too long.
 type StallError struct {
 	Host  string
 	After time.Duration
 }
 
 func (e *StallError) Error() string {
-	return fmt.Sprintf("%s: the registry sent nothing for %s", e.Host, e.After)
+	return fmt.Sprintf("%s: the server sent nothing for %s", e.Host, e.After)
 }
 
 // commitFactor is how much longer a registry may take to answer an upload that it
 // has whole: it may be moving it to where it stays.
 const commitFactor = 10
 
-// watching cuts requests on which nothing moves. Only the registry's time counts:
-// not that of who reads a response or writes a request's body.
+// CutStalled returns a RoundTripper that makes requests by base and cuts them, with a
+// *StallError, when nothing moves for limit. Only the server's time counts: not that
+// of who reads a response, or writes a request's body. It is for whoever else fetches
+// from servers, too.
+func CutStalled(base http.RoundTripper, limit time.Duration) http.RoundTripper {
+	return &watching{base: base, limit: limit}
+}
+
+// watching is what CutStalled returns.
 type watching struct {
 	base  http.RoundTripper
 	limit time.Duration
@@ -67,7 +74,7 @@ func stalled(ctx context.Context, stall *StallError, err error) error {
 	return err
 }
 
-// watch is the time a registry has left to do something.
+// watch is the time a server has left to do something.
 type watch struct {
 	limit time.Duration
 	timer *time.Timer

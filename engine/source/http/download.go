@@ -82,21 +82,14 @@ func (s *Source) download(ctx context.Context, j job) (*downloaded, error) {
 	}
 }
 
-var errStall = errors.New("the server sent nothing for too long")
-
 // attempt makes one request.
 func (s *Source) attempt(ctx context.Context, j job, p *report) (_ *downloaded, err error) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	stall := time.AfterFunc(s.opt.Stall, func() { cancel(errStall) })
-	defer stall.Stop()
-
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, j.URL, nil)
 	if err != nil {
 		return nil, errors.New("the URL cannot be asked for") // the error would show its password
 	}
 	req.Header = j.header.Clone()
-	resp, err := (&http.Client{Transport: s.opt.Transport}).Do(req)
+	resp, err := s.client.Do(req)
 	if err != nil {
 		return nil, broken(ctx, err)
 	}
@@ -108,19 +101,12 @@ func (s *Source) attempt(ctx context.Context, j job, p *report) (_ *downloaded, 
 		return nil, err
 	}
 	p.begin(resp.ContentLength)
-	body := &watchedBody{Reader: resp.Body, seen: func(n int) {
-		stall.Reset(s.opt.Stall)
-		p.add(n)
-	}}
-	return s.store(ctx, j, resp.Header, body)
+	return s.store(ctx, j, resp.Header, &watchedBody{Reader: resp.Body, seen: p.add})
 }
 
 // broken tells failures of the net from others.
 func broken(ctx context.Context, err error) error {
 	if cause := context.Cause(ctx); cause != nil {
-		if errors.Is(cause, errStall) {
-			return passing{error: errStall}
-		}
 		return cause
 	}
 	var ue interface{ Unwrap() error }

@@ -23,6 +23,7 @@ import (
 	"github.com/moby/buildkit/solver/pb"
 	"github.com/moby/buildkit/util/urlutil"
 	"github.com/opencontainers/go-digest"
+	"github.com/tenonbuild/tenon/engine/registry"
 	"github.com/tenonbuild/tenon/engine/session"
 	"github.com/tenonbuild/tenon/engine/source"
 	"github.com/tenonbuild/tenon/engine/source/internal/perbuild"
@@ -38,7 +39,7 @@ type Options struct {
 	Transport http.RoundTripper
 	// Attempts is how often a download is begun that a server or the net breaks
 	// off; 0 is 5. Wait is how long to wait before the second, and doubles; 0 is
-	// half a second. Stall is for how long a server may send nothing; 0 is a minute.
+	// half a second. Stall is for how long a server may send nothing while we wait for it; 0 is a minute.
 	Attempts int
 	Wait     time.Duration
 	Stall    time.Duration
@@ -46,9 +47,10 @@ type Options struct {
 
 // Source serves http:// and https://.
 type Source struct {
-	opt   Options
-	index index
-	memo  perbuild.Memo[found]
+	opt    Options
+	client *http.Client
+	index  index
+	memo   perbuild.Memo[found]
 }
 
 var _ source.Source = (*Source)(nil)
@@ -72,7 +74,8 @@ func New(opt Options) (*Source, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("http source: %w", err)
 	}
-	return &Source{opt: opt, index: index{dir: dir}}, nil
+	client := &http.Client{Transport: registry.CutStalled(opt.Transport, opt.Stall)}
+	return &Source{opt: opt, client: client, index: index{dir: dir}}, nil
 }
 
 // Schemes implements source.Source.
