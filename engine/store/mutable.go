@@ -23,7 +23,8 @@ type NewOptions struct {
 	RecordType string
 }
 
-// The types of records. The words are BuildKit's.
+// The types of records, and of what sources keep beside them. The words are BuildKit's,
+// but for the last two, which it has no records of.
 const (
 	TypeRegular     = "regular"
 	TypeInternal    = "internal"
@@ -31,6 +32,8 @@ const (
 	TypeLocalSource = "source.local"
 	TypeGitCheckout = "source.git.checkout"
 	TypeCacheMount  = "exec.cachemount"
+	TypeGitRepo     = "source.git.repo"
+	TypeHTTPNotes   = "source.http.notes"
 )
 
 // facts returns what a new record of these options begins as.

@@ -31,8 +31,8 @@ type PruneOptions struct {
 	DryRun bool
 }
 
-// Prune removes records, the least recently used first, and never what is in use or
-// what others are made of. It calls each, if not nil, for every one that was
+// Prune removes records and what components keep (see Kept), the least recently used
+// first, and never what is in use or what others are made of. It calls each, if not nil, for every one that was
 // removed, and then frees what nothing holds any more, what deleted images held
 // among it. Builds may run meanwhile. It looks at each record once.
 func (s *Store) Prune(ctx context.Context, opt PruneOptions, each func(UsageInfo)) error {
@@ -50,10 +50,14 @@ func (s *Store) Prune(ctx context.Context, opt PruneOptions, each func(UsageInfo
 		return err
 	}
 	chosen := choose(all, opt, match, free, time.Now())
+	var failed error // what was removed is told all the same
 	if !opt.DryRun {
-		if chosen, err = s.removeRecords(ctx, chosen); err != nil {
+		records, err := s.removeRecords(ctx, chosen)
+		if err != nil {
 			return err
 		}
+		chosen, failed = removeKept(ctx, chosen)
+		chosen = append(records, chosen...)
 	}
 	if each != nil {
 		for _, u := range chosen {
@@ -64,7 +68,7 @@ func (s *Store) Prune(ctx context.Context, opt PruneOptions, each func(UsageInfo
 		return nil
 	}
 	s.garbage.Add(1) // what a deleted image held is not counted
-	return s.collectGarbage(ctx)
+	return errors.Join(failed, s.collectGarbage(ctx))
 }
 
 // freeSpace is how many bytes of the root's disk are free.
@@ -96,7 +100,9 @@ func choose(all []*usedRecord, opt PruneOptions, match func(UsageInfo) bool, fre
 	byRecord := map[*record]*usedRecord{}
 	var used int64
 	for _, u := range all {
-		byRecord[u.rec] = u
+		if u.rec != nil {
+			byRecord[u.rec] = u
+		}
 		used += u.Size
 	}
 	may := func(u *usedRecord) bool {
@@ -122,6 +128,9 @@ func choose(all []*usedRecord, opt PruneOptions, match func(UsageInfo) bool, fre
 		u := heap.Pop(queue).(*usedRecord)
 		out = append(out, u)
 		used -= u.Size - u.inherit()
+		if u.rec == nil {
+			continue
+		}
 		for _, p := range u.rec.parents {
 			if p == nil {
 				continue
@@ -135,7 +144,8 @@ func choose(all []*usedRecord, opt PruneOptions, match func(UsageInfo) bool, fre
 	return out
 }
 
-// removeRecords removes records that are still not in use, and returns those. Keys
+// removeRecords removes the records among what was chosen that are still not in use,
+// and returns those. Keys
 // of the cache go after the records: a key without a record is a miss.
 func (s *Store) removeRecords(ctx context.Context, chosen []*usedRecord) ([]*usedRecord, error) {
 	s.chains.Lock()
@@ -144,7 +154,7 @@ func (s *Store) removeRecords(ctx context.Context, chosen []*usedRecord) ([]*use
 	var ids []string
 	s.index.mu.Lock()
 	for _, u := range chosen {
-		if u.rec.holds == 0 && u.rec.children == 0 && s.index.records[u.ID] == u.rec {
+		if u.rec != nil && u.rec.holds == 0 && u.rec.children == 0 && s.index.records[u.ID] == u.rec {
 			s.index.remove(u.rec)
 			gone = append(gone, u)
 			ids = append(ids, u.ID)

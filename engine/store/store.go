@@ -20,7 +20,7 @@
 // handle of a record in this process; it is not on the disk. A record is in use
 // while it has a handle, or a record that has one is made of it. What is not in use
 // stays until Prune takes it, the least recently used first, and never one that
-// others are made of.
+// others are made of. So does what the engine's other parts keep for later: see Kept.
 //
 // The cache's results are records: see Store.Results. So saving one costs nothing,
 // and a key without its record is a miss.
@@ -75,6 +75,9 @@ type Store struct {
 	// run is the lease of what this process needs, such as views, and no record
 	// holds. The next Open deletes it, if Close does not.
 	run string
+
+	// kept is what components keep beside records.
+	kept keptParts
 
 	// trees dedupes the making of a record's snapshot, blobs that of its blobs,
 	// fetches that of a blob's download.
@@ -298,7 +301,7 @@ func (s *Store) WithLease(ctx context.Context) (_ context.Context, release func(
 func (s *Store) CacheKeys() solver.CacheKeyStorage { return s.keys }
 
 // Path returns the path of a component's own state below the root. It does not
-// make it.
+// make it. What takes room there, and stays, is to be made known: see Register.
 func (s *Store) Path(name ...string) string {
 	return filepath.Join(append([]string{s.root, stateDir}, name...)...)
 }

@@ -15,7 +15,8 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// UsageInfo is what a record takes, and why it is there.
+// UsageInfo is what a record, or a part of what a component keeps (see Kept), takes,
+// and why it is there.
 type UsageInfo struct {
 	ID string
 	// Parents are the records that this one is made of. They stay as long as it.
@@ -38,7 +39,7 @@ type UsageInfo struct {
 	UsageCount int
 }
 
-// Du returns all records, in the order of their IDs. It looks at each once; of cache
+// Du returns all records, and what components keep, in the order of their IDs. It looks at each once; of cache
 // mounts it adds up the files.
 func (s *Store) Du(ctx context.Context) ([]UsageInfo, error) {
 	all, err := s.usage(s.Context(ctx))
@@ -53,10 +54,11 @@ func (s *Store) Du(ctx context.Context) ([]UsageInfo, error) {
 	return out, nil
 }
 
-// usedRecord is a record with what it takes.
+// usedRecord is a record, or a part of what a component keeps, with what it takes.
 type usedRecord struct {
 	UsageInfo
-	rec      *record
+	rec      *record // nil of a part
+	part     *part   // nil of a record
 	children int
 
 	// For countShared: what was linked from which, how much of the record the heirs
@@ -68,6 +70,7 @@ type usedRecord struct {
 	chosen     bool
 }
 
+// usage returns what there is. Parts have no parents and no children.
 func (s *Store) usage(ctx context.Context) ([]*usedRecord, error) {
 	pinned, err := s.pinned(ctx)
 	if err != nil {
@@ -106,7 +109,8 @@ func (s *Store) usage(ctx context.Context) ([]*usedRecord, error) {
 		}
 	}
 	countShared(all)
-	return all, nil
+	parts, err := s.usageOfKept(ctx)
+	return append(all, parts...), err
 }
 
 // size is what a record's snapshot takes on the disk.
