@@ -182,9 +182,7 @@ func (c *mapCall) done() {
 		}
 		return
 	}
-	if st.n == 0 { // later, ops that run are reading it
-		st.op = c.op
-	}
+	st.op = c.op // no op runs before all its cache maps are there
 	st.addMap(c.m)
 	st.root = c.root
 	st.done = c.last
