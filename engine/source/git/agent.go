@@ -22,10 +22,13 @@ type agentSocket struct {
 	served sync.WaitGroup // all that serves it
 }
 
+// maxSocket is the longest path of a socket: see unix(7).
+const maxSocket = 107
+
 // lendAgent makes a socket for an agent of the session. It is to be closed.
-func (s *Source) lendAgent(ctx context.Context, id string) (*agentSocket, error) {
+func (c *client) lendAgent(ctx context.Context, id string) (*agentSocket, error) {
 	dial := func(ctx context.Context) (net.Conn, error) {
-		sess, err := s.opt.Sessions.Of(ctx)
+		sess, err := c.source.opt.Sessions.Of(ctx)
 		if err != nil {
 			return nil, err
 		}
@@ -41,8 +44,10 @@ func (s *Source) lendAgent(ctx context.Context, id string) (*agentSocket, error)
 	if err := probe.Close(); err != nil {
 		return nil, fmt.Errorf("SSH agent %q: %w", id, err)
 	}
-	// Not below the root: a socket's path must be short.
-	dir, err := os.MkdirTemp("", "tenon-git-")
+	dir, err := c.temp() // which is removed also after us
+	if err == nil && len(dir)+len("/agent") > maxSocket {
+		dir, err = os.MkdirTemp("", "tenon-git-")
+	}
 	if err != nil {
 		return nil, fmt.Errorf("SSH agent %q: %w", id, err)
 	}

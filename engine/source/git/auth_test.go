@@ -271,9 +271,11 @@ func TestSSH(t *testing.T) {
 	_, _, err = sourcetest.Solve(e.Build(t, keyFile(key)), t, src, op(strings.Replace(sshd.hostKey, sshd.hostKey[strings.Index(sshd.hostKey, " ")+1:],
 		string(ssh.MarshalAuthorizedKey(other.PublicKey())), 1)))
 	wantError(t, err, "Host key verification failed", "knownsshhosts")
-	left, err := filepath.Glob(filepath.Join(tmp, "tenon-git-*"))
-	if err != nil || len(left) != 0 {
-		t.Errorf("sockets are left: %v, %v", left, err)
+	for _, where := range []string{filepath.Join(tmp, "tenon-git-*"), e.Store.Path("git", "tmp-*")} {
+		left, err := filepath.Glob(where)
+		if err != nil || len(left) != 0 {
+			t.Errorf("sockets are left: %v, %v", left, err)
+		}
 	}
 }
 

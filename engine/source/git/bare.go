@@ -38,11 +38,13 @@ func (b *bare) tidy() error {
 	if err != nil {
 		return err
 	}
-	halves, err := filepath.Glob(filepath.Join(b.dir, "objects", "pack", "tmp_*"))
-	if err != nil {
-		return err
+	for _, half := range []string{"tmp_*", ".tmp-*"} { // of a fetch, and of packing anew
+		halves, err := filepath.Glob(filepath.Join(b.dir, "objects", "pack", half))
+		if err != nil {
+			return err
+		}
+		held = append(held, halves...)
 	}
-	held = append(held, halves...)
 	for _, name := range []string{"shallow.lock", "packed-refs.lock", "config.lock", "HEAD.lock"} {
 		held = append(held, filepath.Join(b.dir, name))
 	}
@@ -69,6 +71,9 @@ func (b *bare) init(ctx context.Context) error {
 	}
 	// Checkouts that keep their .git fetch from here.
 	if _, err := b.run(ctx, "none", fresh, "", "config", "uploadpack.allowAnySHA1InWant", "true"); err != nil {
+		return err
+	}
+	if err := b.note(fresh); err != nil {
 		return err
 	}
 	if err := os.RemoveAll(b.dir); err != nil {
@@ -118,7 +123,7 @@ func (b *bare) have(ctx context.Context, r resolved) (string, error) {
 		return "", fmt.Errorf("it has no commit %s (any more)", r.object)
 	}
 	done()
-	return commit, nil
+	return commit, b.repack(ctx)
 }
 
 // commitOf returns the commit that an object is, or is a tag of. It is an error if
@@ -160,6 +165,26 @@ func (b *bare) fetchAll(ctx context.Context) error {
 	}
 	args = append(args, "--", b.spec.remote, "+refs/heads/*:refs/remote/heads/*", "+refs/tags/*:refs/remote/tags/*")
 	return b.fetch(ctx, args...)
+}
+
+// repack makes one pack of many: each fetch leaves one, and git looks through all. All
+// objects are kept, also those that nothing refers to any more: a build may have seen
+// them. A repository that cannot be packed is as good as before.
+func (b *bare) repack(ctx context.Context) error {
+	packs, err := filepath.Glob(filepath.Join(b.dir, "objects", "pack", "*.pack"))
+	if err != nil || len(packs) <= b.source.opt.MaxPacks {
+		return err
+	}
+	for _, args := range [][]string{{"repack", "-a", "-d", "--keep-unreachable", "--quiet"}, {"pack-refs", "--all"}} {
+		if _, err := b.git(ctx, args...); err != nil {
+			if ctx.Err() != nil {
+				return err
+			}
+			b.progress.Log(2, fmt.Appendf(nil, "what is kept of the repository cannot be packed anew: %v\n", err))
+			return nil
+		}
+	}
+	return nil
 }
 
 // abbreviated finds a commit by the beginning of its name. The result has no object

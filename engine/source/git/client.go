@@ -165,7 +165,7 @@ func (c *client) secureShell(ctx context.Context) (err error) {
 	if c.spec.agent == "" || c.spec.scheme != gitutil.SSHProtocol {
 		return nil
 	}
-	c.agent, err = c.source.lendAgent(ctx, c.spec.agent)
+	c.agent, err = c.lendAgent(ctx, c.spec.agent)
 	return err
 }
 

@@ -3,7 +3,9 @@
 // A tree is known by its commit. A ref is looked up once a build. What was fetched
 // of a repository is kept in a bare repository for each remote, below the store's
 // Path("git"), and only what is missing is fetched: of a branch or a tag, its last
-// commit alone.
+// commit alone. These repositories are listed and pruned with the store's records,
+// least recently used first; one that is in use stays. What many fetches have left in
+// one is packed anew once in a while.
 //
 // The git command does the work, without the configuration of this machine or its
 // users, without hooks, and over no protocol but http, https, ssh and git. What a
@@ -35,6 +37,9 @@ type Options struct {
 	// long to wait before the second attempt, and doubles; 0 is a second.
 	Attempts int
 	Wait     time.Duration
+	// MaxPacks is how many packs a repository may have, which is one a fetch, before
+	// they are made one; 0 is 50.
+	MaxPacks int
 }
 
 // Source serves git://.
@@ -56,6 +61,9 @@ func New(opt Options) (*Source, error) {
 	if opt.Wait == 0 {
 		opt.Wait = time.Second
 	}
+	if opt.MaxPacks == 0 {
+		opt.MaxPacks = 50
+	}
 	s := &Source{opt: opt, dir: opt.Store.Path("git")}
 	if err := os.MkdirAll(s.dir, 0o700); err != nil {
 		return nil, fmt.Errorf("git source: %w", err)
@@ -70,6 +78,7 @@ func New(opt Options) (*Source, error) {
 			return nil, fmt.Errorf("git source: %w", err)
 		}
 	}
+	opt.Store.Register("git", repositories{s})
 	return s, nil
 }
 
@@ -189,7 +198,11 @@ func (s *Source) withRepo(ctx context.Context, c *client, object string, use fun
 		return err
 	}
 	defer unlock()
-	return use(&bare{client: c, dir: filepath.Join(s.dir, name), sha256: sha256})
+	b := &bare{client: c, dir: filepath.Join(s.dir, name), sha256: sha256}
+	if err := b.note(b.dir); err != nil {
+		return err
+	}
+	return use(b)
 }
 
 func short(commit string) string { return commit[:min(len(commit), 12)] }

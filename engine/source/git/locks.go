@@ -11,9 +11,10 @@ type locks struct {
 	held map[string]chan struct{}
 }
 
-// lock waits for a name until ctx ends.
-func (l *locks) lock(ctx context.Context, name string) (unlock func(), err error) {
+// of returns the lock of a name, which whoever puts something into it has.
+func (l *locks) of(name string) chan struct{} {
 	l.mu.Lock()
+	defer l.mu.Unlock()
 	if l.held == nil {
 		l.held = map[string]chan struct{}{}
 	}
@@ -22,7 +23,12 @@ func (l *locks) lock(ctx context.Context, name string) (unlock func(), err error
 		ch = make(chan struct{}, 1)
 		l.held[name] = ch
 	}
-	l.mu.Unlock()
+	return ch
+}
+
+// lock waits for a name until ctx ends.
+func (l *locks) lock(ctx context.Context, name string) (unlock func(), err error) {
+	ch := l.of(name)
 	select {
 	case ch <- struct{}{}:
 		return func() { <-ch }, nil
@@ -30,3 +36,17 @@ func (l *locks) lock(ctx context.Context, name string) (unlock func(), err error
 		return nil, context.Cause(ctx)
 	}
 }
+
+// tryLock takes a name if nobody has it.
+func (l *locks) tryLock(name string) (unlock func(), ok bool) {
+	ch := l.of(name)
+	select {
+	case ch <- struct{}{}:
+		return func() { <-ch }, true
+	default:
+		return nil, false
+	}
+}
+
+// taken says whether somebody has a name.
+func (l *locks) taken(name string) bool { return len(l.of(name)) > 0 }
