@@ -34,12 +34,12 @@ func (b *bare) fetch(ctx context.Context, args ...string) error {
 // tidy removes locks and halves of packs: we are the only one here, so they are of a
 // process that died.
 func (b *bare) tidy() error {
-	held, err := filepath.Glob(filepath.Join(b.dir, "refs", "tenon", "*.lock"))
+	held, err := below(b.dir, "refs/tenon/*.lock")
 	if err != nil {
 		return err
 	}
 	for _, half := range []string{"tmp_*", ".tmp-*"} { // of a fetch, and of packing anew
-		halves, err := filepath.Glob(filepath.Join(b.dir, "objects", "pack", half))
+		halves, err := below(b.dir, "objects/pack/"+half)
 		if err != nil {
 			return err
 		}
@@ -54,6 +54,15 @@ func (b *bare) tidy() error {
 		}
 	}
 	return nil
+}
+
+// below finds files in a folder, whose own path may have what is a wildcard.
+func below(dir, pattern string) ([]string, error) {
+	names, err := fs.Glob(os.DirFS(dir), pattern)
+	for i := range names {
+		names[i] = filepath.Join(dir, names[i])
+	}
+	return names, err
 }
 
 // init makes the repository if there is none.
@@ -171,7 +180,7 @@ func (b *bare) fetchAll(ctx context.Context) error {
 // objects are kept, also those that nothing refers to any more: a build may have seen
 // them. A repository that cannot be packed is as good as before.
 func (b *bare) repack(ctx context.Context) error {
-	packs, err := filepath.Glob(filepath.Join(b.dir, "objects", "pack", "*.pack"))
+	packs, err := below(b.dir, "objects/pack/*.pack")
 	if err != nil || len(packs) <= b.source.opt.MaxPacks {
 		return err
 	}

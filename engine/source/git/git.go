@@ -69,7 +69,7 @@ func New(opt Options) (*Source, error) {
 		return nil, fmt.Errorf("git source: %w", err)
 	}
 	// What a process that died has left.
-	old, err := filepath.Glob(filepath.Join(s.dir, "tmp-*"))
+	old, err := below(s.dir, "tmp-*")
 	if err != nil {
 		return nil, fmt.Errorf("git source: %w", err)
 	}

@@ -65,6 +65,7 @@ func (s *Source) kept(ctx context.Context, r request) (entry, *store.Ref) {
 	if err != nil || ref == nil {
 		return entry{}, nil // pruned: fetch it again
 	}
+	s.index.used(r.key())
 	return e, ref
 }
 

@@ -74,6 +74,15 @@ func New(opt Options) (*Source, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("http source: %w", err)
 	}
+	// What a process that died has left.
+	old, err := below(dir, "new-*")
+	for _, path := range old {
+		err = errors.Join(err, os.Remove(path))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("http source: %w", err)
+	}
+	opt.Store.Register("http", notes{dir})
 	client := &http.Client{Transport: registry.CutStalled(opt.Transport, opt.Stall)}
 	return &Source{opt: opt, client: client, index: index{dir: dir}}, nil
 }

@@ -63,6 +63,12 @@ func (x index) get(key string) (entry, bool) {
 	return decodeEntry(dt)
 }
 
+// used notes the time: see notes. It is no matter if it cannot.
+func (x index) used(key string) {
+	now := time.Now()
+	_ = os.Chtimes(x.path(key), now, now)
+}
+
 func decodeEntry(dt []byte) (entry, bool) {
 	var e entry
 	if err := json.Unmarshal(dt, &e); err != nil || e.Version != entryVersion {

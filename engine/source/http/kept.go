@@ -1,0 +1,82 @@
+package http
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/tenonbuild/tenon/engine/store"
+)
+
+// notes are what the index at dir keeps: see store.Kept. They are small and many, and
+// so one part. The files that they are of are trees, records of their own.
+type notes struct{ dir string }
+
+// notesID is the part's.
+const notesID = "notes"
+
+// List implements store.Kept.
+func (n notes) List(context.Context) ([]store.UsageInfo, error) {
+	paths, err := n.paths()
+	if err != nil || len(paths) == 0 {
+		return nil, err
+	}
+	u := store.UsageInfo{ID: notesID, Type: store.TypeHTTPNotes, Description: fmt.Sprintf("what servers said of %d files", len(paths))}
+	for _, path := range paths {
+		fi, err := os.Lstat(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		size, err := store.SizeOf(path)
+		if err != nil {
+			return nil, err
+		}
+		u.Size += size
+		if t := fi.ModTime(); t.After(u.LastUsedAt) {
+			u.LastUsedAt = t
+		}
+		if t := fi.ModTime(); u.CreatedAt.IsZero() || t.Before(u.CreatedAt) {
+			u.CreatedAt = t
+		}
+	}
+	return []store.UsageInfo{u}, nil
+}
+
+// Remove implements store.Kept. What is noted from then on stays. Files are downloaded
+// anew when they are next asked for, instead of asking whether they have changed.
+func (n notes) Remove(_ context.Context, id string) (removed bool, err error) {
+	if id != notesID {
+		return false, nil
+	}
+	paths, err := n.paths()
+	if err != nil {
+		return false, err
+	}
+	var errs []error
+	for _, path := range paths {
+		switch err := os.Remove(path); {
+		case err == nil:
+			removed = true
+		case !errors.Is(err, fs.ErrNotExist):
+			errs = append(errs, err)
+		}
+	}
+	return removed, errors.Join(errs...)
+}
+
+func (n notes) paths() ([]string, error) { return below(n.dir, "*.json") }
+
+// below finds files in a folder, whose own path may have what is a wildcard.
+func below(dir, pattern string) ([]string, error) {
+	names, err := fs.Glob(os.DirFS(dir), pattern)
+	for i := range names {
+		names[i] = filepath.Join(dir, names[i])
+	}
+	return names, err
+}
