@@ -22,7 +22,7 @@ func (c *cli) duCommand() *cobra.Command {
 		Use:   "du [flags]",
 		Short: "Show what is kept, and how much room it takes",
 		Long: `Show the records that builds have left: what steps resulted in, layers of base
-images, local contexts, cache mounts. Builds load them instead of running again.`,
+images, local contexts, cache mounts, git repositories. Builds load them instead of running again.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx := cmd.Context()
