@@ -79,7 +79,7 @@ func (e *edgeState) forgetAnswers() {
 // execute starts an execution.
 func (s *Solver) execute(e *edgeState) {
 	v := e.v
-	x := &execution{runner: v, ignoring: v.ignore, first: e.index}
+	x := &execution{runner: v, first: e.index}
 	c := &execCall{x: x}
 	if len(v.inputs) > 0 {
 		c.inputs = borrow(v.inputs)
@@ -266,7 +266,9 @@ func (c *execCall) done() {
 	}
 	x.outputs = c.outputs
 	if c.err == nil && c.saved {
-		x.saved = c.keys
+		for _, k := range c.keys {
+			x.saved.add(k)
+		}
 		if c.also != nil && c.also.saved != nil {
 			x.setSaved(x.first, c.also.saved)
 		}

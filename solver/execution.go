@@ -1,5 +1,7 @@
 package solver
 
+import "slices"
+
 // execution is one run of an op, and its outputs. It belongs to no vertex: every
 // vertex that waits for it or uses its outputs holds it, and the one whose op it
 // runs may leave like any other. Guarded by Solver.mu.
@@ -9,12 +11,11 @@ type execution struct {
 	call    *execCall   // nil once it is done
 	holders few[*vertex]
 	outputs outputs
-	// saved are the keys of the output that was asked for first; nil if it was not
+	// saved are the keys of the output that was asked for first; none if it was not
 	// saved. Exportable keys are made of them when they are asked for, unless a cache
 	// has returned others.
-	first    Index
-	saved    []*CacheKey
-	ignoring bool
+	first Index
+	saved few[*CacheKey]
 
 	// rare is what few executions have; nil until there is something. See more.
 	rare *rareExecution
@@ -102,10 +103,10 @@ func (x *execution) more() *rareExecution {
 
 // savedUnder are the keys an output was saved under; nil if it was not.
 func (x *execution) savedUnder(output Index) []ExportableCacheKey {
-	if saved := x.has().savedToo[output]; saved != nil || output != x.first || x.saved == nil {
+	if saved := x.has().savedToo[output]; saved != nil || output != x.first || x.saved.empty() {
 		return saved
 	}
-	return newExportGroup(x.saved)
+	return newExportGroup(slices.Collect(x.saved.all))
 }
 
 // savedID is the ID of the first key an output was saved under; "" if it was not.
@@ -113,10 +114,10 @@ func (x *execution) savedID(output Index) string {
 	if saved := x.has().savedToo[output]; saved != nil {
 		return saved[0].ID
 	}
-	if output != x.first || x.saved == nil {
+	if output != x.first || x.saved.empty() {
 		return ""
 	}
-	return x.saved[0].ID
+	return x.saved.one.ID
 }
 
 func (x *execution) setSaved(output Index, keys []ExportableCacheKey) {

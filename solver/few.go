@@ -1,6 +1,7 @@
 package solver
 
-// few is a list of what there is mostly one of, in no order: it takes less room
+// few is a list of what there is mostly one of, in the order in which it was added
+// until something is removed: it takes less room
 // than a slice, and none elsewhere until there are two. The zero value of T is no
 // element.
 type few[T comparable] struct {

@@ -114,14 +114,14 @@ func (s *Solver) register(x *execution, e *edgeState) {
 	var room [maxNames]string
 	for _, name := range e.names(room[:0]) {
 		// There is none of the name, or one that cannot be shared with.
-		s.execs[index(x.ignoring)].insert(hashOf(name), x)
+		s.execs[index(x.runner.ignore)].insert(hashOf(name), x)
 		x.names.add(name)
 	}
 }
 
 func (s *Solver) unregister(x *execution) {
 	for name := range x.names.take().all {
-		s.execs[index(x.ignoring)].remove(hashOf(name), x)
+		s.execs[index(x.runner.ignore)].remove(hashOf(name), x)
 	}
 }
 
