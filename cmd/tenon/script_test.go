@@ -5,10 +5,12 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -30,6 +32,9 @@ func TestMain(m *testing.M) {
 // of its own, on real files. See testdata/script/README.
 func TestScript(t *testing.T) {
 	testenv.Root(t)
+	// Processes are to have the signals that they have at a terminal, also where the
+	// tests run under nohup: one that is caught here is not ignored by who we start.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP)
 	busybox := testenv.Tool(t, "busybox")
 	for _, tool := range []string{"runc", "git", "skopeo", "umoci", "docker-registry"} {
 		testenv.Tool(t, tool)
