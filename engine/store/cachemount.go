@@ -103,7 +103,7 @@ func (s *Store) newCache(ctx context.Context, id string, base *Ref, sharing stri
 	ctx = s.Context(ctx)
 	var parent string
 	if below != nil {
-		if parent, err = s.tree(ctx, below); err != nil {
+		if parent, err = s.base(ctx, below); err != nil {
 			return err
 		}
 	}

@@ -80,7 +80,7 @@ func (s *Store) New(ctx context.Context, parent *Ref, opt NewOptions) (*Mutable,
 	ctx = s.Context(ctx)
 	var below string
 	if base != nil {
-		if below, err = s.tree(ctx, base); err != nil {
+		if below, err = s.base(ctx, base); err != nil {
 			return nil, err
 		}
 	}

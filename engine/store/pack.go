@@ -23,16 +23,20 @@ import (
 
 // pack makes the blob of a layer of what its tree is. The lease of ctx holds it.
 func (s *Store) pack(ctx context.Context, p piece, opt LayerOptions) (b blob, err error) {
-	lower, releaseLower, err := s.mountsOf(ctx, p.lower)
-	if err != nil {
-		return blob{}, err
-	}
-	defer func() { err = errors.Join(err, releaseLower()) }()
 	upper, releaseUpper, err := s.mountsOf(ctx, p.upper)
 	if err != nil {
 		return blob{}, err
 	}
 	defer func() { err = errors.Join(err, releaseUpper()) }()
+	key, err := s.lowerOf(ctx, p)
+	if err != nil {
+		return blob{}, err
+	}
+	lower, releaseLower, err := s.mountsOfKey(ctx, p.lower, key)
+	if err != nil {
+		return blob{}, err
+	}
+	defer func() { err = errors.Join(err, releaseLower()) }()
 
 	ref := "pack-" + identity.NewID()
 	w, err := content.OpenWriter(ctx, s.back.content, content.WithRef(ref))
@@ -63,11 +67,19 @@ func (s *Store) pack(ctx context.Context, p piece, opt LayerOptions) (b blob, er
 // mountsOf returns the read-only mounts of a record's tree: none for the empty one.
 func (s *Store) mountsOf(ctx context.Context, rec *record) ([]mount.Mount, func() error, error) {
 	if rec == nil {
-		return nil, func() error { return nil }, nil
+		return s.mountsOfKey(ctx, nil, "")
 	}
 	key, err := s.tree(ctx, rec)
 	if err != nil {
 		return nil, nil, err
+	}
+	return s.mountsOfKey(ctx, rec, key)
+}
+
+// mountsOfKey does it for a snapshot of a record's tree.
+func (s *Store) mountsOfKey(ctx context.Context, rec *record, key string) ([]mount.Mount, func() error, error) {
+	if rec == nil {
+		return nil, func() error { return nil }, nil
 	}
 	m, err := s.readonly(ctx, rec, key)
 	if err != nil {

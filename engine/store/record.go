@@ -49,10 +49,14 @@ type facts struct {
 	// what is committed and for cache mounts, for others once they were needed.
 	// It is set once.
 	Snapshot string `json:"snapshot,omitempty"`
+	// Flat is the key of the same tree without a parent, for others to be made upon;
+	// "" unless the chain of Snapshot is too long for that. The record's lease holds
+	// it, too.
+	Flat string `json:"flat,omitempty"`
 	// Blobs are the known forms of what the record adds to its parent. The first
 	// is the one that is used where nothing else is asked for.
 	Blobs []blob `json:"blobs,omitempty"`
-	// Size is what the snapshot takes on the disk; nil until asked for.
+	// Size is what the snapshots take on the disk; nil until asked for.
 	Size     *int64    `json:"size,omitempty"`
 	LastUsed time.Time `json:"lastUsed,omitzero"`
 	Uses     int       `json:"uses,omitempty"`

@@ -47,17 +47,23 @@ func (s *Store) tree(ctx context.Context, rec *record) (string, error) {
 // lay makes the snapshot of a merge or a diff.
 func (s *Store) lay(ctx context.Context, rec *record) (_ string, err error) {
 	var diffs []snapshot.Diff
+	var below *record
+	onTop := true // each so far was made on the one before
 	for _, p := range pieces(rec) {
 		var d snapshot.Diff
-		if p.lower != nil {
-			if d.Lower, err = s.tree(ctx, p.lower); err != nil {
-				return "", err
-			}
-		}
 		if p.upper != nil {
 			if d.Upper, err = s.tree(ctx, p.upper); err != nil {
 				return "", err
 			}
+		}
+		if d.Lower, err = s.lowerOf(ctx, p); err != nil {
+			return "", err
+		}
+		onTop = onTop && p.lower == below
+		below = p.upper
+		if onTop && p.lower != nil && d.Lower == s.flatOf(p.lower) {
+			// It is all that comes before, and what the merge can be made upon.
+			diffs = []snapshot.Diff{{Upper: d.Lower}}
 		}
 		diffs = append(diffs, d)
 	}
@@ -70,7 +76,7 @@ func (s *Store) lay(ctx context.Context, rec *record) (_ string, err error) {
 	key := "merged-" + identity.NewID()
 	err = s.back.snaps.Merge(ctx, key, diffs)
 	if err == nil {
-		err = s.adopt(ctx, rec, key)
+		err = s.adopt(ctx, rec, key, isTree(key))
 	}
 	if err != nil {
 		s.garbage.Add(1)
@@ -79,9 +85,15 @@ func (s *Store) lay(ctx context.Context, rec *record) (_ string, err error) {
 	return key, nil
 }
 
-// adopt makes a snapshot, which another lease holds so far, that of a record: in one
-// transaction, so that the record's lease has nothing that the record does not know.
-func (s *Store) adopt(ctx context.Context, rec *record, key string) error {
+// isTree makes a snapshot the tree of a record.
+func isTree(key string) func(*facts) {
+	return func(f *facts) { f.Snapshot, f.Size = key, nil }
+}
+
+// adopt gives a snapshot, which another lease holds so far, to a record, as set notes:
+// in one transaction, so that the record's lease has nothing that the record does not
+// know.
+func (s *Store) adopt(ctx context.Context, rec *record, key string, set func(*facts)) error {
 	err := s.update(ctx, func(ctx context.Context, top *bolt.Bucket) error {
 		if err := s.back.leases.AddResource(ctx, leases.Lease{ID: rec.id}, s.back.leased(key)); err != nil {
 			return err
@@ -89,7 +101,7 @@ func (s *Store) adopt(ctx context.Context, rec *record, key string) error {
 		s.index.mu.Lock()
 		f := rec.facts
 		s.index.mu.Unlock()
-		f.Snapshot, f.Size = key, nil
+		set(&f)
 		return putFacts(top, rec.id, f)
 	})
 	if err != nil {
@@ -97,7 +109,7 @@ func (s *Store) adopt(ctx context.Context, rec *record, key string) error {
 	}
 	s.index.mu.Lock()
 	defer s.index.mu.Unlock()
-	rec.facts.Snapshot, rec.facts.Size = key, nil
+	set(&rec.facts)
 	s.index.markDirty(rec) // what was written meanwhile did not know it
 	return nil
 }

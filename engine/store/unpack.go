@@ -180,7 +180,9 @@ func (s *Store) copyBlob(ctx context.Context, rec *record, desc ocispec.Descript
 func (s *Store) unpack(ctx context.Context, rec *record, desc ocispec.Descriptor) (_ string, err error) {
 	var below string
 	if p := rec.parent(); p != nil {
-		below = s.snapshotOf(p)
+		if below, err = s.base(ctx, p); err != nil {
+			return "", err
+		}
 	}
 	key := "unpacked-" + identity.NewID()
 	lease := "tmp-" + identity.NewID()
@@ -229,7 +231,7 @@ func (s *Store) keepUnpacked(ctx context.Context, rec *record, desc ocispec.Desc
 	if err := s.back.snaps.Commit(leases.WithLease(ctx, lease), key, key+"-new"); err != nil {
 		return err
 	}
-	if err := s.adopt(ctx, rec, key); err != nil {
+	if err := s.adopt(ctx, rec, key, isTree(key)); err != nil {
 		return err
 	}
 	if err := s.back.leases.Delete(ctx, leases.Lease{ID: lease}); err != nil && !errdefs.IsNotFound(err) {

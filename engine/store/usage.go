@@ -113,10 +113,10 @@ func (s *Store) usage(ctx context.Context) ([]*usedRecord, error) {
 	return append(all, parts...), err
 }
 
-// size is what a record's snapshot takes on the disk.
+// size is what a record's snapshots take on the disk.
 func (s *Store) size(ctx context.Context, rec *record) (int64, error) {
 	s.index.mu.Lock()
-	key, size := rec.facts.Snapshot, rec.facts.Size
+	key, flat, size := rec.facts.Snapshot, rec.facts.Flat, rec.facts.Size
 	s.index.mu.Unlock()
 	if size != nil {
 		return *size, nil
@@ -128,9 +128,18 @@ func (s *Store) size(ctx context.Context, rec *record) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
+	if flat != "" {
+		more, err := s.back.snaps.Usage(ctx, flat) // of what are no links
+		if err != nil {
+			return 0, err
+		}
+		u.Size += more.Size
+	}
 	if rec.facts.Kind != kindCacheMount {
 		s.index.mu.Lock()
-		rec.facts.Size = &u.Size
+		if rec.facts.Flat == flat {
+			rec.facts.Size = &u.Size
+		}
 		s.index.markDirty(rec)
 		s.index.mu.Unlock()
 	}
