@@ -216,8 +216,11 @@ func (m *cacheManager) save(key *CacheKey, s Result) (saved ExportableCacheKey, 
 	}
 	if m.mem != nil {
 		err = m.mem.save(key, res)
-	} else if err = m.storage.AddResult(key.ID, res); err == nil {
-		err = m.link(key)
+	} else {
+		known := m.storage.Exists(key.ID)
+		if err = m.storage.AddResult(key.ID, res); err == nil {
+			err = m.addLinks(key, known)
+		}
 	}
 	if err != nil {
 		return saved, err
@@ -230,13 +233,18 @@ func (m *cacheManager) link(key *CacheKey) error {
 	if err := checkKey(key); err != nil {
 		return err
 	}
+	return m.addLinks(key, true)
+}
+
+// addLinks is link. Known says whether the storage had the key before.
+func (m *cacheManager) addLinks(key *CacheKey, known bool) error {
 	for i := range key.deps {
 		dep := &key.deps[i]
 		for j := range dep.alternatives() {
 			from, selector := dep.alternative(j)
 			link := CacheInfoLink{Input: Index(i), Output: key.output, Digest: key.digest, Selector: selector}
 			// Of a storage elsewhere, reading is cheaper than writing what is there.
-			if m.mem == nil && m.storage.HasLink(from.ID, link, key.ID) {
+			if m.mem == nil && known && m.storage.HasLink(from.ID, link, key.ID) {
 				continue
 			}
 			if err := m.storage.AddLink(from.ID, link, key.ID); err != nil {

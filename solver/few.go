@@ -1,9 +1,8 @@
 package solver
 
 // few is a list of what there is mostly one of, in the order in which it was added
-// until something is removed: it takes less room
-// than a slice, and none elsewhere until there are two. The zero value of T is no
-// element.
+// until something is removed. It takes less room than a slice, and none elsewhere
+// until there are two. The zero value of T is no element.
 type few[T comparable] struct {
 	one  T
 	more *[]T // further ones; only if there is one

@@ -127,7 +127,7 @@ func TestContentKeyOfWhoLeft(t *testing.T) {
 		leaves := w.start(w.job(s), n(x).Edge(0)) // may match by the content of x
 		<-g.reached
 		busy := w.node("busy")
-		busy.OnCacheMap = func(context.Context, int) error { return block.stuck(nil) }
+		busy.OnCacheMap = func(context.Context, int) error { return block.stuck(context.Background()) }
 		other := w.start(w.job(s), n(x).Edge(1)) // cannot
 		bubbleWait()
 		blocks := w.start(w.job(s), busy.Edge(0))
