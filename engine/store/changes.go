@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"github.com/containerd/containerd/v2/core/mount"
 	"github.com/containerd/containerd/v2/pkg/archive"
@@ -33,13 +34,7 @@ func (s *Store) writeTar(ctx context.Context, w io.Writer, p piece, lower, upper
 			}
 			return cw.HandleChange(k, path, fi, errors.Join(err, ctx.Err()))
 		}
-		// The upper directory of an overlay has just what was changed.
-		changed := root
-		if p.rec.facts.Kind != kindDiff && s.back.name == overlayName {
-			if dir, err := overlay.GetUpperdir(lower, upper); err == nil {
-				changed = dir
-			}
-		}
+		changed := s.changedIn(p, lower, upper, root)
 		var err error
 		if changed == root {
 			err = cfs.Changes(ctx, base, root, change)
@@ -48,12 +43,21 @@ func (s *Store) writeTar(ctx context.Context, w io.Writer, p piece, lower, upper
 		}
 		if err == nil {
 			u := unseen{changed: changed, root: root, base: base, written: written}
-			// A diff's own tree is made by BuildKit's differ, which goes by times.
-			u.bytes = p.rec.facts.Kind != kindDiff
 			err = u.changes(ctx, change)
 		}
 		return errors.Join(err, cw.Close())
 	})
+}
+
+// changedIn returns the directory that has what was changed of a piece, and maybe more:
+// the upper directory of an overlay, if it is that, and else root.
+func (s *Store) changedIn(p piece, lower, upper []mount.Mount, root string) string {
+	if p.rec.facts.Kind != kindDiff && s.back.name == overlayName {
+		if dir, err := overlay.GetUpperdir(lower, upper); err == nil {
+			return dir
+		}
+	}
+	return root
 }
 
 // unseen finds what the differs do not see. They go by times: a file that has the
@@ -62,7 +66,9 @@ type unseen struct {
 	// changed is where to look: root, or the part of it that can differ from base.
 	changed, root, base string
 	written             map[string]bool // what the differs have seen
-	bytes               bool            // look into files, and not at their attributes alone
+	// sameTime leaves out files of another size or time, which the differs see, where
+	// it is not known what they have seen.
+	sameTime bool
 }
 
 // changes finds the files of which only the extended attributes, or the bytes, differ
@@ -87,6 +93,9 @@ func (u *unseen) changes(ctx context.Context, change cfs.ChangeFunc) error {
 		if err != nil || fi.Mode().Type() != before.Mode().Type() {
 			return err
 		}
+		if u.sameTime && (fi.Size() != before.Size() || !fi.ModTime().Equal(before.ModTime())) {
+			return nil
+		}
 		same, err := u.same(ctx, name, before, fi)
 		if err != nil || same {
 			return err
@@ -105,7 +114,7 @@ func (u *unseen) same(ctx context.Context, name string, before, after fs.FileInf
 	if err != nil || !maps.Equal(a, b) {
 		return false, err
 	}
-	if !u.bytes || os.SameFile(before, after) {
+	if sameInode(before, after) {
 		return true, nil
 	}
 	switch after.Mode().Type() {
@@ -123,6 +132,15 @@ func (u *unseen) same(ctx context.Context, name string, before, after fs.FileInf
 		return was == is, err
 	}
 	return true, nil
+}
+
+// sameInode says whether two files are known to be one. In two overlays a file of a
+// layer that they share has another device, and the same number: all layers are on one
+// file system. The time of change makes sure that nothing else has the number by now.
+func sameInode(one, other fs.FileInfo) bool {
+	a, ok := one.Sys().(*syscall.Stat_t)
+	b, ok2 := other.Sys().(*syscall.Stat_t)
+	return ok && ok2 && a.Ino == b.Ino && a.Size == b.Size && a.Ctim == b.Ctim && a.Mtim == b.Mtim
 }
 
 // sameBytes compares two files of one size.

@@ -46,32 +46,15 @@ func (s *Store) tree(ctx context.Context, rec *record) (string, error) {
 
 // lay makes the snapshot of a merge or a diff.
 func (s *Store) lay(ctx context.Context, rec *record) (_ string, err error) {
-	var diffs []snapshot.Diff
-	var below *record
-	onTop := true // each so far was made on the one before
-	for _, p := range pieces(rec) {
-		var d snapshot.Diff
-		if p.upper != nil {
-			if d.Upper, err = s.tree(ctx, p.upper); err != nil {
-				return "", err
-			}
-		}
-		if d.Lower, err = s.lowerOf(ctx, p); err != nil {
-			return "", err
-		}
-		onTop = onTop && p.lower == below
-		below = p.upper
-		if onTop && p.lower != nil && d.Lower == s.flatOf(p.lower) {
-			// It is all that comes before, and what the merge can be made upon.
-			diffs = []snapshot.Diff{{Upper: d.Lower}}
-		}
-		diffs = append(diffs, d)
-	}
 	ctx, release, err := s.WithLease(ctx)
 	if err != nil {
 		return "", err
 	}
 	defer func() { err = errors.Join(err, release(ctx)) }()
+	diffs, err := s.diffs(ctx, rec)
+	if err != nil {
+		return "", err
+	}
 	// A name of its own: what an earlier attempt has left is in nobody's way.
 	key := "merged-" + identity.NewID()
 	err = s.back.snaps.Merge(ctx, key, diffs)
@@ -83,6 +66,42 @@ func (s *Store) lay(ctx context.Context, rec *record) (_ string, err error) {
 		return "", fmt.Errorf("%s of trees: %w", rec.facts.Kind, err)
 	}
 	return key, nil
+}
+
+// diffs are what the tree of a merge or a diff is made of, the lowest first. The lease
+// of ctx holds what is made for that alone.
+func (s *Store) diffs(ctx context.Context, rec *record) (diffs []snapshot.Diff, err error) {
+	var below *record
+	onTop := true // each so far was made on the one before
+	for _, p := range pieces(rec) {
+		var d snapshot.Diff
+		if p.upper != nil {
+			if d.Upper, err = s.tree(ctx, p.upper); err != nil {
+				return nil, err
+			}
+		}
+		if d.Lower, err = s.lowerOf(ctx, p); err != nil {
+			return nil, err
+		}
+		onTop = onTop && p.lower == below
+		below = p.upper
+		if onTop && p.lower != nil && d.Lower == s.flatOf(p.lower) {
+			// It is all that comes before, and what the merge can be made upon.
+			diffs = []snapshot.Diff{{Upper: d.Lower}}
+		}
+		diffs = append(diffs, d)
+		if onTop && s.back.name == overlayName && p.rec.facts.Kind != kindDiff {
+			continue // the merge is made upon it as it is
+		}
+		more, err := s.unseenTree(ctx, p, d)
+		if err != nil {
+			return nil, fmt.Errorf("%s of trees: %w", rec.facts.Kind, err)
+		}
+		if more != "" {
+			diffs = append(diffs, snapshot.Diff{Upper: more})
+		}
+	}
+	return diffs, nil
 }
 
 // isTree makes a snapshot the tree of a record.
