@@ -316,14 +316,17 @@ func TestTwoExecutors(t *testing.T) {
 		t.Fatal(err)
 	}
 	var g errgroup.Group
+	ready := make(chan struct{}) // so that they begin at the same time
 	for e, script := range map[*runtime.Executor]string{one: "echo met > /tmp/pipe", other: "cat /tmp/pipe"} {
 		root := rootfs(t)
 		g.Go(func() error {
+			<-ready
 			mounts := []executor.Mount{{Src: bind(shared), Dest: "/tmp"}}
 			_, err := runMeta(t.Context(), e, root, mounts, executor.Meta{Args: []string{"/bin/sh", "-c", script}, Cwd: "/"}, nil)
 			return err
 		})
 	}
+	close(ready)
 	if err := g.Wait(); err != nil {
 		t.Error(err)
 	}
