@@ -61,7 +61,7 @@ func (e *Executor) Run(ctx context.Context, id string, root executor.Mount, moun
 		}
 		return nil
 	})
-	rec, err := e.runInner(inner, id, root, mounts, process, running)
+	rec, err := e.runInner(ctx, inner, id, root, mounts, process, running)
 	close(ended)
 	waitErr := g.Wait()
 
@@ -73,17 +73,24 @@ func (e *Executor) Run(ctx context.Context, id string, root executor.Mount, moun
 
 // resolvConf guards what BuildKit's oci.GetResolvConf keeps in variables of its
 // package, for all executors of the process: whether it has made the file, and
-// whether this machine's was there. It is held from the beginning of a run until
-// the root is mounted, which comes after that; not while the process runs.
-var resolvConf sync.Mutex
+// whether this machine's was there. Who puts something in has it, from the beginning
+// of a run, when its network is made, until the root is mounted, which comes after
+// that; not while the process runs.
+var resolvConf = make(chan struct{}, 1)
 
-// runInner is BuildKit's Run, of whose beginnings there is one at a time.
-func (e *Executor) runInner(ctx context.Context, id string, root executor.Mount, mounts []executor.Mount, process executor.ProcessInfo, started chan<- struct{}) (resourcestypes.Recorder, error) {
-	resolvConf.Lock()
-	begun := sync.OnceFunc(resolvConf.Unlock)
+// runInner is BuildKit's Run, with the context inner, of whose beginnings there is one
+// at a time: it waits for that until ctx ends.
+func (e *Executor) runInner(ctx, inner context.Context, id string, root executor.Mount, mounts []executor.Mount, process executor.ProcessInfo, started chan<- struct{}) (resourcestypes.Recorder, error) {
+	select {
+	case resolvConf <- struct{}{}:
+	case <-ctx.Done():
+		close(started)
+		return nil, context.Cause(ctx)
+	}
+	begun := sync.OnceFunc(func() { <-resolvConf })
 	defer begun()
 	root.Src = notifying{root.Src, begun}
-	return e.inner.Run(ctx, id, root, mounts, process, started)
+	return e.inner.Run(inner, id, root, mounts, process, started)
 }
 
 // notifying is a mountable that tells when it is going to be mounted.

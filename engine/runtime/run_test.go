@@ -331,3 +331,24 @@ func TestTwoExecutors(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A run that waits for another's beginning can be cancelled, and leaves nothing.
+func TestCancelledBeforeItsTurn(t *testing.T) {
+	state := filepath.Join(t.TempDir(), "containers")
+	e := newExecutor(t, runtime.Options{Root: state})
+	root := rootfs(t)
+	defer runtime.HoldBeginnings()()
+	why := errors.New("why")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	started := make(chan struct{})
+	stop := time.AfterFunc(50*time.Millisecond, func() { cancel(why) })
+	defer stop.Stop()
+	_, err := runMeta(ctx, e, root, nil, executor.Meta{Args: []string{"/bin/true"}, Cwd: "/"}, started)
+	if !errors.Is(err, why) {
+		t.Errorf("%v", err)
+	}
+	<-started
+	if left := leftovers(t, state); len(left) != 0 {
+		t.Errorf("left: %q", left)
+	}
+}

@@ -1,0 +1,7 @@
+package runtime
+
+// HoldBeginnings lets no run begin until release is called.
+func HoldBeginnings() (release func()) {
+	resolvConf <- struct{}{}
+	return func() { <-resolvConf }
+}
