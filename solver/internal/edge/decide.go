@@ -178,6 +178,11 @@ func (m *Machine) enlist() bool {
 				m.emit(Effect{Kind: Ask, Input: int32(i), Level: AllKeys})
 			}
 		}
+		if m.pending > 0 && m.stage == unmatchedKeys {
+			for i := range m.in {
+				m.askAhead(int32(i))
+			}
+		}
 		return m.pending > 0
 	}
 	// Content keys of results that are there come before those for which an input
@@ -201,6 +206,24 @@ func (m *Machine) enlist() bool {
 		}
 	}
 	return false
+}
+
+// askAhead asks an input for its result while the search waits for more keys of
+// others, if the result is needed however that goes: nothing the input can say of
+// itself matches any more, so either a match is found by its content, or the edge
+// runs. To get keys an input may have to be solved, and what is independent of that
+// is not to wait for it. The content key is left for when it can matter.
+func (m *Machine) askAhead(i int32) {
+	in := &m.in[i]
+	if m.stage != unmatchedKeys || m.pending == 0 || in.ahead || in.content != possible ||
+		in.known < AllKeys || in.known == Result || in.probing || in.unprobed {
+		return
+	}
+	if alive := m.alive(); alive == 0 || in.matched&alive != 0 {
+		return
+	}
+	in.ahead = true
+	m.emit(Effect{Kind: Ask, Input: i, Level: Result})
 }
 
 // join asks once whether an equal edge is being solved.

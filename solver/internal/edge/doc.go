@@ -36,6 +36,13 @@
 //	matchedKeys      more keys from the inputs that are matched
 //	matchedContent   and their content keys
 //
+// In unmatchedKeys an input may have to be solved to tell its keys. Inputs that
+// have told all of theirs, do not match, and can have a content key are asked for
+// their results meanwhile: they are needed however the search ends, to run or for
+// their content. So what is independent is solved at the same time. (A demand for
+// AllKeys may come from an edge that could do without; then more is solved than
+// had to be, never wrongly.) Their content keys still wait for the next stage.
+//
 // It ends in found or missed. A found edge that is wanted as a result loads; if
 // no record can be loaded, the search goes on where it was. A missed edge asks
 // its inputs for their results and runs; wanted for less, it waits for their keys

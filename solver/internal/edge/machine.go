@@ -44,6 +44,8 @@ type input struct {
 	// awaited: AllKeys was asked for in this stage and has not been answered. It
 	// counts in Machine.pending.
 	awaited bool
+	// ahead: its result was asked for before its content key is. Nobody waits for it.
+	ahead bool
 	// probing: a Probe is unanswered. It counts in Machine.probing.
 	probing bool
 	// unprobed: it has keys to probe once the last Probe is answered and the edge
@@ -276,7 +278,7 @@ func (m *Machine) abandon() {
 	m.pending, m.probing = 0, 0
 	for i := range m.in {
 		in := &m.in[i]
-		in.awaited = false
+		in.awaited, in.ahead = false, false
 		if in.content == wanted {
 			in.content = possible
 		}
@@ -385,6 +387,7 @@ func (m *Machine) news(i int32, level Level, unprobed bool) {
 		m.probe(i)
 	}
 	m.exhaust(in)
+	m.askAhead(i)
 }
 
 // probe asks the caches about an input, or notes that they are to be asked when
@@ -420,6 +423,7 @@ func (m *Machine) probed(i int32, mask Managers) {
 		m.probe(i)
 	}
 	m.exhaust(in)
+	m.askAhead(i)
 }
 
 func (m *Machine) digested(i int32, ok bool) {

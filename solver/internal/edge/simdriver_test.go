@@ -25,6 +25,7 @@ type sim struct {
 	runs    map[int]bool    // vertices whose op was run
 	digests map[[2]int]bool // content keys computed: vertex, input
 	loads   map[string]bool // records loaded
+	taught  bool            // an edge has a key from an execution that it shared
 	changes int             // of demand from outside, and of managers
 	visits  int
 	truths  map[[2]int]string

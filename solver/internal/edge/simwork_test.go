@@ -323,6 +323,7 @@ func (s *sim) collect(e *simEdge) {
 	if len(e.ins) == 0 {
 		key = rootKey(x.e.def, e.output)
 	}
+	s.taught = s.taught || x.v != e.v && !slices.Contains(e.keys, key)
 	e.learn(key)
 	if s.sp.Evolving {
 		deps := s.deps(e.v)
