@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/tenonbuild/tenon/engine/store"
 	"github.com/tenonbuild/tenon/internal/testenv"
 )
@@ -103,4 +104,23 @@ func TestLongChain(t *testing.T) {
 	if left, err := os.ReadDir(filepath.Join(dir, "overlayfs", "snapshots")); err != nil || len(left) != 0 {
 		t.Errorf("%d snapshots are left, %v", len(left), err)
 	}
+}
+
+// An image may have more layers than the kernel stacks.
+func TestPulledChain(t *testing.T) {
+	const length = 510
+	s := newStore(t, "")
+	r := newRemote()
+	var descs []ocispec.Descriptor
+	for i := range length {
+		descs = append(descs, r.layer(t, ocispec.MediaTypeImageLayerGzip, fmt.Sprintf("f%d", i), "x"))
+	}
+	ref, err := s.FromLayers(context.Background(), descs, r, store.NewOptions{})
+	noError(t, err)
+	defer release(t, ref)
+	mounted(t, ref, true, func(dir string) {
+		if entries, err := os.ReadDir(dir); err != nil || len(entries) != length {
+			t.Errorf("%d files, %v", len(entries), err)
+		}
+	})
 }
