@@ -46,15 +46,19 @@ type missingContent struct {
 	err   error
 }
 
+// maxRechecks bounds how often an edge asks its caches anew before it runs: what is
+// equal may go on ending, and not be saved.
+const maxRechecks = 8
+
 // run executes an edge's op, or waits for whoever is executing an equal one.
 func (s *Solver) run(e *edgeState) {
 	// Since the edge asked, something may have begun, or given it another name.
 	if (e.joined != s.begun || e.alternatives()) && s.join(e) {
 		return
 	}
-	if !e.v.ignore && s.released != e.asked && !e.rechecked {
-		e.rechecked = true
-		// Something equal may have ended, and been saved, since the caches were asked.
+	if !e.v.ignore && e.rechecks < maxRechecks && s.equalEnded(e) {
+		e.rechecks++
+		// It may have been saved, and be found in the caches now.
 		e.forgetAnswers()
 		e.asked = s.released
 		e.trace.add(traceEvent{kind: TraceRecheck})

@@ -3,6 +3,7 @@ package solver_test
 import (
 	"context"
 	"fmt"
+	"sync/atomic"
 	"testing"
 
 	"github.com/tenonbuild/tenon/solver"
@@ -296,4 +297,68 @@ func TestLadderOfEqualKeys(t *testing.T) {
 	if n := w.stats.Execs.Load(); n != 2*rungs+3 {
 		t.Errorf("%d ops were run for %d keys", n, 2*rungs+3)
 	}
+}
+
+// lateAnswers is a key storage whose answers about links arrive later than they are
+// true: each waits for its gate.
+type lateAnswers struct {
+	solver.CacheKeyStorage
+	late func() // nil: at once
+}
+
+func (l *lateAnswers) WalkLinks(id string, link solver.CacheInfoLink, fn func(string) error) error {
+	var found []string
+	err := l.CacheKeyStorage.WalkLinks(id, link, func(id string) error { found = append(found, id); return nil })
+	if l.late != nil {
+		l.late()
+	}
+	for _, id := range found {
+		if err := fn(id); err != nil {
+			return err
+		}
+	}
+	return err
+}
+
+// contract 13: what is equal, and has ended for good since the caches were asked, is
+// found in them when they are asked again, whatever else has ended before.
+func TestEqualEndsWhileAsked(t *testing.T) {
+	bubble(t, func(w *world) {
+		gates := []*gate{newGate(), newGate(), newGate(), newGate()}
+		var asked atomic.Int64
+		late := &lateAnswers{CacheKeyStorage: w.storage}
+		w.cache = solver.NewCacheManager("local", late, w.results)
+		s := w.solver()
+		n := func(id string) solver.Edge { return w.equal("n", id, w.node("in")).Edge(0) }
+		w.build(s, w.node("in").Edge(0))
+		unrelated := w.job(s)
+		w.buildIn(unrelated, w.node("unrelated").Edge(0))
+		late.late = func() {
+			if i := int(asked.Add(1)) - 1; i < len(gates) {
+				gates[i].stuck(t.Context())
+			}
+		}
+		jobs := []*solver.Job{w.job(s), w.job(s)}
+		both := []*building{w.start(jobs[0], n("first")), w.start(jobs[1], n("second"))}
+		bubbleWait() // both have asked
+		unrelated.Discard()
+		for _, g := range gates { // after it both ask again, and one runs while the other's answer is late
+			g.open()
+			bubbleWait()
+			for i, b := range both {
+				select {
+				case <-b.done:
+					jobs[i].Discard()
+				default:
+				}
+			}
+			bubbleWait()
+		}
+		for _, b := range both {
+			b.wait("n(in())")
+		}
+		if n := w.run("n", "first", "second"); n != 1 {
+			t.Errorf("run %d times", n)
+		}
+	})
 }

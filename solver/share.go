@@ -101,8 +101,11 @@ func (s *Solver) letGo(v *vertex) {
 	if x.holders.remove(v); !x.holders.empty() {
 		return
 	}
-	s.unregister(x)
 	s.released++
+	for name := range x.names.all {
+		*s.endOf(name) = s.released
+	}
+	s.unregister(x)
 	for out := range x.outputs.all {
 		s.trash = append(s.trash, out)
 	}
@@ -123,6 +126,19 @@ func (s *Solver) unregister(x *execution) {
 	for name := range x.names.take().all {
 		s.execs[index(x.runner.ignore)].remove(hashOf(name), x)
 	}
+}
+
+// endOf is where an end of an execution of the name is noted.
+func (s *Solver) endOf(name string) *uint64 { return &s.ended[hashOf(name)%uint32(len(s.ended))] }
+
+// equalEnded reports whether an execution that an edge could have shared may have
+// ended since the edge asked its caches.
+func (s *Solver) equalEnded(e *edgeState) bool {
+	if s.released == e.asked {
+		return false
+	}
+	var room [maxNames]string
+	return slices.ContainsFunc(e.names(room[:0]), func(name string) bool { return *s.endOf(name) > e.asked })
 }
 
 func index(b bool) int {

@@ -50,8 +50,10 @@ type Solver struct {
 	// begun counts the executions that were put into execs.
 	begun uint64
 	// released counts, from 1, the executions that were taken out of execs: a cache
-	// may have their results since.
+	// may have their results since. ended says, by the hash of a name, when the last
+	// one that had it was: names that share a place there only cost a look-up.
 	released uint64
+	ended    [1024]uint64
 
 	edges  int // of active vertices
 	visits uint64

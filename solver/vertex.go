@@ -208,9 +208,8 @@ type climb struct {
 	// ins has an element for each input.
 	ins  []inputState
 	asks int32 // how many inputs have this edge as a waiter
-	// rechecked: the caches were asked anew before running. Once is enough: others
-	// may go on ending all the time.
-	rechecked bool
+	// rechecks is how often the caches were asked anew before running.
+	rechecks uint8
 
 	// asked is Solver.released as it was when the caches were first asked, or
 	// asked anew; 0 before.
