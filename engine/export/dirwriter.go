@@ -101,15 +101,10 @@ func (w *dirWriter) entry(from fsutil.FS) gofs.WalkDirFunc {
 		if err != nil {
 			return err
 		}
-		fi, err := d.Info()
+		st, mode, err := statOf(p, d)
 		if err != nil {
 			return err
 		}
-		st, ok := fi.Sys().(*types.Stat)
-		if !ok {
-			return fmt.Errorf("%s: no information about the file", p)
-		}
-		st = st.Clone()
 		st.Path = filepath.ToSlash(p)
 		if w.written != nil {
 			w.written[st.Path] = true
@@ -119,7 +114,7 @@ func (w *dirWriter) entry(from fsutil.FS) gofs.WalkDirFunc {
 		if err != nil {
 			return fmt.Errorf("%s: %w", p, err)
 		}
-		if fi.IsDir() {
+		if mode.IsDir() {
 			err = w.dir(at, base, st)
 		} else {
 			err = w.file(at, base, st, from)

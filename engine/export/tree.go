@@ -153,20 +153,28 @@ func (t *tree) Walk(ctx context.Context, target string, fn gofs.WalkDirFunc) err
 		if d.Type()&gofs.ModeSocket != 0 {
 			return nil
 		}
-		fi, err := d.Info()
+		st, mode, err := statOf(p, d)
 		if err != nil {
 			return err
 		}
-		st, ok := fi.Sys().(*types.Stat)
-		if !ok {
-			return fmt.Errorf("%s: no information about the file", p)
-		}
-		st = st.Clone()
-		if err := t.adapt(st, fi.Mode()); err != nil {
+		if err := t.adapt(st, mode); err != nil {
 			return err
 		}
 		return fn(filepath.Join(t.prefix, p), &fsutil.DirEntryInfo{Stat: st}, nil)
 	})
+}
+
+// statOf returns a copy of what a walk tells about a file.
+func statOf(p string, d gofs.DirEntry) (*types.Stat, gofs.FileMode, error) {
+	fi, err := d.Info()
+	if err != nil {
+		return nil, 0, err
+	}
+	st, ok := fi.Sys().(*types.Stat)
+	if !ok {
+		return nil, 0, fmt.Errorf("%s: no information about the file", p)
+	}
+	return st.Clone(), fi.Mode(), nil
 }
 
 // adapt makes a file's information that of the file as it is written.

@@ -13,6 +13,7 @@ import (
 	"github.com/tenonbuild/tenon/engine/registry"
 	"github.com/tenonbuild/tenon/engine/registry/registrytest"
 	"github.com/tenonbuild/tenon/engine/session"
+	"github.com/tenonbuild/tenon/internal/check"
 )
 
 // basic demands a user and a password.
@@ -53,7 +54,7 @@ func lent(t *testing.T, all ...*lender) (*session.Sessions, context.Context, []f
 	var removes []func()
 	for _, l := range all {
 		remove, err := sessions.Add(l)
-		must(t, err)
+		check.OK(t, err)
 		removes = append(removes, remove)
 	}
 	return sessions, work(t, all[0].id), removes
@@ -68,25 +69,25 @@ func TestBasicAuth(t *testing.T) {
 	sessions, ctx, _ := lent(t, l)
 	r, _ := open(t, registry.Options{Sessions: sessions})
 	_, _, err := r.Resolve(ctx, ref)
-	must(t, err)
-	must(t, fetch(ctx, r, ref, layer))
-	want(t, "asked", strings.Join(l.asked, " "), s.Host)
+	check.OK(t, err)
+	check.OK(t, fetch(ctx, r, ref, layer))
+	check.Equal(t, "asked", strings.Join(l.asked, " "), s.Host)
 
 	_, _, err = r.Resolve(t.Context(), ref)
-	mustSay(t, err, "access denied", "docker login "+s.Host)
-	want(t, "denied", errors.Is(err, registry.ErrDenied), true)
-	want(t, "denied fetch", errors.Is(fetch(t.Context(), r, ref, layer), registry.ErrDenied), true)
+	check.Says(t, err, "access denied", "docker login "+s.Host)
+	check.Equal(t, "denied", errors.Is(err, registry.ErrDenied), true)
+	check.Equal(t, "denied fetch", errors.Is(fetch(t.Context(), r, ref, layer), registry.ErrDenied), true)
 
 	wrong := &lender{id: "b", known: map[string]session.Credentials{s.Host: {Username: "jane", Secret: "no"}}}
 	_, err = sessions.Add(wrong)
-	must(t, err)
+	check.OK(t, err)
 	_, _, err = r.Resolve(work(t, "b"), ref)
-	want(t, "denied with a wrong password", errors.Is(err, registry.ErrDenied), true)
+	check.Equal(t, "denied with a wrong password", errors.Is(err, registry.ErrDenied), true)
 
 	_, err = sessions.Add(&lender{id: "c", broken: errors.New("helper is missing")})
-	must(t, err)
+	check.OK(t, err)
 	_, _, err = r.Resolve(work(t, "c"), ref)
-	mustSay(t, err, "helper is missing", s.Host)
+	check.Says(t, err, "helper is missing", s.Host)
 }
 
 func TestBearerAuth(t *testing.T) {
@@ -110,18 +111,18 @@ func TestBearerAuth(t *testing.T) {
 	sessions, ctx, _ := lent(t, l)
 	r, _ := open(t, registry.Options{Sessions: sessions})
 	_, _, err := r.Resolve(ctx, ref)
-	must(t, err)
+	check.OK(t, err)
 	form := <-forms
-	want(t, "grant", form.Get("grant_type"), "refresh_token")
-	want(t, "token", form.Get("refresh_token"), "identity")
+	check.Equal(t, "grant", form.Get("grant_type"), "refresh_token")
+	check.Equal(t, "token", form.Get("refresh_token"), "identity")
 	s.Requests("")
-	must(t, fetch(ctx, r, ref, layer))
-	want(t, "tokens for the same repository", len(s.Requests("/token")), 0)
+	check.OK(t, fetch(ctx, r, ref, layer))
+	check.Equal(t, "tokens for the same repository", len(s.Requests("/token")), 0)
 
 	// Anonymous users get tokens, too.
 	_, _, err = r.Resolve(t.Context(), ref)
-	must(t, err)
-	want(t, "anonymous scope", strings.Contains(strings.Join(s.Requests("/token"), " "), "scope=repository%3Aapp%3Apull"), true)
+	check.OK(t, err)
+	check.Equal(t, "anonymous scope", strings.Contains(strings.Join(s.Requests("/token"), " "), "scope=repository%3Aapp%3Apull"), true)
 }
 
 func TestDeniedToken(t *testing.T) {
@@ -135,11 +136,11 @@ func TestDeniedToken(t *testing.T) {
 	sessions, ctx, _ := lent(t, l)
 	r, _ := open(t, registry.Options{Sessions: sessions})
 	_, _, err := r.Resolve(ctx, ref)
-	want(t, "denied", errors.Is(err, registry.ErrDenied), true)
+	check.Equal(t, "denied", errors.Is(err, registry.ErrDenied), true)
 	// It is not remembered.
 	status.Store(200)
 	_, _, err = r.Resolve(ctx, ref)
-	must(t, err)
+	check.OK(t, err)
 }
 
 // A caller who leaves while it gets a token is not in the way of the others.
@@ -157,8 +158,8 @@ func TestCancelledTokenIsNobodyElses(t *testing.T) {
 		return 200
 	})
 	r, _ := open(t, registry.Options{})
-	want(t, "cancelled", errors.Is(fetch(ctx2, r, ref, layer), context.Canceled), true)
-	must(t, fetch(t.Context(), r, ref, layer))
+	check.Equal(t, "cancelled", errors.Is(fetch(ctx2, r, ref, layer), context.Canceled), true)
+	check.OK(t, fetch(t.Context(), r, ref, layer))
 }
 
 // A provider goes on with the credentials of a session that is there.
@@ -173,18 +174,18 @@ func TestProviderOutlivesItsSession(t *testing.T) {
 	r, _ := open(t, registry.Options{Sessions: sessions})
 	p := r.Provider(ref)
 	_, _, err := r.Resolve(ctxA, ref)
-	must(t, err)
+	check.OK(t, err)
 	removes[0]()
 	ctxB := work(t, "b")
 	ra, err := p.ReaderAt(ctxB, layer)
-	must(t, err)
+	check.OK(t, err)
 	_, err = ra.ReadAt(make([]byte, layer.Size), 0)
-	must(t, err)
-	must(t, ra.Close())
-	want(t, "asked the second", len(b.asked), 1)
+	check.OK(t, err)
+	check.OK(t, ra.Close())
+	check.Equal(t, "asked the second", len(b.asked), 1)
 	_, err = p.ReaderAt(ctxA, layer)
-	must(t, err)
-	want(t, "the first is anonymous now", errors.Is(fetch(ctxA, r, ref, layer), registry.ErrDenied), true)
+	check.OK(t, err)
+	check.Equal(t, "the first is anonymous now", errors.Is(fetch(ctxA, r, ref, layer), registry.ErrDenied), true)
 }
 
 // A tag is resolved once a session, also by many at once, and again after a failure.
@@ -213,15 +214,15 @@ func TestTagIsResolvedOnce(t *testing.T) {
 	for range 8 {
 		seen[<-digests] = true
 	}
-	want(t, "digests", len(seen), 1)
-	want(t, "requests", len(s.Requests("HEAD")), 2)
+	check.Equal(t, "digests", len(seen), 1)
+	check.Equal(t, "requests", len(s.Requests("HEAD")), 2)
 
 	second, _ := picture(t, 1, 100)
 	s.Put(t, "app:1", second)
 	_, same, err := r.Resolve(ctx, ref)
-	must(t, err)
-	want(t, "moved tag in the same session", seen[same.Digest.String()], true)
+	check.OK(t, err)
+	check.Equal(t, "moved tag in the same session", seen[same.Digest.String()], true)
 	_, other, err := r.Resolve(work(t, "b"), ref)
-	must(t, err)
-	want(t, "moved tag in another session", seen[other.Digest.String()], false)
+	check.OK(t, err)
+	check.Equal(t, "moved tag in another session", seen[other.Digest.String()], false)
 }

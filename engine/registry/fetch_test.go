@@ -18,6 +18,7 @@ import (
 
 	"github.com/tenonbuild/tenon/engine/registry"
 	"github.com/tenonbuild/tenon/engine/registry/registrytest"
+	"github.com/tenonbuild/tenon/internal/check"
 )
 
 func TestResolveAndFetch(t *testing.T) {
@@ -32,21 +33,21 @@ func TestResolveAndFetch(t *testing.T) {
 		next.ServeHTTP(w, r)
 	})
 	name, desc, err := r.Resolve(t.Context(), ref)
-	must(t, err)
+	check.OK(t, err)
 	dgst, err := img.Digest()
-	must(t, err)
-	want(t, "name", name, ref)
-	want(t, "digest", desc.Digest.String(), dgst.String())
-	want(t, "user agent", <-agent, "tenon/test")
-	must(t, fetch(t.Context(), r, ref, desc))
-	must(t, fetch(t.Context(), r, ref, layer))
-	want(t, "waits", len(w.all()), 0)
+	check.OK(t, err)
+	check.Equal(t, "name", name, ref)
+	check.Equal(t, "digest", desc.Digest.String(), dgst.String())
+	check.Equal(t, "user agent", <-agent, "tenon/test")
+	check.OK(t, fetch(t.Context(), r, ref, desc))
+	check.OK(t, fetch(t.Context(), r, ref, layer))
+	check.Equal(t, "waits", len(w.all()), 0)
 
 	_, _, err = r.Resolve(t.Context(), s.Host+"/team/app:2")
-	mustSay(t, err, s.Host+"/team/app:2", "docker login")
-	want(t, "not found", errdefs.IsNotFound(err), true)
+	check.Says(t, err, s.Host+"/team/app:2", "docker login")
+	check.Equal(t, "not found", errdefs.IsNotFound(err), true)
 	_, _, err = r.Resolve(t.Context(), "not a name")
-	mustSay(t, err, "not a name")
+	check.Says(t, err, "not a name")
 }
 
 func TestTransientFailuresAreRepeated(t *testing.T) {
@@ -69,13 +70,13 @@ func TestTransientFailuresAreRepeated(t *testing.T) {
 			r, w := open(t, registry.Options{StallTimeout: 50 * time.Millisecond})
 			s.Fault("HEAD", 3, tt.do)
 			_, _, err := r.Resolve(t.Context(), ref)
-			must(t, err)
+			check.OK(t, err)
 			s.Fault("/blobs/", 2, tt.do)
-			must(t, fetch(t.Context(), r, ref, layer))
+			check.OK(t, fetch(t.Context(), r, ref, layer))
 			if tt.name == "dropped" {
 				return // net/http repeats some of these itself, at once
 			}
-			want(t, "waits", len(w.all()) >= 5, true)
+			check.Equal(t, "waits", len(w.all()) >= 5, true)
 			for i := 1; i < 3; i++ {
 				if w.all()[i] < w.all()[i-1]/2 {
 					t.Errorf("waits do not grow: %v", w.all())
@@ -94,15 +95,15 @@ func TestRetryAfterIsHonoured(t *testing.T) {
 	s.Fault("HEAD", 1, registrytest.Status(429, "Retry-After", "7"))
 	s.Fault("HEAD", 1, registrytest.Status(503, "Retry-After", now.Add(42*time.Second).Format(http.TimeFormat), "Date", now.Format(http.TimeFormat)))
 	_, _, err := r.Resolve(t.Context(), ref)
-	must(t, err)
-	want(t, "waits", len(w.all()), 2)
-	want(t, "seconds", w.all()[0], 7*time.Second)
-	want(t, "date", w.all()[1], 42*time.Second)
+	check.OK(t, err)
+	check.Equal(t, "waits", len(w.all()), 2)
+	check.Equal(t, "seconds", w.all()[0], 7*time.Second)
+	check.Equal(t, "date", w.all()[1], 42*time.Second)
 
 	s.Fault("HEAD", 9, registrytest.Status(429, "Retry-After", "3600"))
 	_, _, err = r.Resolve(t.Context(), ref)
-	mustSay(t, err, "429", "1h0m0s", ref)
-	want(t, "waits", len(w.all()), 2)
+	check.Says(t, err, "429", "1h0m0s", ref)
+	check.Equal(t, "waits", len(w.all()), 2)
 }
 
 func TestAttemptsAreBounded(t *testing.T) {
@@ -117,12 +118,12 @@ func TestAttemptsAreBounded(t *testing.T) {
 			r, _ := open(t, registry.Options{Attempts: 3, StallTimeout: 30 * time.Millisecond})
 			s.Fault("HEAD", 1000, do)
 			_, _, err := r.Resolve(t.Context(), ref)
-			mustSay(t, err, ref, "3 attempts")
-			want(t, "requests to resolve", len(s.Requests("HEAD")), 3)
+			check.Says(t, err, ref, "3 attempts")
+			check.Equal(t, "requests to resolve", len(s.Requests("HEAD")), 3)
 			s.Fault("/blobs/", 1000, do)
 			err = fetch(t.Context(), r, ref, layer)
-			mustSay(t, err, ref, layer.Digest.String(), "3 attempts")
-			want(t, "requests to fetch", len(s.Requests("/blobs/")), 3)
+			check.Says(t, err, ref, layer.Digest.String(), "3 attempts")
+			check.Equal(t, "requests to fetch", len(s.Requests("/blobs/")), 3)
 		})
 	}
 }
@@ -132,8 +133,8 @@ func TestRefusedConnectionIsNotRepeated(t *testing.T) {
 	s.HTTP.Close()
 	r, w := open(t, registry.Options{})
 	_, _, err := r.Resolve(t.Context(), s.Host+"/app:1")
-	mustSay(t, err, s.Host, "refused")
-	want(t, "waits", len(w.all()), 0)
+	check.Says(t, err, s.Host, "refused")
+	check.Equal(t, "waits", len(w.all()), 0)
 }
 
 // What broke off goes on where it was, by range.
@@ -150,8 +151,8 @@ func TestTransferIsResumed(t *testing.T) {
 				ranges <- r.Header.Get("Range")
 				next(w, r, h)
 			})
-			must(t, fetch(t.Context(), r, ref, layer))
-			want(t, "first range", <-ranges, "")
+			check.OK(t, fetch(t.Context(), r, ref, layer))
+			check.Equal(t, "first range", <-ranges, "")
 			// How much arrives before a connection breaks is the kernel's affair.
 			if a, b := <-ranges, <-ranges; a == "" && b == "" {
 				t.Error("no transfer was resumed by range")
@@ -171,11 +172,11 @@ func TestTransferIsResumedWithoutRanges(t *testing.T) {
 		r.Header.Del("Range")
 		next.ServeHTTP(w, r)
 	})
-	must(t, fetch(t.Context(), r, ref, layer))
+	check.OK(t, fetch(t.Context(), r, ref, layer))
 
 	s.Fault("/blobs/", 1, registrytest.Cut(500_000))
 	s.Fault("/blobs/", 1, registrytest.Status(416))
-	must(t, fetch(t.Context(), r, ref, layer))
+	check.OK(t, fetch(t.Context(), r, ref, layer))
 }
 
 func TestTransferWithoutProgressEnds(t *testing.T) {
@@ -185,7 +186,7 @@ func TestTransferWithoutProgressEnds(t *testing.T) {
 	r, _ := open(t, registry.Options{Attempts: 3, StallTimeout: 20 * time.Millisecond})
 	s.Fault("/blobs/", 1000, registrytest.Hang(0))
 	err := fetch(t.Context(), r, ref, layer)
-	mustSay(t, err, "sent nothing for 20ms", "3 attempts", layer.Digest.String())
+	check.Says(t, err, "sent nothing for 20ms", "3 attempts", layer.Digest.String())
 	if n := len(s.Requests("/blobs/")); n > 3 {
 		t.Errorf("%d requests", n)
 	}
@@ -200,23 +201,23 @@ func TestWrongContent(t *testing.T) {
 	long := layer
 	long.Size += 10
 	err := fetch(t.Context(), r, ref, long)
-	mustSay(t, err, "ended at byte")
+	check.Says(t, err, "ended at byte")
 	short := layer
 	short.Size -= 10
 	rc, err := r.Fetcher(ref).Fetch(t.Context(), short)
-	must(t, err)
+	check.OK(t, err)
 	dt, err := io.ReadAll(rc)
-	must(t, err)
-	must(t, rc.Close())
-	want(t, "bytes", int64(len(dt)), short.Size)
+	check.OK(t, err)
+	check.OK(t, rc.Close())
+	check.Equal(t, "bytes", int64(len(dt)), short.Size)
 	s.Fault("/blobs/", 1, registrytest.Corrupt)
-	mustSay(t, fetch(t.Context(), r, ref, layer), "with the digest")
+	check.Says(t, fetch(t.Context(), r, ref, layer), "with the digest")
 	bad := layer
 	bad.Digest = "sha256:zz"
-	mustSay(t, fetch(t.Context(), r, ref, bad), "digest")
+	check.Says(t, fetch(t.Context(), r, ref, bad), "digest")
 	bad.Digest = digest.FromString("elsewhere")
 	err = fetch(t.Context(), r, ref, bad)
-	want(t, "not found", errdefs.IsNotFound(err), true)
+	check.Equal(t, "not found", errdefs.IsNotFound(err), true)
 }
 
 func TestReaderAt(t *testing.T) {
@@ -225,24 +226,24 @@ func TestReaderAt(t *testing.T) {
 	ref := s.Put(t, "app:1", img)
 	r, _ := open(t, registry.Options{})
 	ra, err := r.Provider(ref).ReaderAt(t.Context(), layer)
-	must(t, err)
-	want(t, "requests before reading", len(s.Requests("")), 0)
-	want(t, "size", ra.Size(), layer.Size)
+	check.OK(t, err)
+	check.Equal(t, "requests before reading", len(s.Requests("")), 0)
+	check.Equal(t, "size", ra.Size(), layer.Size)
 	all := make([]byte, layer.Size)
 	n, err := ra.ReadAt(all, 0)
-	must(t, err)
-	want(t, "read", int64(n), layer.Size)
+	check.OK(t, err)
+	check.Equal(t, "read", int64(n), layer.Size)
 	part := make([]byte, 1000)
 	for _, off := range []int64{50_000, 51_000, 10, 99_000} {
 		_, err := ra.ReadAt(part, off)
-		must(t, err)
-		want(t, "part", bytes.Equal(part, all[off:off+1000]), true)
+		check.OK(t, err)
+		check.Equal(t, "part", bytes.Equal(part, all[off:off+1000]), true)
 	}
 	n, err = ra.ReadAt(part, layer.Size-10)
-	want(t, "end", n == 10 && err == io.EOF, true)
+	check.Equal(t, "end", n == 10 && err == io.EOF, true)
 	n, err = ra.ReadAt(part, layer.Size+10)
-	want(t, "beyond", n == 0 && err == io.EOF, true)
-	must(t, ra.Close())
+	check.Equal(t, "beyond", n == 0 && err == io.EOF, true)
+	check.OK(t, ra.Close())
 }
 
 func TestCancelled(t *testing.T) {
@@ -256,8 +257,8 @@ func TestCancelled(t *testing.T) {
 		registrytest.Hang(1000)(w, r, next)
 	})
 	err := fetch(ctx, r, ref, layer)
-	want(t, "cancelled", errors.Is(err, context.Canceled), true)
-	must(t, fetch(t.Context(), r, ref, layer))
+	check.Equal(t, "cancelled", errors.Is(err, context.Canceled), true)
+	check.OK(t, fetch(t.Context(), r, ref, layer))
 }
 
 func TestMirrors(t *testing.T) {
@@ -287,14 +288,14 @@ func TestMirrors(t *testing.T) {
 				harm(mirror)
 			}
 			_, _, err := r.Resolve(t.Context(), ref)
-			must(t, err)
-			must(t, fetch(t.Context(), r, ref, layer))
+			check.OK(t, err)
+			check.OK(t, fetch(t.Context(), r, ref, layer))
 			if n := len(w.all()); n > 0 {
 				t.Errorf("%d waits, where there was another to ask", n)
 			}
-			want(t, "upstream was asked", len(up.Requests("")) > 0, name != "working" && name != "breaking")
+			check.Equal(t, "upstream was asked", len(up.Requests("")) > 0, name != "working" && name != "breaking")
 			if name == "working" {
-				want(t, "requests to the mirror", len(mirror.Requests("/v2/cache/team/app/")), 2)
+				check.Equal(t, "requests to the mirror", len(mirror.Requests("/v2/cache/team/app/")), 2)
 			}
 		})
 	}
@@ -307,29 +308,29 @@ func TestIngestIsResumed(t *testing.T) {
 	ref := s.Put(t, "app:1", img)
 	r, _ := open(t, registry.Options{})
 	rc, err := r.Fetcher(ref).Fetch(t.Context(), layer)
-	must(t, err)
+	check.OK(t, err)
 	half := make([]byte, 60_000)
 	_, err = io.ReadFull(rc, half)
-	must(t, err)
-	must(t, rc.Close())
+	check.OK(t, err)
+	check.OK(t, rc.Close())
 
 	store, err := contentlocal.NewStore(t.TempDir())
-	must(t, err)
+	check.OK(t, err)
 	w, err := store.Writer(t.Context(), content.WithRef(remotes.MakeRefKey(t.Context(), layer)), content.WithDescriptor(layer))
-	must(t, err)
+	check.OK(t, err)
 	_, err = w.Write(half)
-	must(t, err)
-	must(t, w.Close())
+	check.OK(t, err)
+	check.OK(t, w.Close())
 
 	ranges := make(chan string, 1)
 	s.Fault("/blobs/", 1, func(w http.ResponseWriter, r *http.Request, next http.Handler) {
 		ranges <- r.Header.Get("Range")
 		next.ServeHTTP(w, r)
 	})
-	must(t, remotes.Fetch(t.Context(), store, r.Fetcher(ref), layer))
-	want(t, "range", <-ranges, "bytes=60000-")
+	check.OK(t, remotes.Fetch(t.Context(), store, r.Fetcher(ref), layer))
+	check.Equal(t, "range", <-ranges, "bytes=60000-")
 	_, err = store.Info(t.Context(), layer.Digest)
-	must(t, err)
+	check.OK(t, err)
 }
 
 // Without a Wait of the caller's, time passes, and a caller who leaves does not wait.
@@ -338,10 +339,10 @@ func TestWaiting(t *testing.T) {
 	img, _ := picture(t, 1, 100)
 	ref := s.Put(t, "app:1", img)
 	r, err := registry.New(registry.Options{})
-	must(t, err)
+	check.OK(t, err)
 	s.Fault("HEAD", 1, registrytest.Status(503))
 	_, _, err = r.Resolve(t.Context(), ref)
-	must(t, err)
+	check.OK(t, err)
 	ctx, cancel := context.WithCancel(t.Context())
 	s.Fault("HEAD", 1, func(w http.ResponseWriter, _ *http.Request, _ http.Handler) {
 		w.Header().Set("Retry-After", "59")
@@ -349,7 +350,7 @@ func TestWaiting(t *testing.T) {
 		cancel()
 	})
 	_, _, err = r.Resolve(ctx, ref)
-	want(t, "cancelled", errors.Is(err, context.Canceled), true)
+	check.Equal(t, "cancelled", errors.Is(err, context.Canceled), true)
 }
 
 // The registry's own words are part of the error.
@@ -362,5 +363,5 @@ func TestRegistrysWords(t *testing.T) {
 		_, _ = w.Write([]byte(`{"errors":[{"code":"TOOMANYREQUESTS","message":"you have reached your limit"}]}`))
 	})
 	_, _, err := r.Resolve(t.Context(), s.Host+"/app:1")
-	mustSay(t, err, "you have reached your limit", "429")
+	check.Says(t, err, "you have reached your limit", "429")
 }

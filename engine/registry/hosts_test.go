@@ -10,6 +10,7 @@ import (
 
 	"github.com/tenonbuild/tenon/engine/registry"
 	"github.com/tenonbuild/tenon/engine/registry/registrytest"
+	"github.com/tenonbuild/tenon/internal/check"
 )
 
 func TestTLS(t *testing.T) {
@@ -18,7 +19,7 @@ func TestTLS(t *testing.T) {
 	ref := s.Put(t, "app:1", img)
 	ca := filepath.Join(t.TempDir(), "ca.crt")
 	block := &pem.Block{Type: "CERTIFICATE", Bytes: s.HTTP.Certificate().Raw}
-	must(t, os.WriteFile(ca, pem.EncodeToMemory(block), 0o600))
+	check.OK(t, os.WriteFile(ca, pem.EncodeToMemory(block), 0o600))
 	yes, no := true, false
 
 	tests := []struct {
@@ -37,12 +38,12 @@ func TestTLS(t *testing.T) {
 			r, w := open(t, registry.Options{Hosts: map[string]config.RegistryConfig{s.Host: tt.c}})
 			_, _, err := r.Resolve(t.Context(), ref)
 			if tt.says != "" {
-				mustSay(t, err, tt.says, s.Host)
-				want(t, "waits", len(w.all()), 0)
+				check.Says(t, err, tt.says, s.Host)
+				check.Equal(t, "waits", len(w.all()), 0)
 				return
 			}
-			must(t, err)
-			must(t, fetch(t.Context(), r, ref, layer))
+			check.OK(t, err)
+			check.OK(t, fetch(t.Context(), r, ref, layer))
 		})
 	}
 }
@@ -55,13 +56,13 @@ func TestInsecureFallsBackToHTTP(t *testing.T) {
 	yes := true
 	r, _ := open(t, registry.Options{Hosts: map[string]config.RegistryConfig{s.Host: {Insecure: &yes}}})
 	_, _, err := r.Resolve(t.Context(), ref)
-	must(t, err)
-	must(t, fetch(t.Context(), r, ref, layer))
+	check.OK(t, err)
+	check.OK(t, fetch(t.Context(), r, ref, layer))
 }
 
 func TestBadConfiguration(t *testing.T) {
 	empty := filepath.Join(t.TempDir(), "empty.pem")
-	must(t, os.WriteFile(empty, []byte("no certificate"), 0o600))
+	check.OK(t, os.WriteFile(empty, []byte("no certificate"), 0o600))
 	for name, c := range map[string]config.RegistryConfig{
 		"missing": {RootCAs: []string{empty + ".not"}},
 		"empty":   {RootCAs: []string{empty}},
@@ -73,6 +74,6 @@ func TestBadConfiguration(t *testing.T) {
 			t.Errorf("%s: no error", name)
 			continue
 		}
-		mustSay(t, err, "reg.example")
+		check.Says(t, err, "reg.example")
 	}
 }

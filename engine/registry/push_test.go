@@ -25,6 +25,7 @@ import (
 	"github.com/tenonbuild/tenon/engine/registry"
 	"github.com/tenonbuild/tenon/engine/registry/registrytest"
 	"github.com/tenonbuild/tenon/engine/session"
+	"github.com/tenonbuild/tenon/internal/check"
 	"github.com/tenonbuild/tenon/solver/client"
 )
 
@@ -40,16 +41,16 @@ func stored(t testing.TB, images ...v1.Image) (content.Store, ocispec.Descriptor
 	index := mutate.AppendManifests(empty.Index, adds...)
 	dir := t.TempDir()
 	path, err := layout.Write(dir, empty.Index)
-	must(t, err)
-	must(t, path.AppendIndex(index))
+	check.OK(t, err)
+	check.OK(t, path.AppendIndex(index))
 	store, err := contentlocal.NewStore(filepath.Clean(dir))
-	must(t, err)
+	check.OK(t, err)
 	dgst, err := index.Digest()
-	must(t, err)
+	check.OK(t, err)
 	size, err := index.Size()
-	must(t, err)
+	check.OK(t, err)
 	mt, err := index.MediaType()
-	must(t, err)
+	check.OK(t, err)
 	return store, ocispec.Descriptor{MediaType: string(mt), Digest: digest.Digest(dgst.String()), Size: size}, index
 }
 
@@ -59,11 +60,11 @@ func pictures(t testing.TB, n int, size int64) []v1.Image {
 	for i := range n {
 		img, _ := picture(t, 2, size)
 		c, err := img.ConfigFile()
-		must(t, err)
+		check.OK(t, err)
 		c = c.DeepCopy()
 		c.OS, c.Architecture = "linux", fmt.Sprintf("arch%d", i)
 		img, err = mutate.ConfigFile(img, c)
-		must(t, err)
+		check.OK(t, err)
 		all = append(all, img)
 	}
 	return all
@@ -73,13 +74,13 @@ func pictures(t testing.TB, n int, size int64) []v1.Image {
 func arrived(t testing.TB, s *registrytest.Server, tag string, index v1.ImageIndex) {
 	t.Helper()
 	got, err := s.Get(t, tag).ImageIndex()
-	must(t, err)
-	must(t, validate.Index(got))
+	check.OK(t, err)
+	check.OK(t, validate.Index(got))
 	a, err := got.Digest()
-	must(t, err)
+	check.OK(t, err)
 	b, err := index.Digest()
-	must(t, err)
-	want(t, "digest", a, b)
+	check.OK(t, err)
+	check.Equal(t, "digest", a, b)
 }
 
 func TestPush(t *testing.T) {
@@ -94,26 +95,26 @@ func TestPush(t *testing.T) {
 		seen[st.ID] = st
 	}}
 	ref := s.Host + "/team/app:1"
-	must(t, r.Push(t.Context(), store, desc, ref, opt))
+	check.OK(t, r.Push(t.Context(), store, desc, ref, opt))
 	requests := s.Requests("PUT")
 	arrived(t, s, "team/app:1", index)
 
-	want(t, "uploads", len(requests), 6+3)
+	check.Equal(t, "uploads", len(requests), 6+3)
 	for i, line := range requests {
-		want(t, line, strings.Contains(line, "/manifests/"), i >= 6)
+		check.Equal(t, line, strings.Contains(line, "/manifests/"), i >= 6)
 	}
-	want(t, "the name comes last", strings.HasSuffix(requests[8], "/manifests/1"), true)
-	want(t, "steps", len(seen), 2+6)
+	check.Equal(t, "the name comes last", strings.HasSuffix(requests[8], "/manifests/1"), true)
+	check.Equal(t, "steps", len(seen), 2+6)
 	for id, st := range seen {
-		want(t, id+" has ended", st.Completed != nil && st.Current == st.Total, true)
+		check.Equal(t, id+" has ended", st.Completed != nil && st.Current == st.Total, true)
 	}
 
 	// Again, and under another name: nothing is uploaded but the name.
 	s.Requests("")
-	must(t, r.Push(t.Context(), store, desc, ref, registry.PushOptions{}))
-	want(t, "uploads again", len(s.Requests("PUT")), 0)
-	must(t, r.Push(t.Context(), store, desc, s.Host+"/team/app:2", registry.PushOptions{}))
-	want(t, "uploads for a name", len(s.Requests("PUT")), 1)
+	check.OK(t, r.Push(t.Context(), store, desc, ref, registry.PushOptions{}))
+	check.Equal(t, "uploads again", len(s.Requests("PUT")), 0)
+	check.OK(t, r.Push(t.Context(), store, desc, s.Host+"/team/app:2", registry.PushOptions{}))
+	check.Equal(t, "uploads for a name", len(s.Requests("PUT")), 1)
 	arrived(t, s, "team/app:2", index)
 }
 
@@ -121,11 +122,11 @@ func TestPushByDigest(t *testing.T) {
 	s := registrytest.New(t)
 	store, desc, index := stored(t, pictures(t, 1, 1000)...)
 	r, _ := open(t, registry.Options{})
-	must(t, r.Push(t.Context(), store, desc, s.Host+"/app", registry.PushOptions{ByDigest: true}))
+	check.OK(t, r.Push(t.Context(), store, desc, s.Host+"/app", registry.PushOptions{ByDigest: true}))
 	arrived(t, s, "app@"+desc.Digest.String(), index)
-	mustSay(t, r.Push(t.Context(), store, desc, s.Host+"/app:1", registry.PushOptions{ByDigest: true}), "tag")
-	mustSay(t, r.Push(t.Context(), store, desc, s.Host+"/app@"+desc.Digest.String(), registry.PushOptions{}), "tag")
-	mustSay(t, r.Push(t.Context(), store, desc, "Not A Name", registry.PushOptions{}), "Not A Name")
+	check.Says(t, r.Push(t.Context(), store, desc, s.Host+"/app:1", registry.PushOptions{ByDigest: true}), "tag")
+	check.Says(t, r.Push(t.Context(), store, desc, s.Host+"/app@"+desc.Digest.String(), registry.PushOptions{}), "tag")
+	check.Says(t, r.Push(t.Context(), store, desc, "Not A Name", registry.PushOptions{}), "Not A Name")
 }
 
 // Uploads that fail begin anew, and the result is the same.
@@ -167,7 +168,7 @@ func TestPushThroughFaults(t *testing.T) {
 			store, desc, index := stored(t, pictures(t, 1, 200_000)...)
 			r, _ := open(t, registry.Options{StallTimeout: 50 * time.Millisecond})
 			s.Fault(tt.match, tt.times, tt.do)
-			must(t, r.Push(t.Context(), store, desc, s.Host+"/app:1", registry.PushOptions{}))
+			check.OK(t, r.Push(t.Context(), store, desc, s.Host+"/app:1", registry.PushOptions{}))
 			arrived(t, s, "app:1", index)
 		})
 	}
@@ -180,15 +181,15 @@ func TestPushGivesUp(t *testing.T) {
 	ref := s.Host + "/app:1"
 	s.Fault("PUT /v2/app/blobs", 1000, registrytest.Status(500))
 	err := r.Push(t.Context(), store, desc, ref, registry.PushOptions{})
-	mustSay(t, err, ref, "500", "3 attempts")
+	check.Says(t, err, ref, "500", "3 attempts")
 
 	s.Fault("POST", 1000, func(w http.ResponseWriter, _ *http.Request, _ http.Handler) {
 		w.WriteHeader(http.StatusForbidden)
 		_, _ = w.Write([]byte(`{"errors":[{"code":"DENIED","message":"quota is used up"}]}`))
 	})
 	err = r.Push(t.Context(), store, desc, ref, registry.PushOptions{})
-	mustSay(t, err, ref, "quota is used up", "docker login "+s.Host)
-	want(t, "denied", errors.Is(err, registry.ErrDenied), true)
+	check.Says(t, err, ref, "quota is used up", "docker login "+s.Host)
+	check.Equal(t, "denied", errors.Is(err, registry.ErrDenied), true)
 }
 
 func TestPushIsCancelled(t *testing.T) {
@@ -201,7 +202,7 @@ func TestPushIsCancelled(t *testing.T) {
 		registrytest.Stall(w, r, next)
 	})
 	err := r.Push(ctx, store, desc, s.Host+"/app:1", registry.PushOptions{})
-	want(t, "cancelled", errors.Is(err, context.Canceled), true)
+	check.Equal(t, "cancelled", errors.Is(err, context.Canceled), true)
 }
 
 // A registry that answers an upload with a place that is no address does not hold a
@@ -226,17 +227,17 @@ func TestPushMounts(t *testing.T) {
 	s.Fault("HEAD /v2/team/app/blobs/", 100, registrytest.Status(404))
 	s.Fault("mount=", 100, registrytest.Status(201))
 	annotations := map[digest.Digest]map[string]string{}
-	must(t, store.Walk(t.Context(), func(i content.Info) error {
+	check.OK(t, store.Walk(t.Context(), func(i content.Info) error {
 		annotations[i.Digest] = map[string]string{"containerd.io/distribution.source." + strings.Split(s.Host, ":")[0]: "other/base"}
 		return nil
 	}))
 	err := r.Push(t.Context(), store, desc, s.Host+"/team/app:1", registry.PushOptions{Annotations: annotations})
-	must(t, err)
+	check.OK(t, err)
 	requests := s.Requests("")
 	mounts := slices.DeleteFunc(slices.Clone(requests), func(l string) bool { return !strings.Contains(l, "from=other/base") })
-	want(t, "mounts", len(mounts), 3)
+	check.Equal(t, "mounts", len(mounts), 3)
 	uploads := slices.DeleteFunc(requests, func(l string) bool { return !strings.HasPrefix(l, "PUT /v2/team/app/blobs") })
-	want(t, "uploads", len(uploads), 0)
+	check.Equal(t, "uploads", len(uploads), 0)
 }
 
 func TestPushWhatIsNotThere(t *testing.T) {
@@ -244,21 +245,21 @@ func TestPushWhatIsNotThere(t *testing.T) {
 	store, desc, index := stored(t, pictures(t, 1, 1000)...)
 	r, _ := open(t, registry.Options{})
 	ref := s.Host + "/app:1"
-	mustSay(t, r.Push(t.Context(), store, ocispec.Descriptor{Digest: "sha256:1"}, ref, registry.PushOptions{}), ref, "digest")
+	check.Says(t, r.Push(t.Context(), store, ocispec.Descriptor{Digest: "sha256:1"}, ref, registry.PushOptions{}), ref, "digest")
 	blob := desc
 	blob.MediaType = "text/plain"
-	mustSay(t, r.Push(t.Context(), store, blob, ref, registry.PushOptions{}), "text/plain")
+	check.Says(t, r.Push(t.Context(), store, blob, ref, registry.PushOptions{}), "text/plain")
 
 	m, err := index.IndexManifest()
-	must(t, err)
+	check.OK(t, err)
 	img, err := index.Image(m.Manifests[0].Digest)
-	must(t, err)
+	check.OK(t, err)
 	im, err := img.Manifest()
-	must(t, err)
+	check.OK(t, err)
 	gone := digest.Digest(im.Layers[0].Digest.String())
-	must(t, store.Delete(t.Context(), gone))
-	mustSay(t, r.Push(t.Context(), store, desc, ref, registry.PushOptions{}), ref, gone.String(), "not found")
-	want(t, "nothing has a name", len(s.Requests("PUT /v2/app/manifests")), 0)
+	check.OK(t, store.Delete(t.Context(), gone))
+	check.Says(t, r.Push(t.Context(), store, desc, ref, registry.PushOptions{}), ref, gone.String(), "not found")
+	check.Equal(t, "nothing has a name", len(s.Requests("PUT /v2/app/manifests")), 0)
 }
 
 func TestPushInsecureAndWithCredentials(t *testing.T) {
@@ -268,7 +269,7 @@ func TestPushInsecureAndWithCredentials(t *testing.T) {
 	sessions, ctx, _ := lent(t, l)
 	r, _ := open(t, registry.Options{Sessions: sessions})
 	s.Fault("/v2/", 14, basic("jane", "pw"))
-	must(t, r.Push(ctx, store, desc, s.Host+"/app:1", registry.PushOptions{Insecure: true}))
+	check.OK(t, r.Push(ctx, store, desc, s.Host+"/app:1", registry.PushOptions{Insecure: true}))
 	s.Fault("GET /v2/ ", 1, registrytest.Status(200))
 	arrived(t, s, "app:1", index)
 }

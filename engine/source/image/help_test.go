@@ -22,6 +22,7 @@ import (
 	"github.com/tenonbuild/tenon/engine/source"
 	"github.com/tenonbuild/tenon/engine/source/image"
 	"github.com/tenonbuild/tenon/engine/store"
+	"github.com/tenonbuild/tenon/internal/check"
 	"github.com/tenonbuild/tenon/internal/testenv"
 )
 
@@ -39,7 +40,7 @@ func newWorld(t *testing.T) *world {
 	testenv.Root(t)
 	w := &world{t: t, root: t.TempDir(), reg: registrytest.New(t)}
 	w.open()
-	t.Cleanup(func() { must(t, w.st.Close()) })
+	t.Cleanup(func() { check.OK(t, w.st.Close()) })
 	return w
 }
 
@@ -47,13 +48,13 @@ func newWorld(t *testing.T) *world {
 func (w *world) open() {
 	w.t.Helper()
 	if w.st != nil {
-		must(w.t, w.st.Close())
+		check.OK(w.t, w.st.Close())
 	}
 	var err error
 	w.st, err = store.Open(context.Background(), store.Options{Root: w.root, Snapshotter: "native"})
-	must(w.t, err)
+	check.OK(w.t, err)
 	r, err := registry.New(registry.Options{Attempts: 1})
-	must(w.t, err)
+	check.OK(w.t, err)
 	w.src = image.New(image.Options{Store: w.st, Registry: r})
 }
 
@@ -88,7 +89,7 @@ func (w *world) keys(ref string, platform *pb.Platform, attrs ...string) (keys [
 func (w *world) mustKeys(ref string, platform *pb.Platform, attrs ...string) []string {
 	w.t.Helper()
 	k, err := w.keys(ref, platform, attrs...)
-	must(w.t, err)
+	check.OK(w.t, err)
 	return k
 }
 
@@ -96,9 +97,9 @@ func (w *world) mustKeys(ref string, platform *pb.Platform, attrs ...string) []s
 func (w *world) snapshot(ref string, attrs ...string) *store.Ref {
 	w.t.Helper()
 	i, err := w.parse(ref, nil, attrs...)
-	must(w.t, err)
+	check.OK(w.t, err)
 	tree, err := i.Snapshot(w.t.Context())
-	must(w.t, err)
+	check.OK(w.t, err)
 	return tree
 }
 
@@ -110,10 +111,10 @@ func (w *world) read(tree *store.Ref, names ...string) (string, error) {
 		return "", err
 	}
 	mounts, release, err := m.Mount()
-	must(w.t, err)
-	defer func() { must(w.t, release()) }()
+	check.OK(w.t, err)
+	defer func() { check.OK(w.t, release()) }()
 	var got []string
-	must(w.t, mount.WithTempMount(context.Background(), mounts, func(dir string) error {
+	check.OK(w.t, mount.WithTempMount(context.Background(), mounts, func(dir string) error {
 		for _, n := range names {
 			dt, err := os.ReadFile(filepath.Join(dir, n))
 			if os.IsNotExist(err) {
@@ -134,13 +135,13 @@ func layer(t testing.TB, files ...string) v1.Layer {
 	var buf bytes.Buffer
 	tw := tar.NewWriter(&buf)
 	for i := 0; i+1 < len(files); i += 2 {
-		must(t, tw.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: files[i], Mode: 0o644, Size: int64(len(files[i+1]))}))
+		check.OK(t, tw.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: files[i], Mode: 0o644, Size: int64(len(files[i+1]))}))
 		_, err := tw.Write([]byte(files[i+1]))
-		must(t, err)
+		check.OK(t, err)
 	}
-	must(t, tw.Close())
+	check.OK(t, tw.Close())
 	l, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(buf.Bytes())), nil })
-	must(t, err)
+	check.OK(t, err)
 	return l
 }
 
@@ -148,7 +149,7 @@ func layer(t testing.TB, files ...string) v1.Layer {
 func picture(t testing.TB, arch string, layers ...v1.Layer) v1.Image {
 	t.Helper()
 	img, err := mutate.AppendLayers(empty.Image, layers...)
-	must(t, err)
+	check.OK(t, err)
 	return configured(t, img, func(c *v1.ConfigFile) { c.OS, c.Architecture = "linux", arch })
 }
 
@@ -156,42 +157,15 @@ func picture(t testing.TB, arch string, layers ...v1.Layer) v1.Image {
 func configured(t testing.TB, img v1.Image, change func(c *v1.ConfigFile)) v1.Image {
 	t.Helper()
 	c, err := img.ConfigFile()
-	must(t, err)
+	check.OK(t, err)
 	c = c.DeepCopy()
 	change(c)
 	img, err = mutate.ConfigFile(img, c)
-	must(t, err)
+	check.OK(t, err)
 	return img
 }
 
 // entry is an image in an index.
 func entry(img mutate.Appendable, os, arch, variant string) mutate.IndexAddendum {
 	return mutate.IndexAddendum{Add: img, Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: os, Architecture: arch, Variant: variant}}}
-}
-
-func must(t testing.TB, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
-func want[T comparable](t testing.TB, what string, got, want T) {
-	t.Helper()
-	if got != want {
-		t.Errorf("%s: got %v, want %v", what, got, want)
-	}
-}
-
-// mustSay checks that an error is there and contains words.
-func mustSay(t testing.TB, err error, words ...string) {
-	t.Helper()
-	if err == nil {
-		t.Fatalf("no error, want one that says %q", words)
-	}
-	for _, w := range words {
-		if !strings.Contains(err.Error(), w) {
-			t.Errorf("error %q does not say %q", err, w)
-		}
-	}
 }

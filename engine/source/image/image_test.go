@@ -21,12 +21,13 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/tenonbuild/tenon/engine/registry/registrytest"
+	"github.com/tenonbuild/tenon/internal/check"
 )
 
 func digestOf(t testing.TB, img interface{ Digest() (v1.Hash, error) }) digest.Digest {
 	t.Helper()
 	h, err := img.Digest()
-	must(t, err)
+	check.OK(t, err)
 	return digest.Digest(h.String())
 }
 
@@ -36,16 +37,16 @@ func TestLayersAreLazy(t *testing.T) {
 	img := picture(t, runtime.GOARCH, layer(t, "a", "1", "b", "1"), layer(t, "b", "2"))
 	ref := w.reg.Put(t, "app:1", img)
 	tree := w.snapshot(ref)
-	defer func() { must(t, tree.Release(t.Context())) }()
-	want(t, "blobs before mounting (the configuration)", len(w.reg.Requests("/blobs/")), 1)
+	defer func() { check.OK(t, tree.Release(t.Context())) }()
+	check.Equal(t, "blobs before mounting (the configuration)", len(w.reg.Requests("/blobs/")), 1)
 	got, err := w.read(tree, "a", "b")
-	must(t, err)
-	want(t, "files", got, "1 2")
-	want(t, "layers", len(w.reg.Requests("/blobs/")), 2)
+	check.OK(t, err)
+	check.Equal(t, "files", got, "1 2")
+	check.Equal(t, "layers", len(w.reg.Requests("/blobs/")), 2)
 	_, err = w.read(tree, "a")
-	must(t, err)
-	want(t, "layers again", len(w.reg.Requests("/blobs/")), 0)
-	want(t, "description", tree.Description(), "pulled from "+ref)
+	check.OK(t, err)
+	check.Equal(t, "layers again", len(w.reg.Requests("/blobs/")), 0)
+	check.Equal(t, "description", tree.Description(), "pulled from "+ref)
 }
 
 func TestKeys(t *testing.T) {
@@ -53,33 +54,33 @@ func TestKeys(t *testing.T) {
 	img := picture(t, runtime.GOARCH, layer(t, "a", "1"), layer(t, "b", "2"))
 	first := w.mustKeys(w.reg.Put(t, "app:1", img), nil)
 	same := w.mustKeys(w.reg.Put(t, "other/name:x", img), nil)
-	want(t, "keys", len(first), 2)
-	want(t, "under another name", same[0] == first[0] && same[1] == first[1], true)
+	check.Equal(t, "keys", len(first), 2)
+	check.Equal(t, "under another name", same[0] == first[0] && same[1] == first[1], true)
 
 	reconfigured := configured(t, img, func(c *v1.ConfigFile) { c.Config.Env = []string{"A=1"} })
 	k := w.mustKeys(w.reg.Put(t, "app:2", reconfigured), nil)
-	want(t, "other configuration, same layers", k[0] != first[0] && k[1] == first[1], true)
+	check.Equal(t, "other configuration, same layers", k[0] != first[0] && k[1] == first[1], true)
 
 	index := mutate.AppendManifests(empty.Index, entry(img, "linux", runtime.GOARCH, ""))
 	k = w.mustKeys(w.reg.Put(t, "app:3", index), nil)
-	want(t, "through an index", k[0] == first[0], true)
+	check.Equal(t, "through an index", k[0] == first[0], true)
 
 	limited := w.mustKeys(w.reg.Host+"/app:1", nil, pb.AttrImageLayerLimit, "1")
-	want(t, "one layer", limited[0] != first[0] && limited[1] != first[1], true)
+	check.Equal(t, "one layer", limited[0] != first[0] && limited[1] != first[1], true)
 
 	// An image that claims the contents of another is not taken for it.
 	liar := configured(t, picture(t, runtime.GOARCH, layer(t, "x", "1"), layer(t, "y", "2")), func(c *v1.ConfigFile) {
 		honest, err := img.ConfigFile()
-		must(t, err)
+		check.OK(t, err)
 		c.RootFS = honest.RootFS
 	})
 	ref := w.reg.Put(t, "app:4", liar)
 	k = w.mustKeys(ref, nil)
-	want(t, "liar", k[1] == first[1], false)
+	check.Equal(t, "liar", k[1] == first[1], false)
 	tree := w.snapshot(ref)
 	_, err := w.read(tree, "a")
-	mustSay(t, err, "the image says")
-	must(t, tree.Release(t.Context()))
+	check.Says(t, err, "the image says")
+	check.OK(t, tree.Release(t.Context()))
 }
 
 func TestPlatforms(t *testing.T) {
@@ -103,16 +104,16 @@ func TestPlatforms(t *testing.T) {
 			t.Errorf("%s: %v", arch, err)
 			continue
 		}
-		want(t, arch, k[0], "image "+digestOf(t, img).String())
+		check.Equal(t, arch, k[0], "image "+digestOf(t, img).String())
 	}
 	_, err := w.keys(ref, &pb.Platform{OS: "linux", Architecture: "riscv64"})
-	mustSay(t, err, ref, "linux/riscv64", "linux/amd64, linux/arm/v7, linux/arm64, linux/s390x")
+	check.Says(t, err, ref, "linux/riscv64", "linux/amd64, linux/arm/v7, linux/arm64, linux/s390x")
 	_, err = w.keys(ref, &pb.Platform{OS: "windows", Architecture: "amd64"})
-	mustSay(t, err, "windows/amd64")
+	check.Says(t, err, "windows/amd64")
 
 	// A manifest that stands alone leaves no choice.
 	k := w.mustKeys(w.reg.Put(t, "single:1", arm), &pb.Platform{OS: "linux", Architecture: "amd64"})
-	want(t, "single", k[0], "image "+digestOf(t, arm).String())
+	check.Equal(t, "single", k[0], "image "+digestOf(t, arm).String())
 }
 
 func TestDockerSchema2(t *testing.T) {
@@ -120,7 +121,7 @@ func TestDockerSchema2(t *testing.T) {
 	img := mutate.MediaType(mutate.ConfigMediaType(picture(t, "amd64", layer(t, "a", "1")), types.DockerConfigJSON), types.DockerManifestSchema2)
 	index := mutate.IndexMediaType(mutate.AppendManifests(empty.Index, entry(img, "linux", "amd64", "")), types.DockerManifestList)
 	k := w.mustKeys(w.reg.Put(t, "app:1", index), &pb.Platform{OS: "linux", Architecture: "amd64"})
-	want(t, "key", k[0], "image "+digestOf(t, img).String())
+	check.Equal(t, "key", k[0], "image "+digestOf(t, img).String())
 }
 
 func TestBrokenImages(t *testing.T) {
@@ -143,7 +144,7 @@ func TestBrokenImages(t *testing.T) {
 			w := newWorld(t)
 			ref := w.reg.Put(t, "app:1", tt.img)
 			_, err := w.keys(ref, nil)
-			mustSay(t, err, ref, tt.says)
+			check.Says(t, err, ref, tt.says)
 		})
 	}
 }
@@ -151,19 +152,19 @@ func TestBrokenImages(t *testing.T) {
 func TestDamagedOnTheWay(t *testing.T) {
 	img := picture(t, runtime.GOARCH, layer(t, "a", "1"))
 	config, err := img.ConfigName()
-	must(t, err)
+	check.OK(t, err)
 	for name, match := range map[string]string{"manifest": "GET /v2/app/manifests/", "configuration": "GET /v2/app/blobs/" + config.String()} {
 		w := newWorld(t)
 		ref := w.reg.Put(t, "app:1", img)
 		w.reg.Fault(match, 1, registrytest.Corrupt)
 		_, err := w.keys(ref, nil)
-		mustSay(t, err, ref, "damaged")
+		check.Says(t, err, ref, "damaged")
 		if _, err := w.keys(ref, nil); err != nil {
 			t.Errorf("%s, later: %v", name, err)
 		}
 		w.reg.Fault("/manifests/", 9, registrytest.Status(404))
 		_, err = w.keys(w.reg.Host+"/app:2", nil)
-		mustSay(t, err, "app:2", "does not have it")
+		check.Says(t, err, "app:2", "does not have it")
 	}
 }
 
@@ -172,17 +173,17 @@ func TestMissingAndDamagedLayers(t *testing.T) {
 	img := picture(t, runtime.GOARCH, layer(t, "a", "1"))
 	ref := w.reg.Put(t, "app:1", img)
 	tree := w.snapshot(ref)
-	defer func() { must(t, tree.Release(t.Context())) }()
+	defer func() { check.OK(t, tree.Release(t.Context())) }()
 	w.reg.Fault("/blobs/", 1, registrytest.Status(404))
 	_, err := w.read(tree, "a")
-	mustSay(t, err, ref, "does not have it")
+	check.Says(t, err, ref, "does not have it")
 	w.reg.Fault("/blobs/", 1, registrytest.Corrupt)
 	if _, err = w.read(tree, "a"); err == nil {
 		t.Fatal("a damaged layer was unpacked")
 	}
 	got, err := w.read(tree, "a")
-	must(t, err)
-	want(t, "after all", got, "1")
+	check.OK(t, err)
+	check.Equal(t, "after all", got, "1")
 }
 
 // With its digest an image is found without a registry, also by a later process.
@@ -193,58 +194,58 @@ func TestOfflineByDigest(t *testing.T) {
 	ref := w.reg.Put(t, "app:1", index)
 	tree := w.snapshot(ref)
 	_, err := w.read(tree, "a")
-	must(t, err)
-	must(t, tree.Release(t.Context()))
+	check.OK(t, err)
+	check.OK(t, tree.Release(t.Context()))
 
 	w.open()
 	w.reg.HTTP.Close()
 	pinned := ref + "@" + digestOf(t, index).String()
-	want(t, "key", w.mustKeys(pinned, nil)[0], "image "+digestOf(t, img).String())
+	check.Equal(t, "key", w.mustKeys(pinned, nil)[0], "image "+digestOf(t, img).String())
 	tree = w.snapshot(pinned)
 	got, err := w.read(tree, "a")
-	must(t, err)
-	want(t, "files", got, "1")
-	must(t, tree.Release(t.Context()))
+	check.OK(t, err)
+	check.Equal(t, "files", got, "1")
+	check.OK(t, tree.Release(t.Context()))
 	// A tag may have moved, and another repository may not have the image.
 	_, err = w.keys(ref, nil)
-	mustSay(t, err, ref)
+	check.Says(t, err, ref)
 	_, err = w.keys(w.reg.Host+"/other@"+digestOf(t, index).String(), nil)
-	mustSay(t, err, "other")
+	check.Says(t, err, "other")
 }
 
 // put makes an image of the local store, as an exporter does.
 func (w *world) put(name string, img v1.Image, withLayers bool) {
 	w.t.Helper()
 	ctx, release, err := w.st.WithLease(context.Background())
-	must(w.t, err)
+	check.OK(w.t, err)
 	write := func(dt []byte, labels map[string]string) digest.Digest {
 		d := ocispec.Descriptor{Digest: digest.FromBytes(dt), Size: int64(len(dt))}
-		must(w.t, content.WriteBlob(ctx, w.st.Content(), d.Digest.String(), bytes.NewReader(dt), d, content.WithLabels(labels)))
+		check.OK(w.t, content.WriteBlob(ctx, w.st.Content(), d.Digest.String(), bytes.NewReader(dt), d, content.WithLabels(labels)))
 		return d.Digest
 	}
 	labels := map[string]string{}
 	config, err := img.RawConfigFile()
-	must(w.t, err)
+	check.OK(w.t, err)
 	labels["containerd.io/gc.ref.content.config"] = write(config, nil).String()
 	layers, err := img.Layers()
-	must(w.t, err)
+	check.OK(w.t, err)
 	for i, l := range layers {
 		if !withLayers {
 			break
 		}
 		rc, err := l.Compressed()
-		must(w.t, err)
+		check.OK(w.t, err)
 		var buf bytes.Buffer
 		_, err = buf.ReadFrom(rc)
-		must(w.t, err)
+		check.OK(w.t, err)
 		labels["containerd.io/gc.ref.content.l."+string(rune('0'+i))] = write(buf.Bytes(), nil).String()
 	}
 	m, err := img.RawManifest()
-	must(w.t, err)
+	check.OK(w.t, err)
 	target := ocispec.Descriptor{MediaType: ocispec.MediaTypeImageManifest, Digest: write(m, labels), Size: int64(len(m))}
 	_, err = w.st.Images().Create(ctx, images.Image{Name: name, Target: target})
-	must(w.t, err)
-	must(w.t, release(ctx))
+	check.OK(w.t, err)
+	check.OK(w.t, release(ctx))
 }
 
 func TestLocalImages(t *testing.T) {
@@ -254,15 +255,15 @@ func TestLocalImages(t *testing.T) {
 	w.put(ref, mine, true)
 	mineKey, theirsKey := "image "+digestOf(t, mine).String(), "image "+digestOf(t, theirs).String()
 	for mode, key := range map[string]string{"": mineKey, "default": mineKey, "local": mineKey, "pull": theirsKey} {
-		want(t, "mode "+mode, w.mustKeys(ref, nil, pb.AttrImageResolveMode, mode)[0], key)
+		check.Equal(t, "mode "+mode, w.mustKeys(ref, nil, pb.AttrImageResolveMode, mode)[0], key)
 	}
 	w.reg.HTTP.Close()
 	tree := w.snapshot(ref)
 	got, err := w.read(tree, "a")
-	must(t, err)
-	want(t, "files", got, "mine")
-	must(t, tree.Release(t.Context()))
-	want(t, "pinned", w.mustKeys(ref+"@"+digestOf(t, mine).String(), nil, pb.AttrImageResolveMode, "pull")[0], mineKey)
+	check.OK(t, err)
+	check.Equal(t, "files", got, "mine")
+	check.OK(t, tree.Release(t.Context()))
+	check.Equal(t, "pinned", w.mustKeys(ref+"@"+digestOf(t, mine).String(), nil, pb.AttrImageResolveMode, "pull")[0], mineKey)
 }
 
 // Of a local image that was made on a base that was never pulled, the base's layers
@@ -273,11 +274,11 @@ func TestLocalImageWithoutItsLayers(t *testing.T) {
 	ref := w.reg.Put(t, "app:1", img)
 	w.put(ref, img, false)
 	tree := w.snapshot(ref)
-	want(t, "requests before mounting", len(w.reg.Requests("")), 0)
+	check.Equal(t, "requests before mounting", len(w.reg.Requests("")), 0)
 	got, err := w.read(tree, "a")
-	must(t, err)
-	want(t, "files", got, "1")
-	must(t, tree.Release(t.Context()))
+	check.OK(t, err)
+	check.Equal(t, "files", got, "1")
+	check.OK(t, tree.Release(t.Context()))
 }
 
 // A local image for another platform does not hide the registry's.
@@ -289,21 +290,21 @@ func TestLocalImageForAnotherPlatform(t *testing.T) {
 	local := mutate.AppendManifests(empty.Index, entry(mine, "linux", "s390x", ""))
 	w.put("docker.io/library/unused:latest", mine, true)
 	dt, err := local.RawManifest()
-	must(t, err)
+	check.OK(t, err)
 	ctx, release, err := w.st.WithLease(t.Context())
-	must(t, err)
+	check.OK(t, err)
 	d := ocispec.Descriptor{MediaType: ocispec.MediaTypeImageIndex, Digest: digest.FromBytes(dt), Size: int64(len(dt))}
-	must(t, content.WriteBlob(ctx, w.st.Content(), "index", bytes.NewReader(dt), d))
+	check.OK(t, content.WriteBlob(ctx, w.st.Content(), "index", bytes.NewReader(dt), d))
 	_, err = w.st.Images().Create(ctx, images.Image{Name: ref, Target: d})
-	must(t, err)
-	must(t, release(ctx))
+	check.OK(t, err)
+	check.OK(t, release(ctx))
 
 	arm := &pb.Platform{OS: "linux", Architecture: "arm64"}
-	want(t, "arm64", w.mustKeys(ref, arm)[0], "image "+digestOf(t, theirs).String())
-	want(t, "s390x", w.mustKeys(ref, &pb.Platform{OS: "linux", Architecture: "s390x"})[0], "image "+digestOf(t, mine).String())
+	check.Equal(t, "arm64", w.mustKeys(ref, arm)[0], "image "+digestOf(t, theirs).String())
+	check.Equal(t, "s390x", w.mustKeys(ref, &pb.Platform{OS: "linux", Architecture: "s390x"})[0], "image "+digestOf(t, mine).String())
 	w.reg.HTTP.Close()
 	_, err = w.keys(ref, arm)
-	mustSay(t, err, "refused", "linux/s390x")
+	check.Says(t, err, "refused", "linux/s390x")
 }
 
 func TestAttributes(t *testing.T) {
@@ -312,28 +313,28 @@ func TestAttributes(t *testing.T) {
 	ref := w.reg.Put(t, "app:1", img)
 	tree := w.snapshot(ref, pb.AttrImageLayerLimit, "1", pb.AttrImageRecordType, "frontend", pb.AttrImageChecksum, digestOf(t, img).String())
 	got, err := w.read(tree, "a", "b")
-	must(t, err)
-	want(t, "files", got, "1 -")
-	must(t, tree.Release(t.Context()))
+	check.OK(t, err)
+	check.Equal(t, "files", got, "1 -")
+	check.OK(t, tree.Release(t.Context()))
 	_, err = w.keys(ref, nil, pb.AttrImageLayerLimit, "3")
-	mustSay(t, err, "layer limit 3", "2 layers")
+	check.Says(t, err, "layer limit 3", "2 layers")
 	_, err = w.keys(ref, nil, pb.AttrImageChecksum, digest.FromString("x").String())
-	mustSay(t, err, ref, "was expected")
+	check.Says(t, err, ref, "was expected")
 	for _, bad := range [][2]string{
 		{pb.AttrImageResolveMode, "never"}, {pb.AttrImageLayerLimit, "0"}, {pb.AttrImageLayerLimit, "x"},
 		{pb.AttrImageChecksum, "md5:1"}, {pb.AttrImageRecordType, "odd"}, {"image.unknown", "1"},
 	} {
 		_, err := w.parse(ref, nil, bad[0], bad[1])
-		mustSay(t, err, ref, bad[0])
+		check.Says(t, err, ref, bad[0])
 	}
 	_, err = w.parse("Bad Name", nil)
-	mustSay(t, err, "Bad Name")
+	check.Says(t, err, "Bad Name")
 }
 
 func TestEmptyImage(t *testing.T) {
 	w := newWorld(t)
 	tree := w.snapshot(w.reg.Put(t, "none:1", picture(t, runtime.GOARCH)))
-	want(t, "tree", tree == nil, true)
+	check.Equal(t, "tree", tree == nil, true)
 }
 
 func TestResolveMetadata(t *testing.T) {
@@ -343,21 +344,21 @@ func TestResolveMetadata(t *testing.T) {
 	op := &pb.SourceOp{Identifier: "docker-image://" + w.reg.Put(t, "app:1", index)}
 	opt := &sourceresolver.ResolveImageOpt{Platform: &ocispec.Platform{OS: "linux", Architecture: "arm64"}}
 	resp, err := w.src.ResolveMetadata(t.Context(), op, sourceresolver.Opt{ImageOpt: opt})
-	must(t, err)
-	want(t, "digest", resp.Image.Digest, digestOf(t, index))
+	check.OK(t, err)
+	check.Equal(t, "digest", resp.Image.Digest, digestOf(t, index))
 	var config ocispec.Image
-	must(t, json.Unmarshal(resp.Image.Config, &config))
-	want(t, "command", config.Config.Cmd[0], "run")
+	check.OK(t, json.Unmarshal(resp.Image.Config, &config))
+	check.Equal(t, "command", config.Config.Cmd[0], "run")
 
 	w.reg.Requests("")
 	opt.NoConfig = true
 	resp, err = w.src.ResolveMetadata(t.Context(), op, sourceresolver.Opt{ImageOpt: opt})
-	must(t, err)
-	want(t, "digest", resp.Image.Digest, digestOf(t, index))
-	want(t, "requests", len(w.reg.Requests("")), 1)
+	check.OK(t, err)
+	check.Equal(t, "digest", resp.Image.Digest, digestOf(t, index))
+	check.Equal(t, "requests", len(w.reg.Requests("")), 1)
 	opt.ResolveMode = "odd"
 	_, err = w.src.ResolveMetadata(t.Context(), op, sourceresolver.Opt{ImageOpt: opt})
-	mustSay(t, err, "odd")
+	check.Says(t, err, "odd")
 }
 
 // What a tag stands for is looked up in every build. Where that is known already,
@@ -368,7 +369,7 @@ func TestResolvedAgainWithoutWriting(t *testing.T) {
 	written := func() int64 {
 		t.Helper()
 		fi, err := os.Stat(filepath.Join(w.root, "metadata.db"))
-		must(t, err)
+		check.OK(t, err)
 		return fi.ModTime().UnixNano()
 	}
 	first := written()

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/tenonbuild/tenon/internal/check"
 )
 
 // An image that claims another's contents does not get into its way, also while
@@ -14,18 +15,18 @@ func TestLiarDoesNotPoison(t *testing.T) {
 	honest := picture(t, runtime.GOARCH, layer(t, "a", "1"))
 	liar := configured(t, picture(t, runtime.GOARCH, layer(t, "a", "evil")), func(c *v1.ConfigFile) {
 		h, err := honest.ConfigFile()
-		must(t, err)
+		check.OK(t, err)
 		c.RootFS = h.RootFS
 	})
 	bad := w.snapshot(w.reg.Put(t, "liar:1", liar))
 	_, err := w.read(bad, "a")
-	mustSay(t, err, "the image says")
+	check.Says(t, err, "the image says")
 	good := w.snapshot(w.reg.Put(t, "honest:1", honest))
 	got, err := w.read(good, "a")
 	if err != nil {
 		t.Errorf("honest image: %v", err)
 	}
-	want(t, "files", got, "1")
-	must(t, bad.Release(t.Context()))
-	must(t, good.Release(t.Context()))
+	check.Equal(t, "files", got, "1")
+	check.OK(t, bad.Release(t.Context()))
+	check.OK(t, good.Release(t.Context()))
 }

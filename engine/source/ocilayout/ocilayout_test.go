@@ -23,6 +23,7 @@ import (
 	"github.com/tenonbuild/tenon/engine/session"
 	"github.com/tenonbuild/tenon/engine/source/ocilayout"
 	"github.com/tenonbuild/tenon/engine/store"
+	"github.com/tenonbuild/tenon/internal/check"
 	"github.com/tenonbuild/tenon/internal/testenv"
 	"github.com/tenonbuild/tenon/solver"
 )
@@ -79,20 +80,20 @@ func newWorld(t *testing.T) *world {
 	w := &world{t: t, sessions: &session.Sessions{}, dir: t.TempDir()}
 	var err error
 	w.st, err = store.Open(t.Context(), store.Options{Root: t.TempDir(), Snapshotter: "native"})
-	must(t, err)
-	t.Cleanup(func() { must(t, w.st.Close()) })
+	check.OK(t, err)
+	t.Cleanup(func() { check.OK(t, w.st.Close()) })
 	w.src = ocilayout.New(ocilayout.Options{Store: w.st, Sessions: w.sessions})
 
 	path, err := layout.Write(w.dir, empty.Index)
-	must(t, err)
+	check.OK(t, err)
 	w.img, err = random.Image(1000, 2)
-	must(t, err)
-	must(t, path.AppendImage(w.img))
+	check.OK(t, err)
+	check.OK(t, path.AppendImage(w.img))
 	h, err := w.img.Digest()
-	must(t, err)
+	check.OK(t, err)
 	w.dgst = digest.Digest(h.String())
 	blobs, err := contentlocal.NewStore(w.dir)
-	must(t, err)
+	check.OK(t, err)
 	w.layout = &counted{Store: blobs, reads: map[digest.Digest]int{}}
 	return w
 }
@@ -101,10 +102,10 @@ func newWorld(t *testing.T) *world {
 func (w *world) lend(id, name string) (ctx context.Context, remove func()) {
 	w.t.Helper()
 	remove, err := w.sessions.Add(&lender{id: id, layouts: map[string]content.Store{name: w.layout}})
-	must(w.t, err)
+	check.OK(w.t, err)
 	job, err := solver.NewSolver(solver.SolverOpt{}).NewJob("job of " + id)
-	must(w.t, err)
-	w.t.Cleanup(func() { must(w.t, job.Discard()) })
+	check.OK(w.t, err)
+	w.t.Cleanup(func() { check.OK(w.t, job.Discard()) })
 	job.SessionID = id
 	return job.Context(w.t.Context()), remove
 }
@@ -121,26 +122,26 @@ func TestLayout(t *testing.T) {
 	w := newWorld(t)
 	ctx, _ := w.lend("a", "base")
 	i, err := w.src.Parse(w.op("docker.io/library/x:latest", pb.AttrOCILayoutStoreID, "base", pb.AttrOCILayoutSessionID, "a"), nil)
-	must(t, err)
+	check.OK(t, err)
 	k0, done, err := i.CacheKey(ctx, 0)
-	must(t, err)
-	want(t, "key", k0, "image "+w.dgst.String())
-	want(t, "done", done, false)
+	check.OK(t, err)
+	check.Equal(t, "key", k0, "image "+w.dgst.String())
+	check.Equal(t, "done", done, false)
 	k1, done, err := i.CacheKey(ctx, 1)
-	must(t, err)
-	want(t, "layers' key", strings.HasPrefix(k1, "layers ") && done, true)
+	check.OK(t, err)
+	check.Equal(t, "layers' key", strings.HasPrefix(k1, "layers ") && done, true)
 	tree, err := i.Snapshot(ctx)
-	must(t, err)
-	want(t, "blobs before the tree is needed", len(w.layout.reads), 2)
-	must(t, tree.Extract(ctx))
-	want(t, "blobs", len(w.layout.reads), 4)
-	must(t, tree.Release(ctx))
+	check.OK(t, err)
+	check.Equal(t, "blobs before the tree is needed", len(w.layout.reads), 2)
+	check.OK(t, tree.Extract(ctx))
+	check.Equal(t, "blobs", len(w.layout.reads), 4)
+	check.OK(t, tree.Release(ctx))
 
 	limited, err := w.src.Parse(w.op("base", pb.AttrOCILayoutLayerLimit, "1"), nil)
-	must(t, err)
+	check.OK(t, err)
 	k, _, err := limited.CacheKey(ctx, 0)
-	must(t, err)
-	want(t, "limited", k == k0, false)
+	check.OK(t, err)
+	check.Equal(t, "limited", k == k0, false)
 }
 
 // The session that began is gone; another that the work is for has the layout.
@@ -148,17 +149,17 @@ func TestAnotherSession(t *testing.T) {
 	w := newWorld(t)
 	ctxA, remove := w.lend("a", "base")
 	i, err := w.src.Parse(w.op("base", pb.AttrOCILayoutSessionID, "a"), nil)
-	must(t, err)
+	check.OK(t, err)
 	_, _, err = i.CacheKey(ctxA, 0)
-	must(t, err)
+	check.OK(t, err)
 	remove()
 	ctxB, _ := w.lend("b", "base")
 	tree, err := i.Snapshot(ctxB)
-	must(t, err)
+	check.OK(t, err)
 	err = tree.Extract(ctxA)
-	mustSay(t, err, "base", "gone")
-	must(t, tree.Extract(ctxB))
-	must(t, tree.Release(ctxB))
+	check.Says(t, err, "base", "gone")
+	check.OK(t, tree.Extract(ctxB))
+	check.OK(t, tree.Release(ctxB))
 }
 
 func TestResolveMetadata(t *testing.T) {
@@ -168,11 +169,11 @@ func TestResolveMetadata(t *testing.T) {
 		Store: sourceresolver.ResolveImageConfigOptStore{SessionID: "a", StoreID: "base"},
 	}}
 	resp, err := w.src.ResolveMetadata(ctx, w.op("docker.io/library/x"), opt)
-	must(t, err)
-	want(t, "digest", resp.Image.Digest, w.dgst)
+	check.OK(t, err)
+	check.Equal(t, "digest", resp.Image.Digest, w.dgst)
 	config, err := w.img.RawConfigFile()
-	must(t, err)
-	want(t, "configuration", string(resp.Image.Config), string(config))
+	check.OK(t, err)
+	check.Equal(t, "configuration", string(resp.Image.Config), string(config))
 }
 
 func TestBadLayouts(t *testing.T) {
@@ -186,54 +187,28 @@ func TestBadLayouts(t *testing.T) {
 		"oci-layout://base:tag@" + w.dgst.String()[:9]: "digest",
 	} {
 		_, err := w.src.Parse(&pb.SourceOp{Identifier: name}, nil)
-		mustSay(t, err, says)
+		check.Says(t, err, says)
 	}
 	for _, a := range [][2]string{{pb.AttrOCILayoutLayerLimit, "-1"}, {"oci.odd", "1"}} {
 		_, err := w.src.Parse(w.op("base", a[0], a[1]), nil)
-		mustSay(t, err, a[0])
+		check.Says(t, err, a[0])
 	}
 
 	i, err := w.src.Parse(w.op("other"), nil)
-	must(t, err)
+	check.OK(t, err)
 	_, _, err = i.CacheKey(ctx, 0)
-	mustSay(t, err, "other")
-	want(t, "not found", errors.Is(err, session.ErrNotFound), true)
+	check.Says(t, err, "other")
+	check.Equal(t, "not found", errors.Is(err, session.ErrNotFound), true)
 
 	blob := filepath.Join(w.dir, "blobs", "sha256", w.dgst.Encoded())
 	dt, err := os.ReadFile(blob)
-	must(t, err)
-	must(t, os.WriteFile(blob, append(dt, ' '), 0o600))
+	check.OK(t, err)
+	check.OK(t, os.WriteFile(blob, append(dt, ' '), 0o600))
 	i, err = w.src.Parse(w.op("base"), nil)
-	must(t, err)
+	check.OK(t, err)
 	_, _, err = i.CacheKey(ctx, 0)
-	mustSay(t, err, "base", "damaged")
-	must(t, os.Remove(blob))
+	check.Says(t, err, "base", "damaged")
+	check.OK(t, os.Remove(blob))
 	_, _, err = i.CacheKey(ctx, 0)
-	mustSay(t, err, "base", "does not have", w.dgst.String())
-}
-
-func must(t testing.TB, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
-func want[T comparable](t testing.TB, what string, got, want T) {
-	t.Helper()
-	if got != want {
-		t.Errorf("%s: got %v, want %v", what, got, want)
-	}
-}
-
-func mustSay(t testing.TB, err error, words ...string) {
-	t.Helper()
-	if err == nil {
-		t.Fatalf("no error, want one that says %q", words)
-	}
-	for _, w := range words {
-		if !strings.Contains(err.Error(), w) {
-			t.Errorf("error %q does not say %q", err, w)
-		}
-	}
+	check.Says(t, err, "base", "does not have", w.dgst.String())
 }
