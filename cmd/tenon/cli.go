@@ -35,8 +35,6 @@ type exitError int
 
 func (e exitError) Error() string { return fmt.Sprintf("exit code %d", int(e)) }
 
-const interrupted = 130 // as shells have it: 128 + SIGINT
-
 // main runs a command line and returns the process's exit code.
 func (c *cli) main(ctx context.Context, args []string) int {
 	out := &spoken{Writer: c.out}
@@ -51,17 +49,18 @@ func (c *cli) main(ctx context.Context, args []string) int {
 		err = out.err
 	}
 	var code exitError
+	why, interrupted := context.Cause(ctx).(*interruption)
 	switch {
 	case err == nil:
 		return 0
 	case errors.As(err, &code):
 		return int(code)
-	case ctx.Err() != nil:
+	case interrupted:
 		if !errors.Is(err, context.Canceled) {
 			printError(c.err, err)
 		}
 		fmt.Fprintln(c.err, "tenon: interrupted")
-		return interrupted
+		return why.code()
 	}
 	printError(c.err, err)
 	return 1

@@ -53,6 +53,7 @@ func TestScript(t *testing.T) {
 			"sh":        scriptShell,
 			"signal":    scriptSignal,
 			"settled":   scriptSettled,
+			"stuck":     scriptStuck,
 			"registry":  scriptRegistryNew,
 			"distrib":   scriptDistribution,
 			"put":       scriptPut,

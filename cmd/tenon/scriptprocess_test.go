@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+	"golang.org/x/sys/unix"
 
 	"github.com/tenonbuild/tenon/engine/store"
 )
@@ -24,8 +25,8 @@ var scriptSignals = map[string]os.Signal{"HUP": syscall.SIGHUP, "INT": syscall.S
 
 // scriptSignal: signal SIGNALS LINE CODE program args... starts a program, waits
 // until it says a line on standard error, sends it the signals, and waits for it to
-// end with an exit code (-1: by a signal), or one of several. It has ten seconds for
-// that.
+// end with an exit code (-1: by a signal), or one of several. It has a little more
+// than the command's grace for that.
 func scriptSignal(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 4 {
 		ts.Fatalf("usage: signal SIGNALS LINE CODE program args...")
@@ -64,7 +65,7 @@ func scriptHoldRoot(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 // scriptProcess runs a program, calls then when it has said a line, and gives it
-// ten seconds to end.
+// a little more than the command's grace to end.
 func scriptProcess(ts *testscript.TestScript, line string, args []string, want []int, then func(*os.Process)) {
 	r, w, err := os.Pipe()
 	ts.Check(err)
@@ -83,7 +84,7 @@ func scriptProcess(ts *testscript.TestScript, line string, args []string, want [
 		ts.Fatalf("it ended (%v) without saying %q:\n%s", err, line, said)
 	}
 	then(cmd.Process)
-	late := time.AfterFunc(10*time.Second, func() { _ = cmd.Process.Kill() })
+	late := time.AfterFunc(grace+5*time.Second, func() { _ = cmd.Process.Kill() })
 	err = cmd.Wait()
 	inTime := late.Stop()
 	// What it left behind has the pipe still: that is not waited for.
@@ -94,6 +95,22 @@ func scriptProcess(ts *testscript.TestScript, line string, args []string, want [
 		ts.Fatalf("it did not end:\n%s", said)
 	}
 	checkExit(ts, err, want, said.String())
+}
+
+// scriptStuck: stuck DIR mounts a file system that answers nothing, for ever, on DIR.
+func scriptStuck(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: stuck DIR")
+	}
+	dir := ts.MkAbs(args[0])
+	// FUSE, with a server that does not even say hello.
+	dev, err := os.OpenFile("/dev/fuse", os.O_RDWR, 0)
+	ts.Check(err)
+	ts.Check(unix.Mount("stuck", dir, "fuse", 0, fmt.Sprintf("fd=%d,rootmode=40000,user_id=0,group_id=0", dev.Fd())))
+	ts.Defer(func() {
+		ts.Check(dev.Close())
+		ts.Check(unix.Unmount(dir, unix.MNT_DETACH))
+	})
 }
 
 // scriptCommand is a program with the directory and the environment of a script.
