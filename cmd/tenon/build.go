@@ -7,15 +7,12 @@ import (
 	"strings"
 
 	bkclient "github.com/moby/buildkit/client"
-	"github.com/moby/buildkit/identity"
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/tenonbuild/tenon/engine"
 	"github.com/tenonbuild/tenon/engine/frontend/dockerfile"
 	"github.com/tenonbuild/tenon/engine/progress"
-	"github.com/tenonbuild/tenon/engine/session"
-	"github.com/tenonbuild/tenon/engine/session/local"
 	"github.com/tenonbuild/tenon/solver"
 	"github.com/tenonbuild/tenon/solver/client"
 )
@@ -73,7 +70,7 @@ func (c *cli) build(ctx context.Context, where string, f *buildFlags) (err error
 	for k, v := range in.attrs {
 		attrs[k] = v
 	}
-	sess, err := f.session(in)
+	sess, err := c.session(in, f)
 	if err != nil {
 		return err
 	}
@@ -101,26 +98,6 @@ func (c *cli) build(ctx context.Context, where string, f *buildFlags) (err error
 		c.hint(f, "built; the result is in the cache only: name an image with --tag, or an output with --output")
 	}
 	return c.report(res, f)
-}
-
-// session is what this process lends to the build.
-func (f *buildFlags) session(in *buildInput) (session.Session, error) {
-	opt := local.Options{ID: identity.NewID(), Dirs: in.dirs, Layouts: in.layouts}
-	for _, s := range f.secrets {
-		secret, err := local.ParseSecret(s)
-		if err != nil {
-			return nil, err
-		}
-		opt.Secrets = append(opt.Secrets, secret)
-	}
-	for _, s := range f.ssh {
-		agent, err := local.ParseSSH(s)
-		if err != nil {
-			return nil, err
-		}
-		opt.SSH = append(opt.SSH, agent)
-	}
-	return local.New(opt)
 }
 
 func (f *buildFlags) progressMode(env func(string) (string, bool)) string {

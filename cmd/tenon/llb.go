@@ -89,7 +89,7 @@ func (c *cli) llbBuild(ctx context.Context, args []string, in *buildInput, f *bu
 	if err != nil {
 		return err
 	}
-	sess, err := f.session(in)
+	sess, err := c.session(in, f)
 	if err != nil {
 		return err
 	}

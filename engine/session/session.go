@@ -45,6 +45,9 @@ type Dir struct {
 	// Path is where the directory is, if that is on this machine; otherwise "".
 	// What is read from it in place is what FS gives.
 	Path string
+	// Outputs are what the build will write on this machine: absolute paths, without
+	// links. One that is read as a part of the directory is warned of.
+	Outputs []string
 }
 
 // Credentials are a user's name and password. If Username is empty, Secret is an

@@ -300,6 +300,9 @@ func (s *Store) WithLease(ctx context.Context) (_ context.Context, release func(
 // CacheKeys is the key storage of the cache whose results are Results.
 func (s *Store) CacheKeys() solver.CacheKeyStorage { return s.keys }
 
+// Root is the folder that the store was opened on. Nobody else writes there.
+func (s *Store) Root() string { return s.root }
+
 // Path returns the path of a component's own state below the root. It does not
 // make it. What takes room there, and stays, is to be made known: see Register.
 func (s *Store) Path(name ...string) string {

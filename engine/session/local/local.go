@@ -25,6 +25,8 @@ type Options struct {
 	Secrets []Secret
 	// SSH are agents. Key files are read once, by New.
 	SSH []SSH
+	// Outputs are files and directories that the build will write.
+	Outputs []string
 	// Layouts are the paths of OCI layouts by name.
 	Layouts map[string]string
 	// DockerConfig is the directory of docker's config.json, which has the
@@ -46,11 +48,16 @@ func New(opt Options) (session.Session, error) {
 		layouts: map[string]content.Store{},
 		creds:   &dockerConfig{dir: opt.DockerConfig},
 	}
+	outputs, err := realPaths(opt.Outputs)
+	if err != nil {
+		return nil, err
+	}
 	for name, path := range opt.Dirs {
 		d, err := openDir(path)
 		if err != nil {
 			return nil, fmt.Errorf("local directory %q: %w", name, err)
 		}
+		d.Outputs = outputs
 		s.dirs[name] = d
 	}
 	for _, secret := range opt.Secrets {
@@ -81,6 +88,21 @@ func New(opt Options) (session.Session, error) {
 		s.layouts[name] = l
 	}
 	return s, nil
+}
+
+// realPaths are paths as they are without links in the folders they are in.
+func realPaths(paths []string) ([]string, error) {
+	var out []string
+	for _, p := range paths {
+		abs, err := filepath.Abs(p)
+		if err != nil {
+			return nil, err
+		}
+		if dir, err := filepath.EvalSymlinks(filepath.Dir(abs)); err == nil { // else it is not there, and nothing in it
+			out = append(out, filepath.Join(dir, filepath.Base(abs)))
+		}
+	}
+	return out, nil
 }
 
 func openDir(path string) (session.Dir, error) {

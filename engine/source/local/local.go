@@ -10,6 +10,9 @@
 // links, wherever they lead. Hard links in the directory are hard links in the
 // snapshot.
 //
+// The store's root is left out, wherever in the directory it is and by whatever path.
+// It is written while it is read.
+//
 // # Never stale
 //
 // Files are hashed once and remembered by path, device, inode, size, mode and times

@@ -55,7 +55,7 @@ func (s *Source) scan(ctx context.Context, d session.Dir, w wanted, p *progress)
 	}
 	defer leave()
 
-	r := &reader{place: at, want: w, progress: p, start: s.now(), dirs: map[string]*contenthash.Node{}, lost: map[string]bool{}}
+	r := &reader{place: at, own: s.own(d, at), want: w, progress: p, start: s.now(), dirs: map[string]*contenthash.Node{}, lost: map[string]bool{}}
 	r.memory = s.remember(at.dir)
 	r.root = &contenthash.Node{Entry: contenthash.Entry{Kind: contenthash.Dir, Mode: 0o755}}
 	r.dirs["."] = r.root
@@ -66,6 +66,7 @@ func (s *Source) scan(ctx context.Context, d session.Dir, w wanted, p *progress)
 		return nil, err
 	}
 	r.sweep()
+	r.own.tell(ctx)
 	if err := r.memory.save(); err != nil {
 		warn(ctx, fmt.Errorf("local directory %q: what was hashed will be hashed again: %w", w.name, err))
 	}
@@ -75,6 +76,7 @@ func (s *Source) scan(ctx context.Context, d session.Dir, w wanted, p *progress)
 // reader is one scan.
 type reader struct {
 	place    *place
+	own      *own
 	want     wanted
 	memory   *memory
 	progress *progress
@@ -132,6 +134,9 @@ func (r *reader) walk(ctx context.Context) error {
 		st, ok := fi.Sys().(*types.Stat)
 		if !ok {
 			return fmt.Errorf("%s: its session tells nothing about it", p)
+		}
+		if r.own.leave(p, d.IsDir()) {
+			return fs.SkipDir
 		}
 		return visit(p, st)
 	})

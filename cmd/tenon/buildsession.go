@@ -1,0 +1,92 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/moby/buildkit/identity"
+
+	"github.com/tenonbuild/tenon/engine/export"
+	"github.com/tenonbuild/tenon/engine/session"
+	"github.com/tenonbuild/tenon/engine/session/local"
+)
+
+// session is what this process lends to the build.
+func (c *cli) session(in *buildInput, f *buildFlags) (session.Session, error) {
+	if err := c.checkDirs(in); err != nil {
+		return nil, err
+	}
+	opt := local.Options{ID: identity.NewID(), Dirs: in.dirs, Layouts: in.layouts, Outputs: f.written()}
+	for _, s := range f.secrets {
+		secret, err := local.ParseSecret(s)
+		if err != nil {
+			return nil, err
+		}
+		opt.Secrets = append(opt.Secrets, secret)
+	}
+	for _, s := range f.ssh {
+		agent, err := local.ParseSSH(s)
+		if err != nil {
+			return nil, err
+		}
+		opt.SSH = append(opt.SSH, agent)
+	}
+	return local.New(opt)
+}
+
+// written are the files and directories that the flags have written.
+func (f *buildFlags) written() []string {
+	var paths []string
+	for _, s := range f.outputs {
+		// What cannot be parsed is refused where outputs are made.
+		if o, err := export.ParseOutput(s); err == nil && o.Dest != "" && o.Dest != "-" {
+			paths = append(paths, o.Dest)
+		}
+	}
+	for _, p := range []string{f.iidFile, f.metadataFile} {
+		if p != "" {
+			paths = append(paths, p)
+		}
+	}
+	return paths
+}
+
+// checkDirs refuses a directory in Tenon's own state folder: what is there changes
+// while it is read. A directory with that folder in it is another matter.
+func (c *cli) checkDirs(in *buildInput) error {
+	cfg, err := c.configure()
+	if err != nil {
+		return err
+	}
+	root, err := filepath.EvalSymlinks(cfg.Root)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	for _, name := range sortedKeys(in.dirs) {
+		dir := in.dirs[name]
+		if in.temp != "" && strings.HasPrefix(dir, in.temp+string(filepath.Separator)) {
+			continue // this process has put it there
+		}
+		real, err := filepath.EvalSymlinks(dir)
+		if err != nil {
+			return err
+		}
+		if real, err = filepath.Abs(real); err != nil {
+			return err
+		}
+		switch rel, err := filepath.Rel(root, real); {
+		case err != nil || !filepath.IsLocal(rel):
+		case rel == ".":
+			return fmt.Errorf("the directory %q, read as %q, is Tenon's own state folder: choose another directory, or another --root", dir, name)
+		default:
+			return fmt.Errorf("the directory %q, read as %q, lies in Tenon's own state folder %s: choose another directory, or another --root", dir, name, cfg.Root)
+		}
+	}
+	return nil
+}
