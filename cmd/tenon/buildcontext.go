@@ -110,11 +110,17 @@ func (in *buildInput) directory(ctx context.Context, dir string, f *buildFlags) 
 	if f.file == "-" {
 		return nil
 	}
+	if f.file == "" {
+		name, err := defaultDockerfile(dir)
+		in.dirs[dockerui.DefaultLocalNameDockerfile] = dir
+		in.attrs["filename"] = name
+		return err
+	}
 	file, err := findDockerfile(dir, f.file)
 	if err != nil {
 		return err
 	}
-	if st, err := os.Stat(file); f.file != "" && err == nil && st.Mode()&os.ModeNamedPipe != 0 {
+	if st, err := os.Stat(file); err == nil && st.Mode()&os.ModeNamedPipe != 0 {
 		return in.pipe(ctx, file)
 	}
 	if file, err = followOut(file); err != nil {
@@ -136,17 +142,14 @@ func (in *buildInput) pipe(ctx context.Context, path string) error {
 	return in.putDockerfile(path, &input{ctx: ctx, f: f})
 }
 
-// findDockerfile returns the path of the Dockerfile. One that is named is looked
-// for here and then in the context.
+// findDockerfile returns the path of a Dockerfile that is named: it is looked for here
+// and then in the context, and may be a link to anywhere.
 func findDockerfile(dir, name string) (string, error) {
 	if isURL(name) {
 		return "", fmt.Errorf("-f %s: a Dockerfile cannot be fetched by itself yet: give the URL as the context", name)
 	}
 	candidates := []string{name}
-	switch {
-	case name == "":
-		candidates = []string{filepath.Join(dir, "Dockerfile"), filepath.Join(dir, "dockerfile")}
-	case !filepath.IsAbs(name) && filepath.Clean(dir) != ".":
+	if !filepath.IsAbs(name) && filepath.Clean(dir) != "." {
 		candidates = append(candidates, filepath.Join(dir, name))
 	}
 	for _, p := range candidates {
