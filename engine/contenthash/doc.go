@@ -2,7 +2,8 @@
 // names, types, modes, owners, link targets, device numbers, some extended
 // attributes and bytes. Times, inode numbers and sizes on disk are no part of it,
 // so that trees that were made differently and came out the same are known to be
-// the same.
+// the same. Only where a Ref says so (store.NewOptions.TimesCount) are the times of
+// all but directories part of it.
 //
 // # What counts
 //

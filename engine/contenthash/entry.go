@@ -7,6 +7,7 @@ import (
 	"iter"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 )
@@ -67,6 +68,7 @@ type Entry struct {
 	Xattrs       map[string][]byte // those that KeepXattr keeps; others are left out of the sum
 	Size         int64             // of files: the number of their bytes
 	Content      Sum               // of files: the SHA-256 of their bytes
+	ModTime      time.Time         // zero where times do not count, and of directories
 }
 
 // KeepXattr says whether an extended attribute is part of what a file is. File
@@ -100,6 +102,9 @@ const (
 	sumEntry = "tenon entry 1\x00"
 	sumDir   = "tenon directory 1\x00"
 	sumList  = "tenon list 1\x00"
+	// sumTime comes behind the attributes, the name of none of which is as long as its
+	// first eight bytes say.
+	sumTime = "tenon time 1\x00"
 )
 
 // Sum returns the entry's sum: all there is to know about what is no directory, and
@@ -128,6 +133,11 @@ func (e *Entry) Sum() Sum {
 	for _, k := range sortedXattrs(e.Xattrs) {
 		b = appendString(b, k)
 		b = appendString(b, string(e.Xattrs[k]))
+	}
+	if !e.ModTime.IsZero() {
+		b = append(b, sumTime...)
+		b = binary.BigEndian.AppendUint64(b, uint64(e.ModTime.Unix()))
+		b = binary.BigEndian.AppendUint32(b, uint32(e.ModTime.Nanosecond()))
 	}
 	return sha256.Sum256(b)
 }

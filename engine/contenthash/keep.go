@@ -106,14 +106,13 @@ func (k *keeper) release(e *kept) {
 // load returns the tree that is kept with a record, or one that knows nothing: what
 // cannot be read is computed again.
 func load(ref *store.Ref) *tree {
-	dt, err := ref.Value(valueKey)
-	if err != nil || dt == nil {
-		return newTree()
+	t := newTree()
+	if dt, err := ref.Value(valueKey); err == nil && dt != nil {
+		if known, err := decodeTree(dt); err == nil {
+			t = known
+		}
 	}
-	t, err := decodeTree(dt)
-	if err != nil {
-		return newTree()
-	}
+	t.times = ref.TimesCount()
 	return t
 }
 

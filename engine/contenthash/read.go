@@ -15,8 +15,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// readEntry reads what counts of a path on disk, which must not be changing.
-func readEntry(ctx context.Context, path string) (*Entry, error) {
+// readEntry reads what counts of a path on disk, which must not be changing; with
+// times, when it was changed, too.
+func readEntry(ctx context.Context, path string, times bool) (*Entry, error) {
 	fi, err := os.Lstat(path)
 	if err != nil {
 		return nil, err
@@ -26,6 +27,9 @@ func readEntry(ctx context.Context, path string) (*Entry, error) {
 		return nil, fmt.Errorf("%s: this system does not tell a file's owner", path)
 	}
 	e := &Entry{Kind: KindOf(fi.Mode()), Mode: UnixMode(fi.Mode()), UID: st.Uid, GID: st.Gid}
+	if times && e.Kind != Dir {
+		e.ModTime = fi.ModTime()
+	}
 	switch e.Kind {
 	case 0:
 		return nil, fmt.Errorf("%s is of an unknown type: %v", path, fi.Mode())

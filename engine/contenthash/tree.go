@@ -49,6 +49,8 @@ func (n *node) child(name string) *node {
 // tree is the hash tree of one tree of files. Whoever uses it has it alone.
 type tree struct {
 	root *node
+	// times: they count in this tree.
+	times bool
 	// nodes counts what is in memory.
 	nodes int
 	// unsaved is about how many bytes were read to learn what is not kept on disk yet.
@@ -140,7 +142,7 @@ func (t *tree) learn(ctx context.Context, d disk, nodes []*node) error {
 			break
 		}
 		eg.Go(func() error {
-			e, err := readEntry(each, filepath.Join(root, n.rel()))
+			e, err := readEntry(each, filepath.Join(root, n.rel()), t.times)
 			if err != nil {
 				return inTree(root, err)
 			}

@@ -21,6 +21,9 @@ type NewOptions struct {
 	// RecordType is shown by du, and can be asked for by Prune: one of the
 	// Type constants; "" stands for TypeRegular.
 	RecordType string
+	// TimesCount makes the times of files part of what the tree is, for who computes
+	// content keys: they are not when it was made, but say something.
+	TimesCount bool
 }
 
 // The types of records, and of what sources keep beside them. The words are BuildKit's,
@@ -38,7 +41,7 @@ const (
 
 // facts returns what a new record of these options begins as.
 func (o NewOptions) facts(k kind, parents ...*record) facts {
-	f := facts{Kind: k, Type: o.RecordType, Description: o.Description, CreatedAt: o.CreatedAt}
+	f := facts{Kind: k, Type: o.RecordType, Description: o.Description, CreatedAt: o.CreatedAt, TimesCount: o.TimesCount}
 	if f.Type == "" {
 		f.Type = TypeRegular
 	}

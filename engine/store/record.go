@@ -37,6 +37,7 @@ type facts struct {
 	Type        string    `json:"type,omitempty"`
 	Description string    `json:"description,omitempty"`
 	CreatedAt   time.Time `json:"created"`
+	TimesCount  bool      `json:"timesCount,omitempty"`
 	// DiffID is a layer's, or that of a blob once one has been made.
 	DiffID digest.Digest `json:"diffID,omitempty"`
 	// CacheID is a cache mount's.

@@ -103,6 +103,9 @@ func (r *Ref) CreatedAt() time.Time {
 	return r.rec.facts.CreatedAt
 }
 
+// TimesCount is what NewOptions said; false for the empty tree.
+func (r *Ref) TimesCount() bool { return r != nil && r.rec.facts.TimesCount }
+
 // Size is how many bytes the tree takes on the disk beside those of its parents.
 // What has not been needed yet takes none. Files that it shares with other trees are
 // counted: see Linker.

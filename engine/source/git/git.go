@@ -177,7 +177,7 @@ func (b *bare) tree(ctx context.Context, r resolved) (*store.Ref, error) {
 		return nil, err
 	}
 	done := b.step("checking out " + short(commit))
-	opt := store.NewOptions{Description: "git snapshot for " + b.spec.shown(), RecordType: store.TypeGitCheckout}
+	opt := store.NewOptions{Description: "git snapshot for " + b.spec.shown(), RecordType: store.TypeGitCheckout, TimesCount: b.spec.mtimeCommit}
 	ref, err := trees.Write(ctx, b.source.opt.Store, opt, func(dir string) error {
 		return b.checkout(ctx, dir, r, commit)
 	})

@@ -169,8 +169,8 @@ func TestBrokenIndex(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, bad := range []string{
-		"", "{", "null", "[]", `{"Version":1}`,
-		strings.Replace(string(good), `"Version":1`, `"Version":2`, 1),
+		"", "{", "null", "[]", `{"Version":2}`,
+		strings.Replace(string(good), `"Version":2`, `"Version":1`, 1),
 		strings.Replace(string(good), `"Filename":"f"`, `"Filename":"../f"`, 1),
 		strings.Replace(string(good), `"ETag":"`, `"ETag":"x\r\ny: `, 1),
 		strings.Replace(string(good), `sha256:`, `md5:`, 1),

@@ -1,7 +1,6 @@
 package http
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -14,6 +13,7 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
+	"github.com/tenonbuild/tenon/engine/session/origin"
 	"github.com/tenonbuild/tenon/engine/source/internal/trees"
 	"github.com/tenonbuild/tenon/engine/store"
 	"github.com/tenonbuild/tenon/solver"
@@ -23,16 +23,15 @@ import (
 // job is a download.
 type job struct {
 	request
-	as     string      // what the file is to be called; "" for what the server says
-	header http.Header // of the request
-	old    entry       // what was fetched before and is still there; zero if nothing is
+	as  *found // whose name and time the file is to have; nil for what the server says
+	old entry  // what was fetched before and is still there; zero if nothing is
 }
 
 // downloaded is a file that was fetched. The Ref is its owner's.
 type downloaded struct {
 	ref   *store.Ref // nil if it is what the job's old is
 	entry entry      // without its Tree, if ref is not nil
-	named string     // what the server or the URL calls it
+	said  found      // the file as the server says that it is
 }
 
 // maxRetryAfter is the longest that a server may make a build wait.
@@ -47,7 +46,7 @@ type passing struct {
 func (p passing) Unwrap() error { return p.error }
 
 // download fetches a file, beginning again when that is broken off. It returns nil
-// if the job's header is conditional and the server says that nothing has changed.
+// if the server says that it is still the job's old one.
 func (s *Source) download(ctx context.Context, j job) (*downloaded, error) {
 	p := &report{id: "downloading " + j.name(nil), progress: solver.ProgressFrom(ctx)}
 	wait := s.opt.Wait
@@ -88,14 +87,25 @@ func (s *Source) attempt(ctx context.Context, j job, p *report) (_ *downloaded, 
 	if err != nil {
 		return nil, errors.New("the URL cannot be asked for") // the error would show its password
 	}
-	req.Header = j.header.Clone()
-	resp, err := s.client.Do(req)
+	if req.Header, err = s.header(ctx, j, req.URL); err != nil {
+		return nil, err
+	}
+	client := *s.client
+	client.CheckRedirect = func(req *http.Request, via []*http.Request) error {
+		return s.redirected(j.request, req, via)
+	}
+	resp, err := client.Do(req)
 	if err != nil {
 		return nil, broken(ctx, err)
 	}
 	defer func() { err = errors.Join(err, resp.Body.Close()) }()
 	if resp.StatusCode == http.StatusNotModified && j.old.Tree != "" {
-		return nil, nil
+		if t := lastModified(resp.Header); t.IsZero() || t.Equal(j.old.LastModified) {
+			return nil, nil
+		}
+		// The bytes are the same, and the time is not: what is kept does not do.
+		j.old = entry{}
+		return s.attempt(ctx, j, p)
 	}
 	if err := check(resp); err != nil {
 		return nil, err
@@ -128,8 +138,8 @@ func check(resp *http.Response) error {
 	case code >= 500, code == http.StatusTooManyRequests, code == http.StatusRequestTimeout:
 		return passing{error: fmt.Errorf("the server answers %s", resp.Status), after: retryAfter(resp.Header)}
 	case code == http.StatusUnauthorized, code == http.StatusForbidden:
-		host := resp.Request.URL.Hostname()
-		return fmt.Errorf("the server answers %s; if it asks for credentials, lend them as the secret %s%s or %s%s", resp.Status, tokenSecret, host, headerSecret, host)
+		name := origin.Of(resp.Request.URL).Names()[0]
+		return fmt.Errorf("the server answers %s; if it asks for credentials, lend them as the secret %s%s or %s%s", resp.Status, tokenSecret, name, headerSecret, name)
 	}
 	return fmt.Errorf("the server answers %s", resp.Status)
 }
@@ -152,26 +162,25 @@ var errSame = errors.New("the same file again")
 
 // store makes a tree of an answer.
 func (s *Source) store(ctx context.Context, j job, h http.Header, body *watchedBody) (*downloaded, error) {
-	out := &downloaded{named: j.name(h)}
+	out := &downloaded{said: found{Filename: j.name(h), LastModified: lastModified(h)}}
 	e := &out.entry
-	e.Filename = cmp.Or(j.as, out.named)
-	e.ETag, e.Since = validators(h)
-	changed := time.Unix(0, 0)
-	if t, err := http.ParseTime(h.Get("Last-Modified")); err == nil {
-		changed, e.LastModified = t, t
+	e.found = out.said
+	if j.as != nil {
+		e.Filename, e.LastModified = j.as.Filename, j.as.LastModified
 	}
+	e.ETag, e.Since = validators(h)
 	alg := digest.SHA256
 	if j.Checksum != "" {
 		alg = j.Checksum.Algorithm()
 	}
 	sum := alg.Digester()
-	opt := store.NewOptions{Description: "http url " + redact(j.URL)}
+	opt := store.NewOptions{Description: "http url " + redact(j.URL), TimesCount: true}
 	ref, err := trees.Write(ctx, s.opt.Store, opt, func(dir string) error {
-		if err := j.write(dir, e.Filename, changed, body, sum.Hash()); err != nil {
+		if err := j.write(dir, e.found, body, sum.Hash()); err != nil {
 			return err
 		}
 		e.Digest = sum.Digest()
-		if e.Digest == j.old.Digest && e.Filename == j.old.Filename {
+		if e.same(j.old.found) {
 			return errSame
 		}
 		return nil
@@ -186,22 +195,30 @@ func (s *Source) store(ctx context.Context, j job, h http.Header, body *watchedB
 	default:
 		return nil, err
 	}
+	if e.Digest.Algorithm() == digest.SHA256 {
+		out.said.Digest = e.Digest
+	}
 	return out, nil
 }
 
-// write writes a file into an empty folder.
-func (r request) write(dir, name string, changed time.Time, body io.Reader, sum hash.Hash) (err error) {
+// write writes a file into an empty folder. Without a time it is of 1970, as BuildKit
+// has it.
+func (r request) write(dir string, f found, body io.Reader, sum hash.Hash) (err error) {
+	name, changed := f.Filename, f.LastModified
+	if changed.IsZero() {
+		changed = time.Unix(0, 0)
+	}
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, root.Close()) }()
-	f, err := root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	file, err := root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err
 	}
-	_, err = io.Copy(io.MultiWriter(f, sum), body)
-	if err = errors.Join(err, f.Close()); err != nil {
+	_, err = io.Copy(io.MultiWriter(file, sum), body)
+	if err = errors.Join(err, file.Close()); err != nil {
 		return err
 	}
 	if r.UID != 0 || r.GID != 0 {

@@ -10,7 +10,7 @@ import (
 )
 
 func FuzzDecodeEntry(f *testing.F) {
-	f.Add([]byte(`{"Version":1,"Digest":"sha256:2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824","Filename":"f","Tree":"x","ETag":"\"a\""}`))
+	f.Add([]byte(`{"Version":2,"Digest":"sha256:2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824","Filename":"f","Tree":"x","ETag":"\"a\""}`))
 	f.Fuzz(func(t *testing.T, dt []byte) {
 		e, ok := decodeEntry(dt)
 		if !ok {

@@ -1,10 +1,14 @@
 // Package http is the source of files on web servers: https://... and http://...
 //
-// A file is known by the digest of its bytes, never by when it was changed. To find
-// that out it has to be fetched, unless a checksum is given or the server says that
-// it is still what it was (ETag, Last-Modified): what was fetched is kept, and so is
-// what the server said about it, across builds. Within a build a file is asked for
-// once.
+// A file is known by the digest of its bytes and by when the server says that it was
+// changed (Last-Modified), which is its time in the tree. To find that out it has to be
+// fetched, unless the server says that it is still what it was (ETag, Last-Modified):
+// what was fetched is kept, and so is what the server said about it, across builds.
+// Within a build a file is asked for once. A file whose checksum is given is known by
+// that, without asking anybody, and so its time is always 1970.
+//
+// What a session lends to authenticate is bound to a scheme, a host and a port: see
+// authorization. It is looked up again for each place that a redirect leads to.
 package http
 
 import (
@@ -203,14 +207,19 @@ type instance struct {
 	known   *found // nil until it is
 }
 
-// CacheKey implements source.Instance: the digest of the file and how it is stored.
+// CacheKey implements source.Instance: the digest of the file, its time, and how it is
+// stored.
 func (i *instance) CacheKey(ctx context.Context, _ int) (string, bool, error) {
 	f, err := i.find(ctx)
 	if err != nil {
 		return "", false, err
 	}
 	r := i.request
-	return fmt.Sprintf("http file %s %#o %d:%d %q", f.Digest, r.Perm, r.UID, r.GID, f.Filename), true, nil
+	key := fmt.Sprintf("http file %s %#o %d:%d %q", f.Digest, r.Perm, r.UID, r.GID, f.Filename)
+	if !f.LastModified.IsZero() {
+		key += " of " + f.LastModified.UTC().Format(time.RFC3339)
+	}
+	return key, true, nil
 }
 
 // find tells what the file is, with as little as serves: if a checksum says it,
@@ -220,7 +229,8 @@ func (i *instance) find(ctx context.Context) (found, error) {
 		return *i.known, nil
 	}
 	if r := i.request; r.Checksum != "" {
-		// Not what a server says: the key must not depend on whether it is asked.
+		// Not what a server says, the time included: the key must not depend on whether
+		// it is asked.
 		i.known = &found{Digest: r.Checksum, Filename: r.name(nil)}
 		return *i.known, nil
 	}

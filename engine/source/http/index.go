@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -18,10 +19,15 @@ import (
 type found struct {
 	Digest   digest.Digest
 	Filename string
-	// LastModified is what the server said, or zero.
+	// LastModified is what the server said, or zero. It is the file's time in its tree.
 	LastModified time.Time
 	// Tree is the ID of the tree that has the file; "" if that is not known.
 	Tree string
+}
+
+// same says whether two are one file in all that its tree shows.
+func (f found) same(g found) bool {
+	return f.Digest == g.Digest && f.Filename == g.Filename && f.LastModified.Equal(g.LastModified)
 }
 
 // entry is what is kept of a file across builds.
@@ -33,7 +39,7 @@ type entry struct {
 	ETag, Since string
 }
 
-const entryVersion = 1
+const entryVersion = 2
 
 // maxValidator is how many bytes of a server's words are kept.
 const maxValidator = 1024
@@ -121,12 +127,22 @@ func validators(h http.Header) (etag, since string) {
 	if !headerValue(etag) {
 		etag = ""
 	}
-	changed, err := http.ParseTime(h.Get("Last-Modified"))
-	if err != nil {
+	changed := lastModified(h)
+	if changed.IsZero() {
 		return etag, ""
 	}
 	if answered, err := http.ParseTime(h.Get("Date")); err != nil || answered.Sub(changed) < time.Minute {
 		return etag, ""
 	}
 	return etag, changed.UTC().Format(http.TimeFormat)
+}
+
+// lastModified is when a server says that a file was changed; zero if it does not say,
+// or says what file systems cannot keep.
+func lastModified(h http.Header) time.Time {
+	t, err := http.ParseTime(h.Get("Last-Modified"))
+	if err != nil || t.Unix() < 0 || t.Unix() > math.MaxUint32 {
+		return time.Time{}
+	}
+	return t.UTC()
 }

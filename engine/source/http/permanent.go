@@ -16,8 +16,11 @@ func permanent(err error) bool {
 		dns  *net.DNSError
 		cert *tls.CertificateVerificationError
 		auth x509.UnknownAuthorityError
+		no   *refused
 	)
 	switch {
+	case errors.As(err, &no):
+		return true
 	case errors.As(err, &dns):
 		return dns.IsNotFound
 	case errors.As(err, &cert), errors.As(err, &auth), errors.Is(err, http.ErrSchemeMismatch):
@@ -27,5 +30,5 @@ func permanent(err error) bool {
 	}
 	// net/http has no names for these.
 	msg := err.Error()
-	return strings.HasPrefix(msg, "stopped after") || strings.HasPrefix(msg, "unsupported protocol scheme")
+	return strings.HasPrefix(msg, "unsupported protocol scheme")
 }
