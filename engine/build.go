@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 
 	gwclient "github.com/moby/buildkit/frontend/gateway/client"
 	"github.com/moby/buildkit/identity"
@@ -178,6 +179,7 @@ type build struct {
 	allowed   entitlements.Set
 	exporters []export.Exporter
 	groups    groups
+	dropped   sync.Map // llb.CacheMount: true
 }
 
 // run solves and exports. The Response is never nil.
@@ -267,7 +269,23 @@ func (b *build) load(def *pb.Definition) (*llb.Graph, error) {
 
 // loadOptions are what the request says about definitions.
 func (b *build) loadOptions() llb.LoadOptions {
-	return llb.LoadOptions{Allowed: b.allowed, NoCache: b.req.NoCache, SessionID: b.req.Session.ID()}
+	return llb.LoadOptions{
+		Allowed: b.allowed, NoCache: b.req.NoCache, SessionID: b.req.Session.ID(), DropCaches: b.dropCaches,
+	}
+}
+
+// dropCaches drops cache mounts, each once a build: a definition may be loaded again,
+// when steps of this build have already written to the new ones.
+func (b *build) dropCaches(caches []llb.CacheMount) error {
+	for _, c := range caches {
+		if _, dropped := b.dropped.LoadOrStore(c, true); dropped {
+			continue
+		}
+		if err := b.engine.store.DropCacheMounts(context.Background(), c.ID, c.OnBase); err != nil {
+			return fmt.Errorf("cache mount %q cannot be emptied: %w", c.ID, err)
+		}
+	}
+	return nil
 }
 
 // load checks a definition, its sources included.

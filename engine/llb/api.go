@@ -36,6 +36,9 @@ type LoadOptions struct {
 	Allowed entitlements.Set
 	// NoCache ignores the cache for every vertex.
 	NoCache bool
+	// DropCaches, if not nil, is called with the cache mounts of ops that ignore the
+	// cache by themselves: they are to begin empty, or as their base. See MarkInherited.
+	DropCaches func([]CacheMount) error
 	// CacheSources are asked beside the default cache.
 	CacheSources []solver.CacheManager
 	// DefaultPlatform is put where an op that has a platform names none. Nil
@@ -98,6 +101,9 @@ func Load(def *pb.Definition, opt LoadOptions) (*Graph, error) {
 		if err := l.add(n); err != nil {
 			return nil, err
 		}
+	}
+	if err := l.dropCaches(); err != nil {
+		return nil, err
 	}
 	return l.graph()
 }

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/containerd/containerd/v2/core/mount"
@@ -164,10 +165,16 @@ func (c *CacheMount) Release(ctx context.Context) error {
 	}
 	c.released = true
 	idle := x.unhold(c.rec)
-	if ch := x.freed[c.rec.facts.CacheID]; ch != nil && c.rec.holds == 0 {
+	if ch := x.freed[c.rec.facts.CacheID]; ch != nil && c.rec.holds == 0 && !c.rec.dropped {
 		close(ch)
 		delete(x.freed, c.rec.facts.CacheID)
 	}
+	gone := c.rec.dropped && c.rec.holds == 0
 	x.mu.Unlock()
-	return c.s.dropViews(ctx, idle)
+	err := c.s.dropViews(ctx, idle)
+	if gone {
+		_, failed := c.s.removeRecords(c.s.Context(ctx), []*usedRecord{{UsageInfo: UsageInfo{ID: c.rec.id}, rec: c.rec}})
+		err = errors.Join(err, failed)
+	}
+	return err
 }

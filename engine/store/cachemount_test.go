@@ -182,3 +182,44 @@ func TestCacheMountSharedWithOthers(t *testing.T) {
 	noError(t, a.Release(ctx))
 	noError(t, b.Release(ctx))
 }
+
+// A cache mount that is dropped stays with those who have it, is nobody else's, and
+// goes with the last of them. Who waits for it gets a new one.
+func TestCacheMountDropped(t *testing.T) {
+	testenv.Root(t)
+	ctx := context.Background()
+	s := openStore(t, store.Options{Root: t.TempDir()})
+	defer func() { noError(t, s.Close()) }()
+	one := takeCache(t, s, "id", store.SharingLocked)
+	based := takeCache(t, s, "id:base", store.SharingShared)
+	noError(t, based.Release(ctx))
+	other := takeCache(t, s, "idx", store.SharingShared)
+	noError(t, other.Release(ctx))
+	waited := make(chan *store.CacheMount, 1)
+	go func() {
+		c, err := s.CacheMount(ctx, "id", nil, store.SharingLocked)
+		if err != nil {
+			t.Error(err)
+		}
+		waited <- c
+	}()
+	noError(t, s.DropCacheMounts(ctx, "id", true))
+	two := <-waited
+	if two.ID() == one.ID() {
+		t.Error("a dropped cache mount is given out again")
+	}
+	mounted(t, one, false, file(t, "still", "mine"))
+	noError(t, one.Release(ctx))
+	noError(t, two.Release(ctx))
+	left := usageOf(t, s)
+	_, kept := left[two.ID()]
+	_, alike := left[other.ID()]
+	if len(left) != 2 || !kept || !alike {
+		t.Errorf("left are %v, want the new one of id, %s, and that of idx, %s", left, two.ID(), other.ID())
+	}
+	three := takeCache(t, s, "id", store.SharingShared)
+	if three.ID() != two.ID() {
+		t.Error("the new cache mount is not found again")
+	}
+	noError(t, three.Release(ctx))
+}

@@ -73,7 +73,7 @@ func (x *index) insert(r *record) {
 			p.children++
 		}
 	}
-	if r.facts.Kind == kindCacheMount {
+	if r.facts.Kind == kindCacheMount && !r.dropped {
 		x.caches[r.facts.CacheID] = append(x.caches[r.facts.CacheID], r)
 	}
 }

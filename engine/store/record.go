@@ -94,6 +94,9 @@ type record struct {
 	view *view
 	// sharing is how the holders of a cache mount share it.
 	sharing string
+	// dropped says that a cache mount is no longer found by its ID, and goes with its
+	// last holder.
+	dropped bool
 	// providers are where blobs can be fetched from, while there are holds.
 	providers map[digest.Digest]content.Provider
 }

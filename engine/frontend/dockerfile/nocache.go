@@ -6,6 +6,8 @@ import (
 	"github.com/moby/buildkit/client/llb"
 	"github.com/moby/buildkit/solver/pb"
 	"github.com/opencontainers/go-digest"
+
+	tllb "github.com/tenonbuild/tenon/engine/llb"
 )
 
 // spreadNoCache has what depends on a step that ignores the cache ignore it, too. A
@@ -23,9 +25,10 @@ func spreadNoCache(def *llb.Definition) error {
 		dgst := digest.FromBytes(dt)
 		for _, in := range op.Inputs {
 			if def.Metadata[digest.Digest(in.Digest)].IgnoreCache && op.Op != nil {
-				meta := def.Metadata[dgst]
-				meta.IgnoreCache = true
-				def.Metadata[dgst] = meta
+				if meta := def.Metadata[dgst]; !meta.IgnoreCache {
+					tllb.MarkInherited(&meta)
+					def.Metadata[dgst] = meta
+				}
 				break
 			}
 		}
