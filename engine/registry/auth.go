@@ -11,6 +11,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/tenonbuild/tenon/engine/session"
+	"github.com/tenonbuild/tenon/engine/session/origin"
 )
 
 // access is what one session has been given by registries: tokens, and what names
@@ -86,18 +87,22 @@ func (a *access) credentials(ctx context.Context, host string) (session.Credenti
 	return c, nil
 }
 
-// authorizer returns the one of a host. It keeps the tokens.
-func (a *access) authorizer(host docker.RegistryHost, headers http.Header) docker.Authorizer {
+// authorizer returns the one of a host. It keeps the tokens. Insecure is whether the
+// host may be spoken to in plain http where it does not speak https.
+func (a *access) authorizer(host docker.RegistryHost, insecure bool, headers http.Header) *authorizer {
 	key := host.Scheme + "://" + host.Host + host.Path
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if au, ok := a.auths[key]; ok {
 		return au
 	}
-	au := &authorizer{access: a, known: map[string]session.Credentials{}}
+	au := &authorizer{access: a, host: host, insecure: insecure, known: map[string]session.Credentials{}}
+	tokens, requests := *host.Client, *host.Client
+	tokens.CheckRedirect, requests.CheckRedirect = tokenRedirected, au.redirected
+	au.client = &requests
 	au.fresh = func() docker.Authorizer {
 		return docker.NewDockerAuthorizer(
-			docker.WithAuthClient(host.Client),
+			docker.WithAuthClient(&tokens),
 			docker.WithAuthHeader(headers),
 			docker.WithAuthCreds(au.creds),
 		)
@@ -108,10 +113,14 @@ func (a *access) authorizer(host docker.RegistryHost, headers http.Header) docke
 }
 
 // authorizer is containerd's, which answers a registry's challenge, with
-// credentials that are asked for under the context of the request.
+// credentials that are asked for under the context of the request, and go to nobody
+// but the registry: see places.go.
 type authorizer struct {
-	access *access
-	fresh  func() docker.Authorizer
+	access   *access
+	host     docker.RegistryHost
+	insecure bool
+	client   *http.Client // makes the host's requests
+	fresh    func() docker.Authorizer
 
 	mu    sync.Mutex // guards what follows
 	inner docker.Authorizer
@@ -120,6 +129,9 @@ type authorizer struct {
 
 // Authorize implements docker.Authorizer.
 func (au *authorizer) Authorize(ctx context.Context, req *http.Request) error {
+	if !au.may(req.URL) {
+		return nil
+	}
 	inner := au.current()
 	err := inner.Authorize(ctx, req)
 	if err == nil {
@@ -144,13 +156,23 @@ func (au *authorizer) Authorize(ctx context.Context, req *http.Request) error {
 
 // AddResponses implements docker.Authorizer.
 func (au *authorizer) AddResponses(ctx context.Context, responses []*http.Response) error {
-	host := responses[len(responses)-1].Request.URL.Host
-	c, err := au.access.credentials(ctx, host)
-	if err != nil {
+	last := responses[len(responses)-1]
+	place := last.Request.URL
+	if !au.may(place) {
+		return fmt.Errorf("%s asks for credentials, after a redirect from %s, and they are not sent there: it is not encrypted", origin.Of(place), au.host.Host)
+	}
+	if err := checkRealms(origin.Of(place), last.Header); err != nil {
 		return err
 	}
+	var c session.Credentials
+	if au.own(place) {
+		var err error
+		if c, err = au.access.credentials(ctx, au.host.Host); err != nil {
+			return err
+		}
+	}
 	au.mu.Lock()
-	au.known[host] = c
+	au.known[place.Host] = c
 	au.mu.Unlock()
 	return au.current().AddResponses(ctx, responses)
 }

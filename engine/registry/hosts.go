@@ -61,7 +61,13 @@ func (r *Registry) hostsFor(domain string, a *access) ([]docker.RegistryHost, er
 	}
 	hosts = slices.Clone(hosts)
 	for i := range hosts {
-		hosts[i].Authorizer = a.authorizer(hosts[i], r.headers())
+		name := hosts[i].Host
+		if i == len(hosts)-1 {
+			name = domain // as in "docker.io", which is at another host
+		}
+		insecure := r.opt.Hosts[name].Insecure
+		au := a.authorizer(hosts[i], insecure != nil && *insecure, r.headers())
+		hosts[i].Authorizer, hosts[i].Client = au, au.client
 	}
 	return hosts, nil
 }

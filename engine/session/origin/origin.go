@@ -35,14 +35,20 @@ func (o Origin) HTTPS() bool { return o.scheme == "https" }
 // by https, or within this machine.
 func (o Origin) Private() bool { return o.HTTPS() || o.scheme == "http" && o.Loopback() }
 
+// Weaker says whether others can read more easily what is sent to o than what is sent to
+// p: https is the strongest, then this machine, then plain http.
+func (o Origin) Weaker(p Origin) bool {
+	if p.HTTPS() {
+		return !o.HTTPS()
+	}
+	return p.Private() && !o.Private()
+}
+
 // Loopback says whether the host is this machine by its name.
 func (o Origin) Loopback() bool {
 	ip, err := netip.ParseAddr(o.host)
 	return o.host == "localhost" || err == nil && ip.IsLoopback()
 }
-
-// SameHost says whether two origins have one host, whatever their schemes and ports.
-func (o Origin) SameHost(p Origin) bool { return o.host == p.host }
 
 // Names are how the name of a secret may name this origin, the preferred first. A host
 // alone is the default port of https; one with a port is https on that port; plain http
