@@ -116,36 +116,6 @@ func (b *bare) clone(ctx context.Context, repo, tree string, r resolved, commit 
 	return errors.Join(os.RemoveAll(filepath.Join(repo, "logs")), os.RemoveAll(filepath.Join(repo, "FETCH_HEAD")))
 }
 
-// submodules writes the submodules of a checkout, and theirs.
-func (b *bare) submodules(ctx context.Context, repo, tree string) error {
-	if _, err := os.Lstat(filepath.Join(tree, ".gitmodules")); errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	done := b.step("fetching submodules")
-	update := []string{"submodule", "update", "--init", "--recursive", "--force"}
-	_, err := b.again(ctx, func() ([]byte, error) {
-		return b.run(ctx, remoteProtocols, repo, tree, append(update, "--depth=1")...)
-	})
-	if unadvertised(err) {
-		// Not the last commit of a branch, on a server that gives out nothing else
-		// alone: begin again, with the history.
-		if _, err := b.run(ctx, "none", repo, tree, "submodule", "deinit", "--quiet", "--force", "--all"); err != nil {
-			return err
-		}
-		if err := os.RemoveAll(filepath.Join(repo, "modules")); err != nil {
-			return err
-		}
-		_, err = b.again(ctx, func() ([]byte, error) {
-			return b.run(ctx, remoteProtocols, repo, tree, update...)
-		})
-	}
-	if err != nil {
-		return fmt.Errorf("submodules: %w", err)
-	}
-	done()
-	return nil
-}
-
 // removeGitFiles removes the files by which submodules find their repositories.
 // Nothing that is tracked has that name.
 func removeGitFiles(tree string) error {

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"os"
@@ -16,7 +15,6 @@ import (
 	"time"
 
 	"github.com/moby/buildkit/util/gitutil"
-	"github.com/tenonbuild/tenon/engine/session"
 	"github.com/tenonbuild/tenon/solver"
 	solverclient "github.com/tenonbuild/tenon/solver/client"
 )
@@ -26,8 +24,10 @@ type client struct {
 	source   *Source
 	spec     spec
 	progress *solver.Progress
-	// config is what git is configured with, beside what it is always.
-	config [][2]string
+	// web is how repositories are reached by http and https: see admit.
+	web []admitted
+	// thorough follows redirects also where nothing is to be sent at first.
+	thorough bool
 	// secrets are taken out of what git says.
 	secrets []string
 	ssh     string // the command
@@ -38,7 +38,7 @@ type client struct {
 // client makes a client with what the session lends. It is to be closed.
 func (s *Source) client(ctx context.Context, sp spec) (*client, error) {
 	c := &client{source: s, spec: sp, progress: solver.ProgressFrom(ctx)}
-	if err := c.authorize(ctx); err != nil {
+	if err := c.admit(ctx, sp.remote); err != nil {
 		return nil, err
 	}
 	if err := c.secureShell(ctx); err != nil {
@@ -57,91 +57,6 @@ func (c *client) close() {
 	if c.tmp != "" {
 		_ = os.RemoveAll(c.tmp)
 	}
-}
-
-// authorize finds a secret for http: one for the host goes before one for all, a
-// header before a token, and both before what is in the URL.
-func (c *client) authorize(ctx context.Context) error {
-	sp := c.spec
-	if sp.scheme != gitutil.HTTPProtocol && sp.scheme != gitutil.HTTPSProtocol {
-		return nil
-	}
-	for _, s := range []struct {
-		name  string
-		token bool
-	}{
-		{perHost(sp.headerSecret, sp.host), false},
-		{perHost(sp.tokenSecret, sp.host), true},
-		{sp.headerSecret, false},
-		{sp.tokenSecret, true},
-	} {
-		value, err := c.secret(ctx, s.name)
-		if err != nil {
-			return err
-		}
-		if value == "" {
-			continue
-		}
-		if s.token {
-			c.secrets = append(c.secrets, value)
-			value = "basic " + base64.StdEncoding.EncodeToString([]byte("x-access-token:"+value))
-		}
-		return c.header(tokenScope(sp.remote), s.name, value)
-	}
-	if sp.basic != "" {
-		// As with a URL that has a password, submodules beside it may use it.
-		return c.header(sp.scheme+"://"+sp.host+"/", "the address", sp.basic)
-	}
-	return nil
-}
-
-func perHost(name, host string) string {
-	if name == "" {
-		return ""
-	}
-	return name + "." + host
-}
-
-// tokenScope is the beginning of URLs that a secret is sent to: only the remote. At
-// GitHub one token is commonly good for all repositories, submodules among them.
-func tokenScope(remote string) string {
-	for _, hub := range []string{"https://github.com/", "https://www.github.com/"} {
-		if strings.HasPrefix(remote, hub) {
-			return hub
-		}
-	}
-	return remote
-}
-
-func (c *client) header(scope, name, value string) error {
-	if strings.ContainsAny(value, "\r\n\x00") {
-		return fmt.Errorf("the secret %s has several lines, which a header cannot have", name)
-	}
-	c.secrets = append(c.secrets, value)
-	if _, coded, ok := strings.Cut(value, " "); ok {
-		c.secrets = append(c.secrets, coded)
-	}
-	c.config = append(c.config, [2]string{"http." + scope + ".extraheader", "Authorization: " + value})
-	return nil
-}
-
-// secret returns a secret of the session, "" if there is none.
-func (c *client) secret(ctx context.Context, name string) (string, error) {
-	if name == "" {
-		return "", nil
-	}
-	sess, err := c.source.opt.Sessions.Of(ctx)
-	if errors.Is(err, session.ErrNotFound) {
-		return "", nil
-	}
-	if err != nil {
-		return "", err
-	}
-	dt, err := sess.Secret(ctx, name)
-	if errors.Is(err, session.ErrNotFound) {
-		return "", nil
-	}
-	return strings.TrimRight(string(dt), "\r\n"), err
 }
 
 // secureShell prepares for ssh. No key is used but those of the agent that is lent,
@@ -220,7 +135,7 @@ func (c *client) environ(protocols string) []string {
 			env = append(env, name+"="+v)
 		}
 	}
-	all := append(append([][2]string{}, settings...), c.config...)
+	all := append(append([][2]string{}, settings...), c.webConfig()...)
 	env = append(env, fmt.Sprintf("GIT_CONFIG_COUNT=%d", len(all)))
 	for i, kv := range all {
 		env = append(env, fmt.Sprintf("GIT_CONFIG_KEY_%d=%s", i, kv[0]), fmt.Sprintf("GIT_CONFIG_VALUE_%d=%s", i, kv[1]))

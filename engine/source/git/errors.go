@@ -46,8 +46,11 @@ func (e *commandError) says(texts ...string) bool {
 // hint says what to do about a failure that is known.
 func (e *commandError) hint() string {
 	switch {
-	case e.says("terminal prompts disabled", "could not read Username", "Authentication failed", "error: 403"):
-		return "if it is private, lend a token (--secret id=GIT_AUTH_TOKEN,env=...) or a header (GIT_AUTH_HEADER); it may also not exist"
+	case denied(e):
+		return "if it is private, lend a token (--secret id=GIT_AUTH_TOKEN,env=...) or a header (GIT_AUTH_HEADER), which are sent by https only; " +
+			"for a submodule or a redirect to another server, name the server: GIT_AUTH_TOKEN.HOST; it may also not exist"
+	case e.says("error: 301", "error: 302", "error: 303", "error: 307", "error: 308"):
+		return "it redirects to what is no repository, or more than a few times: name the address that it leads to"
 	case e.says("Permission denied (publickey"):
 		return "lend an SSH agent that has the key: --ssh default"
 	case e.says("Host key verification failed"):
@@ -56,6 +59,12 @@ func (e *commandError) hint() string {
 		return "repositories and submodules are fetched over http, https, ssh and git only"
 	}
 	return ""
+}
+
+// denied: the server wants other credentials.
+func denied(err error) bool {
+	e, ok := errors.AsType[*commandError](err)
+	return ok && e.says("terminal prompts disabled", "could not read Username", "Authentication failed", "error: 403")
 }
 
 // unadvertised: the server gives out only what its refs name, or cannot give out
@@ -93,6 +102,15 @@ func (c *client) again(ctx context.Context, do func() ([]byte, error)) ([]byte, 
 	wait := c.source.opt.Wait
 	for n := 1; ; n++ {
 		out, err := do()
+		if denied(err) && !c.thorough {
+			changed, aerr := c.readmit(ctx)
+			if aerr != nil {
+				return nil, aerr
+			}
+			if changed {
+				out, err = do()
+			}
+		}
 		if err == nil || !passing(err) || n >= c.source.opt.Attempts {
 			return out, err
 		}

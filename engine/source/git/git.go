@@ -10,14 +10,18 @@
 // The git command does the work, without the configuration of this machine or its
 // users, without hooks, and over no protocol but http, https, ssh and git. What a
 // session lends to authenticate is passed in the environment: it is neither on the
-// disk nor in the list of processes.
+// disk nor in the list of processes. It is bound to a scheme, a host and a port: see
+// auth.go.
 package git
 
 import (
 	"context"
 	"fmt"
+	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/moby/buildkit/solver/pb"
@@ -47,6 +51,8 @@ type Source struct {
 	opt   Options
 	dir   string // the store's Path("git")
 	memo  perbuild.Memo[resolved]
+	moved perbuild.Memo[*url.URL] // by the secret and the address that was asked
+	web   func() http.RoundTripper
 	locks locks
 }
 
@@ -64,7 +70,7 @@ func New(opt Options) (*Source, error) {
 	if opt.MaxPacks == 0 {
 		opt.MaxPacks = 50
 	}
-	s := &Source{opt: opt, dir: opt.Store.Path("git")}
+	s := &Source{opt: opt, dir: opt.Store.Path("git"), web: sync.OnceValue(newTransport)}
 	if err := os.MkdirAll(s.dir, 0o700); err != nil {
 		return nil, fmt.Errorf("git source: %w", err)
 	}

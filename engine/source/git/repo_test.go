@@ -84,6 +84,7 @@ func (s *server) host() string { return strings.TrimPrefix(s.URL, "http://") }
 type repo struct {
 	t   *testing.T
 	dir string
+	env []string // of git, beside what it always has
 }
 
 func (s *server) repo(t *testing.T, name string) *repo {
@@ -103,6 +104,7 @@ func (r *repo) git(args ...string) string {
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=/nowhere", "GIT_CONFIG_GLOBAL=/dev/null", "GIT_CONFIG_NOSYSTEM=1", "GIT_ALLOW_PROTOCOL=file:http",
 		"GIT_AUTHOR_NAME=a", "GIT_AUTHOR_EMAIL=a@example", "GIT_COMMITTER_NAME=c", "GIT_COMMITTER_EMAIL=c@example",
 		"GIT_AUTHOR_DATE=2001-02-03T04:05:06Z", "GIT_COMMITTER_DATE=2001-02-03T04:05:06Z"}
+	cmd.Env = append(cmd.Env, r.env...)
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		r.t.Fatalf("git %s: %v\n%s", strings.Join(args, " "), err, out)
