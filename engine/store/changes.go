@@ -32,6 +32,9 @@ func (s *Store) writeTar(ctx context.Context, w io.Writer, p piece, lower, upper
 			if k != cfs.ChangeKindUnmodified {
 				written[path] = true
 			}
+			if (k == cfs.ChangeKindAdd || k == cfs.ChangeKindModify) && strings.HasPrefix(filepath.Base(path), whiteoutPrefix) {
+				return fmt.Errorf("%s cannot be in a layer, where the name stands for a deleted file: give it another name, or export with type=local or type=tar", path)
+			}
 			return cw.HandleChange(k, path, fi, errors.Join(err, ctx.Err()))
 		}
 		changed := s.changedIn(p, lower, upper, root)
@@ -207,7 +210,7 @@ func xattrs(path string) (map[string]string, error) {
 	}
 	out := map[string]string{}
 	for _, name := range names {
-		if !keepsXattr(name) {
+		if !KeepsXattr(name) {
 			continue
 		}
 		v, err := sysx.LGetxattr(path, name)
@@ -219,10 +222,11 @@ func xattrs(path string) (map[string]string, error) {
 	return out, nil
 }
 
-// keepsXattr says whether an attribute is the file's own, and not one by which the
-// machine it is on does its work.
-func keepsXattr(name string) bool {
-	for _, p := range []string{"trusted.overlay.", "user.overlay.", "security.selinux", "security.ima", "security.evm"} {
+// KeepsXattr says whether an extended attribute is the file's own, and not one by which
+// the machine it is on, or overlayfs, does its work. The others are neither taken into
+// trees nor put into layers.
+func KeepsXattr(name string) bool {
+	for _, p := range []string{"trusted.", "user.overlay.", "user.fuseoverlayfs.", "security.selinux", "security.ima", "security.evm"} {
 		if strings.HasPrefix(name, p) {
 			return false
 		}

@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"github.com/containerd/containerd/v2/core/content"
-	"github.com/containerd/containerd/v2/core/diff/apply"
 	"github.com/containerd/containerd/v2/core/leases"
 	"github.com/containerd/containerd/v2/pkg/labels"
 	"github.com/containerd/errdefs"
@@ -203,9 +202,9 @@ func (s *Store) unpack(ctx context.Context, rec *record, desc ocispec.Descriptor
 		return "", fmt.Errorf("layer %s: %w", desc.Digest, err)
 	}
 	progress := startProgress(ctx, "extracting "+desc.Digest.String(), 0)
-	got, err := apply.NewFileSystemApplier(s.back.content).Apply(ctx, desc, list)
-	if err == nil && got.Digest != rec.facts.DiffID {
-		err = &lieError{got: got.Digest, said: rec.facts.DiffID}
+	got, err := s.applyBlob(ctx, desc, list)
+	if err == nil && got != rec.facts.DiffID {
+		err = &lieError{got: got, said: rec.facts.DiffID}
 	}
 	progress.done(err)
 	if err != nil {
