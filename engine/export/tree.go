@@ -146,7 +146,7 @@ func (t *tree) Walk(ctx context.Context, target string, fn gofs.WalkDirFunc) err
 			return err
 		}
 	}
-	return t.fs.Walk(ctx, target, func(p string, d gofs.DirEntry, err error) error {
+	return walkAll(ctx, t.fs, target, func(p string, d gofs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
@@ -162,6 +162,27 @@ func (t *tree) Walk(ctx context.Context, target string, fn gofs.WalkDirFunc) err
 		}
 		return fn(filepath.Join(t.prefix, p), &fsutil.DirEntryInfo{Stat: st}, nil)
 	})
+}
+
+// walkAll walks as from does, but that any error ends it and is returned. What fsutil
+// walks takes a file that cannot be found, for whatever reason, as one that is gone, and
+// leaves the rest of its directory out.
+func walkAll(ctx context.Context, from fsutil.FS, target string, fn gofs.WalkDirFunc) error {
+	var failed error
+	err := from.Walk(ctx, target, func(p string, d gofs.DirEntry, err error) error {
+		if failed != nil {
+			return gofs.SkipAll
+		}
+		err = fn(p, d, err)
+		if err != nil && err != gofs.SkipDir && err != gofs.SkipAll {
+			failed = err
+		}
+		return err
+	})
+	if failed != nil {
+		return failed
+	}
+	return err
 }
 
 // statOf returns a copy of what a walk tells about a file.

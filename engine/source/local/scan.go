@@ -123,6 +123,7 @@ func (r *reader) walk(ctx context.Context) error {
 		}
 		filtered = fsutil.WithHardlinkReset(filtered)
 	}
+	var failed error // which fsutil's walk may take for a file that is gone: see steady
 	err = filtered.Walk(ctx, "/", func(p string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
@@ -138,8 +139,12 @@ func (r *reader) walk(ctx context.Context) error {
 		if r.own.leave(p, d.IsDir()) {
 			return fs.SkipDir
 		}
-		return visit(p, st)
+		failed = visit(p, st)
+		return failed
 	})
+	if failed != nil {
+		return failed
+	}
 	if err != nil || !r.want.metadata {
 		return err
 	}
