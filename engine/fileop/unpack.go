@@ -53,7 +53,11 @@ func unpack(ctx context.Context, srcRoot, src, destRoot, dest string, u *fscopy.
 		return false, err
 	}
 	// What is read is decompressed, so that an archive that never ends can be stopped.
-	err = chrootarchive.UntarUncompressed(&cancellable{ctx: ctx, r: dt}, to, opt)
+	clean := newCleaned(&cancellable{ctx: ctx, r: dt})
+	err = chrootarchive.UntarUncompressed(clean, to, opt)
+	if refused := clean.Close(); refused != nil {
+		err = refused
+	}
 	_ = dt.Close() // a decompressor that is not read to its end may complain
 	if cause := context.Cause(ctx); cause != nil {
 		return false, cause

@@ -14,8 +14,10 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/containerd/continuity/sysx"
 	"github.com/klauspost/compress/zstd"
 	"github.com/moby/buildkit/solver/pb"
+	"github.com/tenonbuild/tenon/engine/store"
 	"github.com/tenonbuild/tenon/internal/testenv"
 )
 
@@ -203,4 +205,55 @@ func (s *stopping) Err() error {
 		return s.with
 	}
 	return nil
+}
+
+// What an archive says of overlayfs is not taken for what overlayfs says, and neither is
+// a device that stands for a deleted file there.
+func TestUnpackedArchivesSayNothingOfOverlayfs(t *testing.T) {
+	archive := func(h *tar.Header) string {
+		var buf bytes.Buffer
+		w := tar.NewWriter(&buf)
+		if err := errors.Join(w.WriteHeader(h), w.Close()); err != nil {
+			t.Fatal(err)
+		}
+		return buf.String()
+	}
+	evil := &tar.Header{Name: "d/", Typeflag: tar.TypeDir, Mode: 0o755, PAXRecords: map[string]string{}}
+	for _, name := range []string{"trusted.overlay.redirect", "trusted.overlay.metacopy", "trusted.overlay.opaque", "trusted.overlay.origin", "trusted.x", "user.overlay.opaque", "user.overlay.redirect", "user.kept"} {
+		evil.PAXRecords["SCHILY.xattr."+name] = "/elsewhere"
+	}
+	w := newWorld(t)
+	actions := chain(2, cp("/f", "/o", add))
+	lone, below := w.tree(w.files()), w.tree(w.files("o/d/f", "x", "elsewhere/g", "y"))
+	for _, base := range []*store.Ref{nil, lone, below} {
+		outs, err := w.run(w.ctx, actions, base, w.tree(w.files("f", archive(evil))))
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.mounted(outs[0], true, func(dir string) {
+			names, err := sysx.LListxattr(filepath.Join(dir, "o/d"))
+			if err != nil || len(names) != 1 || names[0] != "user.kept" {
+				t.Errorf("it has %q (%v)", names, err)
+			}
+			if base == below {
+				if _, err := os.Lstat(filepath.Join(dir, "o/d/f")); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	device := archive(&tar.Header{Name: "there", Typeflag: tar.TypeChar})
+	for _, base := range []*store.Ref{lone, w.tree(w.files("o/there", "x"))} {
+		_, err := w.run(w.ctx, actions, base, w.tree(w.files("f", device)))
+		if err == nil || !strings.Contains(err.Error(), `"there" is a character device 0:0`) {
+			t.Errorf("got %v", err)
+		}
+	}
+}
+
+// In an archive that is no layer the names of whiteouts are names.
+func TestUnpackedArchivesHaveNoWhiteouts(t *testing.T) {
+	dt := string(tarball(t, entry{".wh.a", "x"}, entry{"d/", ""}, entry{"d/.wh..wh..opq", ""}))
+	examples(t, []example{{name: "as files", base: []string{"o/a", "1"}, from: []string{"f", dt}, actions: []*pb.FileAction{cp("/f", "/o", add)},
+		want: "drwxr-xr-x 0:0 o\n-rw-r----- 11:12 o/.wh.a x\n-rw-r--r-- 0:0 o/a 1\ndrwxr-x--- 11:12 o/d\n-rw-r----- 11:12 o/d/.wh..wh..opq "}})
 }

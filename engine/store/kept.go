@@ -4,11 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
+	"path/filepath"
 	"slices"
 	"sync"
-
-	"github.com/containerd/errdefs"
+	"syscall"
 )
 
 // Kept is what a component keeps below its Path for later builds, in parts that Du
@@ -62,25 +63,25 @@ func (s *Store) usageOfKept(ctx context.Context) ([]*usedRecord, error) {
 		for _, u := range parts {
 			p := &part{of: list[name], id: u.ID}
 			u.ID = name + "-" + u.ID
-			all = append(all, &usedRecord{UsageInfo: u, part: p, own: u.Size})
+			all = append(all, &usedRecord{UsageInfo: u, part: p})
 		}
 	}
 	return all, nil
 }
 
-// removeOthers removes what was chosen and is no record: parts of components, untagged
-// images. It returns those that it has removed, also with an error.
-func (s *Store) removeOthers(ctx context.Context, chosen []*usedRecord) ([]*usedRecord, error) {
+// removeKept removes the parts among what was chosen, and returns those that it has
+// removed, also with an error.
+func removeKept(ctx context.Context, chosen []*usedRecord) ([]*usedRecord, error) {
 	var gone []*usedRecord
 	var errs []error
 	for _, u := range chosen {
-		if u.rec != nil {
+		if u.part == nil {
 			continue
 		}
 		if err := ctx.Err(); err != nil {
 			return gone, errors.Join(append(errs, err)...)
 		}
-		removed, err := s.removeOther(ctx, u)
+		removed, err := u.part.of.Remove(ctx, u.part.id)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("%s (%s) cannot be removed: %w", u.ID, u.Description, err))
 		}
@@ -91,13 +92,29 @@ func (s *Store) removeOthers(ctx context.Context, chosen []*usedRecord) ([]*used
 	return gone, errors.Join(errs...)
 }
 
-func (s *Store) removeOther(ctx context.Context, u *usedRecord) (removed bool, err error) {
-	if u.part != nil {
-		return u.part.of.Remove(ctx, u.part.id)
+// SizeOf is what a file, or a directory with all that is in it, takes on the disk.
+// What goes away meanwhile takes nothing. It is for a Kept's List.
+func SizeOf(path string) (int64, error) {
+	var size int64
+	err := filepath.WalkDir(path, func(_ string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return ifThere(err)
+		}
+		fi, err := d.Info()
+		if err != nil {
+			return ifThere(err)
+		}
+		if st, ok := fi.Sys().(*syscall.Stat_t); ok {
+			size += st.Blocks * 512
+		}
+		return nil
+	})
+	return size, err
+}
+
+func ifThere(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
 	}
-	err = s.back.images.Delete(ctx, u.image)
-	if errdefs.IsNotFound(err) {
-		return false, nil // it has a name by now
-	}
-	return err == nil, err
+	return err
 }

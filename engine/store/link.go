@@ -161,3 +161,53 @@ func (m *Mutable) linked() *linked {
 	}
 	return &linked{From: m.links.from.ID(), Bytes: m.links.bytes.Load()}
 }
+
+// countShared takes from what a record takes what younger ones share with it: files
+// that several have are counted with the youngest, so that what is left is what
+// removing the record frees. A file that a record shares with one that is not there
+// any more, and by that with a third, is counted twice.
+func countShared(all []*usedRecord) {
+	byID := map[string]*usedRecord{}
+	for _, u := range all {
+		byID[u.ID] = u
+	}
+	for _, u := range all {
+		if u.linked == nil {
+			continue
+		}
+		if from := byID[u.linked.From]; from != nil {
+			from.heirs = append(from.heirs, u)
+			u.linkedFrom = from
+		}
+	}
+	for _, u := range all {
+		u.shared = u.sharedNow()
+		u.Size -= u.shared
+	}
+}
+
+// sharedNow is how much of a record those share that were linked from it and stay.
+// Of several that were, it is what is known for sure.
+func (u *usedRecord) sharedNow() int64 {
+	var most int64
+	for _, h := range u.heirs {
+		if !h.chosen {
+			most = max(most, h.linked.Bytes)
+		}
+	}
+	return most
+}
+
+// inherit counts what a record that was chosen to go has shared with the one that it
+// was linked from, and which stays, as that one's again. It returns how much that is.
+func (u *usedRecord) inherit() int64 {
+	u.chosen = true
+	from := u.linkedFrom
+	if from == nil || from.chosen {
+		return 0
+	}
+	back := from.shared - from.sharedNow()
+	from.shared -= back
+	from.Size += back
+	return back
+}

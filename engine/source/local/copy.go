@@ -172,6 +172,9 @@ func (w *writer) special(f *found) error {
 	case contenthash.Fifo:
 		err = unix.Mknod(to, unix.S_IFIFO|0o600, 0)
 	case contenthash.Char:
+		if e.Major == 0 && e.Minor == 0 {
+			return fmt.Errorf("%q is a character device 0:0, which stands for a deleted file on overlayfs: exclude it with .dockerignore", f.path)
+		}
 		err = unix.Mknod(to, unix.S_IFCHR|0o600, int(unix.Mkdev(e.Major, e.Minor)))
 	case contenthash.Block:
 		err = unix.Mknod(to, unix.S_IFBLK|0o600, int(unix.Mkdev(e.Major, e.Minor)))
