@@ -32,7 +32,8 @@ type Request struct {
 	// above vertices of LLB or not: see Engine.Load.
 	Edge solver.Edge
 	// Frontend is the name of what makes LLB of the request, as in
-	// "dockerfile.v0", with its attributes and input definitions.
+	// "dockerfile.v0", with its attributes (docs/library.md lists them) and input
+	// definitions.
 	Frontend       string
 	FrontendAttrs  map[string]string
 	FrontendInputs map[string]*pb.Definition

@@ -7,8 +7,6 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/moby/buildkit/identity"
-
 	"github.com/tenonbuild/tenon/engine/export"
 	"github.com/tenonbuild/tenon/engine/session"
 	"github.com/tenonbuild/tenon/engine/session/local"
@@ -19,7 +17,7 @@ func (c *cli) session(in *buildInput, f *buildFlags) (session.Session, error) {
 	if err := c.checkDirs(in); err != nil {
 		return nil, err
 	}
-	opt := local.Options{ID: identity.NewID(), Dirs: in.dirs, Layouts: in.layouts, Outputs: f.written()}
+	opt := local.Options{Dirs: in.dirs, Layouts: in.layouts, Outputs: f.written()}
 	for _, s := range f.secrets {
 		secret, err := local.ParseSecret(s)
 		if err != nil {

@@ -3,13 +3,14 @@
 package local
 
 import (
+	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"path/filepath"
 
 	"github.com/containerd/containerd/v2/core/content"
+	"github.com/moby/buildkit/identity"
 	"github.com/tenonbuild/tenon/engine/session"
 	"github.com/tonistiigi/fsutil"
 )
@@ -17,7 +18,7 @@ import (
 // Options are what the caller lends. All of it is checked by New, before anything
 // is built.
 type Options struct {
-	// ID names the session; see session.Session.
+	// ID names the session; see session.Session. "" is a random one.
 	ID string
 	// Dirs are directories by the names that a definition knows them by.
 	Dirs map[string]string
@@ -37,11 +38,8 @@ type Options struct {
 // New makes the session. It is an error if something in opt does not exist or
 // cannot be read.
 func New(opt Options) (session.Session, error) {
-	if opt.ID == "" {
-		return nil, errors.New("a session needs an ID")
-	}
 	s := &local{
-		id:      opt.ID,
+		id:      cmp.Or(opt.ID, identity.NewID()),
 		dirs:    map[string]session.Dir{},
 		secrets: map[string][]byte{},
 		agents:  map[string]dialer{},
