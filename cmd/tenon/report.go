@@ -14,6 +14,7 @@ import (
 	bkclient "github.com/moby/buildkit/client"
 	"github.com/moby/buildkit/exporter/containerimage/exptypes"
 	"github.com/moby/buildkit/solver/errdefs"
+	"github.com/moby/buildkit/solver/pb"
 
 	"github.com/tenonbuild/tenon/engine"
 )
@@ -24,6 +25,7 @@ func printError(w io.Writer, err error) {
 	shown := map[string]bool{}
 	for _, s := range errdefs.Sources(err) {
 		var text strings.Builder
+		s.Ranges = firstLines(s.Ranges)
 		if s.Print(&text) == nil && !shown[text.String()] {
 			shown[text.String()] = true
 			fmt.Fprint(w, text.String())
@@ -49,11 +51,15 @@ func printWarnings(w io.Writer, warnings []bkclient.VertexWarning) {
 		}
 		fmt.Fprintln(w)
 		if warning.SourceInfo != nil {
-			src := errdefs.Source{Info: warning.SourceInfo, Ranges: warning.Range}
+			src := errdefs.Source{Info: warning.SourceInfo, Ranges: firstLines(warning.Range)}
 			_ = src.Print(w) // lines that are not there cannot be shown
 		}
 	}
 }
+
+// firstLines are the first of the ranges that an error or a warning is about, which are
+// of one line each: an instruction may have a hundred thousand.
+func firstLines(ranges []*pb.Range) []*pb.Range { return ranges[:min(len(ranges), 20)] }
 
 // report writes what the flags want to know of the result.
 func (c *cli) report(res *engine.Response, f *buildFlags) error {

@@ -53,6 +53,7 @@ func TestScript(t *testing.T) {
 			"sh":        scriptShell,
 			"signal":    scriptSignal,
 			"settled":   scriptSettled,
+			"bomb":      scriptBomb,
 			"stuck":     scriptStuck,
 			"registry":  scriptRegistryNew,
 			"distrib":   scriptDistribution,
@@ -150,6 +151,15 @@ func checkExit(ts *testscript.TestScript, err error, want []int, stderr string) 
 	if !slices.Contains(want, got) {
 		ts.Fatalf("exit code %d, and it should be %d", got, want)
 	}
+}
+
+// scriptBomb: bomb FILE checks that the build of a Dockerfile ends with an error, in a
+// minute and within 2 GB of memory.
+func scriptBomb(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: bomb FILE")
+	}
+	scriptCode(ts, false, []string{"1", "sh", "-c", `ulimit -d 2000000; exec timeout 60 tenon build --build-context "$BASE" -f "$0" b`, args[0]})
 }
 
 // scriptShell: sh 'commands' is exec sh -ec, for pipes and redirections.

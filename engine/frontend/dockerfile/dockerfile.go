@@ -7,8 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"runtime/debug"
 
+	"github.com/moby/buildkit/client/llb"
 	"github.com/moby/buildkit/frontend/dockerfile/dockerfile2llb"
 	"github.com/moby/buildkit/frontend/dockerfile/linter"
 	"github.com/moby/buildkit/frontend/dockerfile/parser"
@@ -28,7 +28,8 @@ const Name = "dockerfile.v0"
 // Build is the frontend. Its attributes are those of BuildKit's dockerfile.v0; a
 // subrequest (requestid) is answered in the result's metadata.
 func Build(ctx context.Context, c client.Client) (_ *client.Result, err error) {
-	bc, err := dockerui.NewClient(c)
+	guard := &guard{Client: c}
+	bc, err := dockerui.NewClient(guard)
 	if err != nil {
 		return nil, err
 	}
@@ -48,15 +49,30 @@ func Build(ctx context.Context, c client.Client) (_ *client.Result, err error) {
 	if err := syntax(ctx, c, opts, src); err != nil {
 		return nil, err
 	}
+	read, err := parse(src.Data, maps.Clone(bc.BuildArgs))
+	if err != nil {
+		return nil, err
+	}
+	if err := guard.watch(read, len(bc.TargetPlatforms)); err != nil {
+		return nil, err
+	}
 	convert := dockerfile2llb.ConvertOpt{
 		Config:       bc.Config,
 		Client:       bc,
 		SourceMap:    src.SourceMap,
-		MetaResolver: c,
+		MetaResolver: guard,
 		Warn:         warner(ctx, src),
 	}
-	if res, ok, err := bc.HandleSubrequest(ctx, subrequests(src.Data, convert)); ok || err != nil {
-		return res, err
+	type answer struct {
+		result *client.Result
+		given  bool
+	}
+	said, err := unlessEnded(ctx, func() (answer, error) {
+		res, ok, err := bc.HandleSubrequest(ctx, subrequests(src.Data, convert))
+		return answer{res, ok}, err
+	})
+	if err != nil || said.given {
+		return said.result, err
 	}
 	rb, err := bc.Build(ctx, func(ctx context.Context, platform *ocispec.Platform, i int) (*dockerui.BuildResult, error) {
 		opt := convert
@@ -73,21 +89,32 @@ func Build(ctx context.Context, c client.Client) (_ *client.Result, err error) {
 	return rb.Finalize()
 }
 
+// converted is what a Dockerfile has become.
+type converted struct {
+	*dockerfile2llb.Result
+	def *llb.Definition
+}
+
+// convertPlatform makes LLB of a Dockerfile, for the platform in opt.
+func convertPlatform(ctx context.Context, data []byte, opt dockerfile2llb.ConvertOpt) (converted, error) {
+	res, err := dockerfile2llb.Dockerfile2LLB(ctx, data, opt)
+	if err != nil {
+		return converted{}, err
+	}
+	def, err := res.State.Marshal(ctx)
+	if err != nil {
+		return converted{}, fmt.Errorf("the LLB of the Dockerfile: %w", err)
+	}
+	return converted{res, def}, nil
+}
+
 // buildPlatform has the Dockerfile solved for one platform.
-func buildPlatform(ctx context.Context, c client.Client, data []byte, opt dockerfile2llb.ConvertOpt) (_ *dockerui.BuildResult, err error) {
-	defer func() { // this is a goroutine of dockerui's
-		if r := recover(); r != nil {
-			err = fmt.Errorf("the Dockerfile frontend panicked: %v\n%s", r, debug.Stack())
-		}
-	}()
-	converted, err := dockerfile2llb.Dockerfile2LLB(ctx, data, opt)
+func buildPlatform(ctx context.Context, c client.Client, data []byte, opt dockerfile2llb.ConvertOpt) (*dockerui.BuildResult, error) {
+	converted, err := unlessEnded(ctx, func() (converted, error) { return convertPlatform(ctx, data, opt) })
 	if err != nil {
 		return nil, err
 	}
-	def, err := converted.State.Marshal(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("the LLB of the Dockerfile: %w", err)
-	}
+	def := converted.def
 	if err := spreadNoCache(def); err != nil {
 		return nil, err
 	}
