@@ -15,7 +15,7 @@ SEEDS ?= 20000
 KILLS ?= 300
 T ?= 30s
 
-.PHONY: help demo demo-solver tools test test-modules test-race lint sim crash fuzz bench-solver bench-build
+.PHONY: help demo demo-solver tools test test-modules test-race lint sim crash fuzz bench-solver bench-build dist tidy
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -79,3 +79,12 @@ bench-solver: ## measure the solver beside BuildKit's and a floor; SHORT=1 takes
 
 bench-build: ## measure builds beside BuildKit's daemon (as root, on Linux); SHORT=1 takes under a minute once the peer is built
 	@cd bench && go run ./cmd/build $(if $(SHORT),-short)
+
+dist: ## static binaries, .deb, .rpm, completions and checksums, in dist/; VERSION=v1.2.3
+	@packaging/dist
+
+# go mod tidy knows no workspace: while it runs, the solver is replaced by this tree's.
+tidy: ## go mod tidy in the modules that are published
+	@trap 'go mod edit -dropreplace github.com/tenonbuild/tenon/solver' EXIT; \
+	go mod edit -replace github.com/tenonbuild/tenon/solver=./solver; GOWORK=off go mod tidy
+	@cd solver && GOWORK=off go mod tidy

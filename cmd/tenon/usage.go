@@ -2,11 +2,10 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/docker/go-units"
@@ -16,55 +15,123 @@ import (
 	"github.com/tenonbuild/tenon/engine/store"
 )
 
+// duFlags are those of du, as buildx has them.
+type duFlags struct {
+	filters []string
+	format  string
+	json    bool
+	verbose bool
+}
+
 func (c *cli) duCommand() *cobra.Command {
-	var asJSON bool
+	f := &duFlags{}
 	cmd := &cobra.Command{
 		Use:   "du [flags]",
 		Short: "Show what is kept, and how much room it takes",
 		Long: `Show the records that builds have left: what steps resulted in, layers of base
-images, local contexts, cache mounts, git repositories. Builds load them instead of running again.`,
+images, local contexts, cache mounts, git repositories, images that have lost
+their tag. Builds load them instead of running again.
+
+What images with a tag hold is summed up below: see tenon images. The total is
+what the folder of all state takes on its disk.`,
+		Example: `  tenon du --filter type=exec.cachemount
+  tenon du --format json
+  tenon du --format '{{.ID}} {{.Size}}'`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx := cmd.Context()
-			return c.with(ctx, func(e *engine.Engine) error { return c.du(ctx, e, asJSON) })
+			return c.with(ctx, func(e *engine.Engine) error {
+				u, err := e.Store().Usage(ctx)
+				if err != nil {
+					return err
+				}
+				return c.du(u, f)
+			})
 		},
 	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "as JSON, one object a record")
+	fs := cmd.Flags()
+	fs.StringArrayVar(&f.filters, "filter", nil, "only what matches, as in \"type=source.local\", \"id=abc\", \"shared=true\" or \"description~=npm\"")
+	fs.StringVar(&f.format, "format", "", "\"json\" (one object a record), \"table TEMPLATE\" or a Go template")
+	fs.BoolVar(&f.json, "json", false, "as --format json")
+	fs.BoolVar(&f.verbose, "verbose", false, "all that is known of each record")
 	return cmd
 }
 
-func (c *cli) du(ctx context.Context, e *engine.Engine, asJSON bool) error {
-	list, err := e.Store().Du(ctx)
+func (c *cli) du(u *store.Usage, f *duFlags) error {
+	match, err := store.UsageFilter(f.filters)
 	if err != nil {
 		return err
 	}
+	list := slices.DeleteFunc(slices.Clone(u.Records), func(r store.UsageInfo) bool { return !match(r) })
 	slices.SortFunc(list, func(a, b store.UsageInfo) int {
 		if a.Size != b.Size {
 			return int(max(-1, min(1, b.Size-a.Size)))
 		}
 		return strings.Compare(a.ID, b.ID)
 	})
-	if asJSON {
-		enc := json.NewEncoder(c.out)
-		for _, u := range list {
-			if err := enc.Encode(u); err != nil {
-				return err
-			}
-		}
-		return nil
+	if f.json {
+		f.format = "json"
 	}
 	var total int64
-	w := tabwriter.NewWriter(c.out, 0, 0, 3, ' ', 0)
-	fmt.Fprintln(w, "ID\tTYPE\tSIZE\tLAST USED\tDESCRIPTION")
-	for _, u := range list {
-		total += u.Size
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", short(u.ID), u.Type, units.HumanSize(float64(u.Size)), since(u.LastUsedAt), oneLine(u.Description, 80))
+	for _, r := range list {
+		total += r.Size
 	}
-	if err := w.Flush(); err != nil {
+	err = printRows(c.out, f.format, list, func(w io.Writer) error {
+		if f.verbose {
+			for _, r := range list {
+				printRecord(w, r)
+			}
+			return nil
+		}
+		fmt.Fprintln(w, "ID\tTYPE\tSIZE\tLAST USED\tDESCRIPTION")
+		for _, r := range list {
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", shortID(r), r.Type, size(r.Size), since(r.LastUsedAt), oneLine(r.Description, 80))
+		}
+		return nil
+	})
+	if err != nil || f.format != "" {
 		return err
 	}
-	fmt.Fprintf(c.out, "total: %s in %d records\n", units.HumanSize(float64(total)), len(list))
+	if len(f.filters) > 0 {
+		fmt.Fprintf(c.out, "total: %s in %d records that match\n", size(total), len(list))
+		return nil
+	}
+	fmt.Fprintf(c.out, "records: %s in %d records\n", size(total), len(list))
+	fmt.Fprintf(c.out, "images: %s in %d images, %s of it in no record\n", size(u.ImagesSize), u.Images, size(u.ImagesUnique))
+	fmt.Fprintf(c.out, "other: %s, databases and what is being made\n", size(u.Other))
+	fmt.Fprintf(c.out, "total: %s, of which tenon prune --all can free %s\n", size(u.Total), size(u.Reclaimable))
 	return nil
+}
+
+func size(n int64) string { return units.HumanSize(float64(n)) }
+
+// shortID is the beginning of a record's ID, or all of one that is a name.
+func shortID(r store.UsageInfo) string {
+	switch r.Type {
+	case store.TypeGitRepo, store.TypeHTTPNotes, store.TypeImage:
+		name, id, _ := strings.Cut(r.ID, "-")
+		return name + "-" + short(id)
+	}
+	return short(r.ID)
+}
+
+// printRecord prints all that is known of a record.
+func printRecord(w io.Writer, r store.UsageInfo) {
+	line := func(name string, value any) { fmt.Fprintf(w, "%s:\t%v\n", name, value) }
+	line("ID", r.ID)
+	if len(r.Parents) > 0 {
+		line("Parents", strings.Join(r.Parents, ", "))
+	}
+	line("Created at", r.CreatedAt.Local().Format(time.DateTime))
+	line("Mutable", r.Mutable)
+	line("Reclaimable", !r.InUse)
+	line("Shared", r.Shared)
+	line("Size", size(r.Size))
+	line("Description", oneLine(r.Description, 1000))
+	line("Usage count", r.UsageCount)
+	line("Last used", since(r.LastUsedAt))
+	line("Type", r.Type)
+	fmt.Fprintln(w)
 }
 
 // oneLine cuts a text to at most n characters of one line.
@@ -76,69 +143,100 @@ func oneLine(s string, n int) string {
 	return s
 }
 
+// pruneFlags are those of prune, as docker builder prune and buildx prune have them.
+type pruneFlags struct {
+	opt                  store.PruneOptions
+	filters              []string
+	keep                 time.Duration
+	reserved, most, free string
+	force, verbose       bool
+}
+
 func (c *cli) pruneCommand() *cobra.Command {
-	var all, dryRun bool
-	var filters []string
-	var reserved, most, free string
-	var keep time.Duration
+	f := &pruneFlags{}
 	cmd := &cobra.Command{
 		Use:   "prune [flags]",
 		Short: "Remove what builds have left, to make room",
-		Long: `Remove records that no build uses, the least recently used first. What an image
-in the store needs stays: see tenon images rm.
+		Long: `Remove records that no build uses, the least recently used first, and images that
+have lost their tag. What an image with a tag needs stays: see tenon images rm.
 
 Without limits all is removed that can be made again, but not what is internal
-or shared with an image (--all removes that, too).`,
-		Example: `  tenon prune --max-used-space 10gb          down to 10 GB, if there is more
-  tenon prune --keep-duration 168h           what was not used for a week
-  tenon prune --filter type==exec.cachemount`,
+or shared with an image (--all removes that, too). At a terminal it asks first,
+unless --force is given.`,
+		Example: `  tenon prune --max-used-space 10gb            down to 10 GB, if there is more
+  tenon prune -f --filter until=168h           what was not used for a week
+  tenon prune --filter type=exec.cachemount    cache mounts`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			opt := store.PruneOptions{All: all, Filters: filters, KeepDuration: keep, DryRun: dryRun}
-			for _, f := range []struct {
-				flag, text string
-				to         *int64
-			}{
-				{"reserved-space", reserved, &opt.ReservedSpace},
-				{"max-used-space", most, &opt.MaxUsedSpace},
-				{"min-free-space", free, &opt.MinFreeSpace},
-			} {
-				if f.text == "" {
-					continue
-				}
-				n, err := units.FromHumanSize(f.text)
-				if err != nil {
-					return fmt.Errorf("--%s %q: %w", f.flag, f.text, err)
-				}
-				*f.to = n
+			if err := f.settle(); err != nil {
+				return err
 			}
 			ctx := cmd.Context()
-			return c.with(ctx, func(e *engine.Engine) error { return c.prune(ctx, e, opt) })
+			if ok, err := c.confirm("This removes what builds have left, and can be made again.", f.force || f.opt.DryRun); !ok {
+				return err
+			}
+			return c.with(ctx, func(e *engine.Engine) error { return c.prune(ctx, e, f) })
 		},
 	}
 	fs := cmd.Flags()
-	fs.BoolVarP(&all, "all", "a", false, "also what is internal or shared with an image")
-	fs.StringArrayVar(&filters, "filter", nil, "only what matches, as in \"type==exec.cachemount\" or \"description~=npm\"; with several, what matches one of them")
-	fs.DurationVar(&keep, "keep-duration", 0, "keep what was used since so long, as in \"24h\"")
-	fs.StringVar(&reserved, "reserved-space", "", "room that is kept in any case, as in \"5gb\"")
-	fs.StringVar(&most, "max-used-space", "", "the most room that is kept")
-	fs.StringVar(&free, "min-free-space", "", "room that should be free on the disk")
-	fs.BoolVar(&dryRun, "dry-run", false, "show what would be removed")
+	fs.BoolVarP(&f.opt.All, "all", "a", false, "also what is internal or shared with an image")
+	fs.StringArrayVar(&f.filters, "filter", nil, "only what matches, as in \"until=24h\", \"type=source.local\", \"id=abc\" or \"description~=npm\"; all keys must match")
+	fs.DurationVar(&f.keep, "keep-duration", 0, "keep what was used since so long, as in \"24h\"")
+	fs.StringVar(&f.reserved, "reserved-space", "", "room that is kept in any case, as in \"5gb\"")
+	fs.StringVar(&f.reserved, "keep-storage", "", "as --reserved-space")
+	fs.StringVar(&f.most, "max-used-space", "", "the most room that is kept")
+	fs.StringVar(&f.free, "min-free-space", "", "room that should be free on the disk")
+	fs.BoolVar(&f.opt.DryRun, "dry-run", false, "show what would be removed")
+	fs.BoolVarP(&f.force, "force", "f", false, "do not ask")
+	fs.BoolVar(&f.verbose, "verbose", false, "all that is known of each record")
+	cmd.MarkFlagsMutuallyExclusive("reserved-space", "keep-storage")
 	return cmd
 }
 
-func (c *cli) prune(ctx context.Context, e *engine.Engine, opt store.PruneOptions) error {
+// settle makes options of the flags.
+func (f *pruneFlags) settle() (err error) {
+	if f.opt.Filters, f.opt.KeepDuration, err = store.PruneFilters(f.filters); err != nil {
+		return err
+	}
+	if f.keep > 0 {
+		f.opt.KeepDuration = f.keep
+	}
+	for _, limit := range []struct {
+		flag, text string
+		to         *int64
+	}{
+		{"reserved-space", f.reserved, &f.opt.ReservedSpace},
+		{"max-used-space", f.most, &f.opt.MaxUsedSpace},
+		{"min-free-space", f.free, &f.opt.MinFreeSpace},
+	} {
+		if limit.text == "" {
+			continue
+		}
+		n, err := units.FromHumanSize(limit.text)
+		if err != nil {
+			return fmt.Errorf("--%s %q: %w", limit.flag, limit.text, err)
+		}
+		*limit.to = n
+	}
+	return nil
+}
+
+func (c *cli) prune(ctx context.Context, e *engine.Engine, f *pruneFlags) error {
 	var total int64
 	n := 0
-	err := e.Store().Prune(ctx, opt, func(u store.UsageInfo) {
+	err := e.Store().Prune(ctx, f.opt, func(u store.UsageInfo) {
 		total += u.Size
 		n++
-		fmt.Fprintf(c.out, "%s  %s  %s\n", short(u.ID), units.HumanSize(float64(u.Size)), oneLine(u.Description, 80))
+		if f.verbose {
+			printRecord(c.out, u)
+			return
+		}
+		fmt.Fprintf(c.out, "%s  %s  %s\n", shortID(u), size(u.Size), oneLine(u.Description, 80))
 	})
 	verb := "freed"
-	if opt.DryRun {
+	if f.opt.DryRun {
 		verb = "would free"
 	}
-	fmt.Fprintf(c.out, "%s %s in %d records\n", verb, units.HumanSize(float64(total)), n)
+	fmt.Fprintf(c.out, "%s %s in %d records\n", verb, size(total), n)
 	return err
 }

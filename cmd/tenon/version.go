@@ -17,10 +17,15 @@ func (c *cli) versionCommand() *cobra.Command {
 		Short: "Show the version",
 		Args:  cobra.NoArgs,
 		Run: func(*cobra.Command, []string) {
-			fmt.Fprintf(c.out, "tenon %s (%s, %s/%s; BuildKit's libraries %s)\n", versionOf(), goruntime.Version(),
-				goruntime.GOOS, goruntime.GOARCH, moduleVersion("github.com/moby/buildkit"))
+			fmt.Fprintln(c.out, versionLine())
 		},
 	}
+}
+
+// versionLine is what "tenon version" and "tenon --version" say.
+func versionLine() string {
+	return fmt.Sprintf("tenon %s (%s, %s/%s; BuildKit's libraries %s)", versionOf(), goruntime.Version(),
+		goruntime.GOOS, goruntime.GOARCH, moduleVersion("github.com/moby/buildkit"))
 }
 
 func versionOf() string {

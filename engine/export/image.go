@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/containerd/containerd/v2/core/images"
-	"github.com/containerd/errdefs"
 	digest "github.com/opencontainers/go-digest"
 	"github.com/tenonbuild/tenon/engine/session"
 )
@@ -87,7 +85,7 @@ func (e *imageExporter) record(ctx context.Context, img *image, dangling []strin
 	}
 	for _, name := range names {
 		err := step(ctx, "naming to "+name, func() error {
-			return setImage(ctx, e.deps.Store.Images(), images.Image{Name: name, Target: img.desc})
+			return e.deps.Store.Tag(ctx, name, img.desc)
 		})
 		if err != nil {
 			return fmt.Errorf("naming to %s: %w", name, err)
@@ -102,24 +100,6 @@ func canonical(name string, img *image) string {
 		name = name[:i]
 	}
 	return name + "@" + img.desc.Digest.String()
-}
-
-// setImage makes a name stand for an image, whatever it stood for.
-func setImage(ctx context.Context, is images.Store, img images.Image) error {
-	for {
-		_, err := is.Update(ctx, img)
-		if !errdefs.IsNotFound(err) {
-			return err
-		}
-		_, err = is.Create(ctx, img)
-		if !errdefs.IsAlreadyExists(err) {
-			return err
-		}
-		// Somebody else made it between the two.
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-	}
 }
 
 func (e *imageExporter) push(ctx context.Context, img *image) error {

@@ -41,8 +41,10 @@ type backend struct {
 	content content.Store
 	images  images.Store
 	leases  leases.Manager
-	// disk is the snapshotter itself, which meta keeps the names for.
-	disk snapshots.Snapshotter
+	// disk is the snapshotter itself, which meta keeps the names for, and places
+	// where it has them.
+	disk   snapshots.Snapshotter
+	places *placed
 	// snaps is the snapshotter to be used.
 	snaps snapshot.MergeSnapshotter
 	name  string
@@ -60,9 +62,14 @@ func openBackend(ctx context.Context, root, snapshotter string) (_ *backend, err
 	if snapshotter == overlayName {
 		b.overlayOptions = overlayOptions(root)
 	}
-	if b.disk, err = openSnapshotter(ctx, root, snapshotter, b.overlayOptions); err != nil {
+	known, err := cleanSnapshots(ctx, filepath.Join(root, snapshotter))
+	if err != nil {
+		return nil, fmt.Errorf("snapshotter %s: %w", snapshotter, err)
+	}
+	if b.disk, err = openSnapshotter(root, snapshotter, b.overlayOptions); err != nil {
 		return nil, err
 	}
+	b.places = newPlaced(b.disk, known)
 	blobs, err := contentlocal.NewStore(filepath.Join(root, contentDir))
 	if err != nil {
 		return nil, fmt.Errorf("content store: %w", err)
@@ -73,7 +80,7 @@ func openBackend(ctx context.Context, root, snapshotter string) (_ *backend, err
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
-	b.meta = metadata.NewDB(b.file, blobs, map[string]snapshots.Snapshotter{snapshotter: uncleaned{b.disk}})
+	b.meta = metadata.NewDB(b.file, blobs, map[string]snapshots.Snapshotter{snapshotter: b.places})
 	if err := b.meta.Init(ctx); err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
@@ -122,11 +129,8 @@ func pickSnapshotter(root, want string) (string, error) {
 	return nativeName, nil
 }
 
-func openSnapshotter(ctx context.Context, root, name string, options []string) (snapshots.Snapshotter, error) {
+func openSnapshotter(root, name string, options []string) (snapshots.Snapshotter, error) {
 	dir := filepath.Join(root, name)
-	if err := cleanSnapshots(ctx, dir); err != nil {
-		return nil, fmt.Errorf("snapshotter %s: %w", name, err)
-	}
 	var sn snapshots.Snapshotter
 	var err error
 	switch name {
@@ -168,10 +172,6 @@ func overlayOptions(root string) []string {
 	}
 	return opts
 }
-
-// uncleaned is a snapshotter without its Cleanup, which containerd's collection
-// would call before it returns: see Store.gate.
-type uncleaned struct{ snapshots.Snapshotter }
 
 // cleanup takes removed snapshots off the disk.
 func (b *backend) cleanup(ctx context.Context) error {

@@ -111,10 +111,21 @@ func (x *index) markDirty(r *record) {
 	}
 }
 
+// lend notes of a record that another shares files of it. The caller has mu.
+func (x *index) lend(id string) {
+	if r := x.records[id]; r != nil && !r.facts.Lent {
+		r.facts.Lent = true
+		x.markDirty(r)
+	}
+}
+
 // hold takes a hold of a record, and of what it is made of. The caller has mu.
 func (x *index) hold(r *record) {
 	r.facts.LastUsed = time.Now()
 	r.facts.Uses++
+	if r.facts.Kind == kindCacheMount {
+		r.facts.Size = nil // it is about to be written to
+	}
 	x.markDirty(r)
 	todo := []*record{r}
 	for len(todo) > 0 {

@@ -4,12 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"maps"
-	"path/filepath"
 	"slices"
 	"sync"
-	"syscall"
+
+	"github.com/containerd/errdefs"
 )
 
 // Kept is what a component keeps below its Path for later builds, in parts that Du
@@ -63,25 +62,25 @@ func (s *Store) usageOfKept(ctx context.Context) ([]*usedRecord, error) {
 		for _, u := range parts {
 			p := &part{of: list[name], id: u.ID}
 			u.ID = name + "-" + u.ID
-			all = append(all, &usedRecord{UsageInfo: u, part: p})
+			all = append(all, &usedRecord{UsageInfo: u, part: p, own: u.Size})
 		}
 	}
 	return all, nil
 }
 
-// removeKept removes the parts among what was chosen, and returns those that it has
-// removed, also with an error.
-func removeKept(ctx context.Context, chosen []*usedRecord) ([]*usedRecord, error) {
+// removeOthers removes what was chosen and is no record: parts of components, untagged
+// images. It returns those that it has removed, also with an error.
+func (s *Store) removeOthers(ctx context.Context, chosen []*usedRecord) ([]*usedRecord, error) {
 	var gone []*usedRecord
 	var errs []error
 	for _, u := range chosen {
-		if u.part == nil {
+		if u.rec != nil {
 			continue
 		}
 		if err := ctx.Err(); err != nil {
 			return gone, errors.Join(append(errs, err)...)
 		}
-		removed, err := u.part.of.Remove(ctx, u.part.id)
+		removed, err := s.removeOther(ctx, u)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("%s (%s) cannot be removed: %w", u.ID, u.Description, err))
 		}
@@ -92,29 +91,13 @@ func removeKept(ctx context.Context, chosen []*usedRecord) ([]*usedRecord, error
 	return gone, errors.Join(errs...)
 }
 
-// SizeOf is what a file, or a directory with all that is in it, takes on the disk.
-// What goes away meanwhile takes nothing. It is for a Kept's List.
-func SizeOf(path string) (int64, error) {
-	var size int64
-	err := filepath.WalkDir(path, func(_ string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return ifThere(err)
-		}
-		fi, err := d.Info()
-		if err != nil {
-			return ifThere(err)
-		}
-		if st, ok := fi.Sys().(*syscall.Stat_t); ok {
-			size += st.Blocks * 512
-		}
-		return nil
-	})
-	return size, err
-}
-
-func ifThere(err error) error {
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+func (s *Store) removeOther(ctx context.Context, u *usedRecord) (removed bool, err error) {
+	if u.part != nil {
+		return u.part.of.Remove(ctx, u.part.id)
 	}
-	return err
+	err = s.back.images.Delete(ctx, u.image)
+	if errdefs.IsNotFound(err) {
+		return false, nil // it has a name by now
+	}
+	return err == nil, err
 }

@@ -26,8 +26,8 @@ type NewOptions struct {
 	TimesCount bool
 }
 
-// The types of records, and of what sources keep beside them. The words are BuildKit's,
-// but for the last two, which it has no records of.
+// The types of records, and of what is kept beside them. The words are BuildKit's, but
+// for the last three, which it has no records of.
 const (
 	TypeRegular     = "regular"
 	TypeInternal    = "internal"
@@ -37,6 +37,7 @@ const (
 	TypeCacheMount  = "exec.cachemount"
 	TypeGitRepo     = "source.git.repo"
 	TypeHTTPNotes   = "source.http.notes"
+	TypeImage       = "image.untagged"
 )
 
 // facts returns what a new record of these options begins as.
@@ -163,6 +164,9 @@ func (m *Mutable) Commit(ctx context.Context) (*Ref, error) {
 	}
 	s.index.mu.Lock()
 	s.index.insert(rec)
+	if rec.facts.Linked != nil {
+		s.index.lend(rec.facts.Linked.From)
+	}
 	ref := s.newRef(rec)
 	s.index.mu.Unlock()
 	if err := m.parent.Release(ctx); err != nil {

@@ -16,14 +16,12 @@ import (
 type PruneOptions struct {
 	// All removes also what is internal, a frontend's, or shared with an image.
 	All bool
-	// Filters are containerd's filters, of which one must match a record: by id,
-	// parents, type, description, inuse, mutable, immutable, shared and private, as
-	// in `type==exec.cachemount` and `description~=npm`.
+	// Filters are conditions that a record must meet: see UsageFilter.
 	Filters []string
 	// KeepDuration keeps what was used since so long.
 	KeepDuration time.Duration
 	// ReservedSpace is so many bytes that are kept in any case. MaxUsedSpace is the
-	// most that is kept, and MinFreeSpace what should be free on the disk: for
+	// most that is kept beside what images with a name hold, and MinFreeSpace what should be free on the disk: for
 	// these, only as much is removed as has to be, and cache mounts last. 0 stands
 	// for none.
 	ReservedSpace, MaxUsedSpace, MinFreeSpace int64
@@ -36,12 +34,12 @@ type PruneOptions struct {
 // removed, and then frees what nothing holds any more, what deleted images held
 // among it. Builds may run meanwhile. It looks at each record once.
 func (s *Store) Prune(ctx context.Context, opt PruneOptions, each func(UsageInfo)) error {
-	match, err := usageFilter(opt.Filters)
+	match, err := UsageFilter(opt.Filters)
 	if err != nil {
 		return err
 	}
 	ctx = s.Context(ctx)
-	all, err := s.usage(ctx)
+	inv, err := s.takeInventory(ctx, true)
 	if err != nil {
 		return err
 	}
@@ -49,19 +47,24 @@ func (s *Store) Prune(ctx context.Context, opt PruneOptions, each func(UsageInfo
 	if err != nil {
 		return err
 	}
-	chosen := choose(all, opt, match, free, time.Now())
+	unheld := inv.unheld()
+	chosen := choose(inv.all, opt, match, free, time.Now())
 	var failed error // what was removed is told all the same
 	if !opt.DryRun {
 		records, err := s.removeRecords(ctx, chosen)
 		if err != nil {
 			return err
 		}
-		chosen, failed = removeKept(ctx, chosen)
-		chosen = append(records, chosen...)
+		rest, err := s.removeOthers(ctx, chosen)
+		failed = err
+		chosen = append(records, rest...)
 	}
 	if each != nil {
 		for _, u := range chosen {
 			each(u.UsageInfo)
+		}
+		if unheld > 0 {
+			each(UsageInfo{ID: "unheld", Type: TypeInternal, Description: "what nothing holds any more: removed images", Size: unheld})
 		}
 	}
 	if opt.DryRun {
@@ -95,7 +98,8 @@ func (o PruneOptions) keepBytes(used, free int64) int64 {
 	return max(keep, o.ReservedSpace)
 }
 
-// choose decides what goes, in this order: the children of a record before it.
+// choose decides what goes, in this order: the children of a record before it. The
+// Size of each becomes what removing it frees, once those before it have gone.
 func choose(all []*usedRecord, opt PruneOptions, match func(UsageInfo) bool, free int64, now time.Time) []*usedRecord {
 	byRecord := map[*record]*usedRecord{}
 	var used int64
@@ -103,7 +107,7 @@ func choose(all []*usedRecord, opt PruneOptions, match func(UsageInfo) bool, fre
 		if u.rec != nil {
 			byRecord[u.rec] = u
 		}
-		used += u.Size
+		used += u.evictable()
 	}
 	may := func(u *usedRecord) bool {
 		if u.InUse || u.children > 0 || !match(u.UsageInfo) {
@@ -127,7 +131,8 @@ func choose(all []*usedRecord, opt PruneOptions, match func(UsageInfo) bool, fre
 	for queue.Len() > 0 && (!limited || used > keep) {
 		u := heap.Pop(queue).(*usedRecord)
 		out = append(out, u)
-		used -= u.Size - u.inherit()
+		u.Size = u.give()
+		used -= u.Size
 		if u.rec == nil {
 			continue
 		}

@@ -45,6 +45,8 @@ type facts struct {
 
 	// Linked is what the tree shares with an earlier one; nil for nothing.
 	Linked *linked `json:"linked,omitempty"`
+	// Lent says that a later tree shares files of this one, or did.
+	Lent bool `json:"lent,omitempty"`
 
 	// Snapshot is the key of the tree, which the record's lease holds: always for
 	// what is committed and for cache mounts, for others once they were needed.
@@ -57,7 +59,8 @@ type facts struct {
 	// Blobs are the known forms of what the record adds to its parent. The first
 	// is the one that is used where nothing else is asked for.
 	Blobs []blob `json:"blobs,omitempty"`
-	// Size is what the snapshots take on the disk; nil until asked for.
+	// Size is what the snapshots take on the disk, without what they share with those
+	// of the parents; nil until asked for, and of a cache mount that is in use.
 	Size     *int64    `json:"size,omitempty"`
 	LastUsed time.Time `json:"lastUsed,omitzero"`
 	Uses     int       `json:"uses,omitempty"`

@@ -114,7 +114,7 @@ func (r *Ref) Size(ctx context.Context) (int64, error) {
 	if err != nil || rec == nil {
 		return 0, err
 	}
-	return r.s.size(r.s.Context(ctx), rec)
+	return r.s.sizeOf(ctx, rec, r.s.back.places.byKey())
 }
 
 // Mount returns how to mount the tree, read-only: readonly=false is an error. What

@@ -89,6 +89,8 @@ type Store struct {
 	// that are held only after they were made, and while records are removed: so that
 	// none comes back half-way, or goes before it is held.
 	chains sync.Mutex
+	// tagging is held while names of images change, so that none is lost.
+	tagging sync.Mutex
 	// gate is held for writing while containerd collects garbage, and for reading
 	// while there is a transaction of ours: a snapshot that is made in one is
 	// unknown until it is committed, and would be collected.

@@ -2,21 +2,15 @@ package store
 
 import (
 	"context"
-	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
-
-	"github.com/containerd/containerd/v2/core/images"
-	"github.com/containerd/containerd/v2/pkg/filters"
-	"github.com/containerd/errdefs"
-	"github.com/opencontainers/go-digest"
-	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// UsageInfo is what a record, or a part of what a component keeps (see Kept), takes,
-// and why it is there.
+// UsageInfo is what a record, a part of what a component keeps (see Kept), or an
+// untagged image takes, and why it is there.
 type UsageInfo struct {
 	ID string
 	// Parents are the records that this one is made of. They stay as long as it.
@@ -24,10 +18,11 @@ type UsageInfo struct {
 	// Type is one of the Type constants, or what NewOptions said.
 	Type        string
 	Description string
-	// Size is what the record's own files and blobs take on the disk. Files that
-	// trees share (see Linker) are counted with the youngest tree.
+	// Size is what its own files and blobs take on the disk, in bytes of used blocks.
+	// What several records share is counted with the youngest: blobs, and files (see
+	// Linker). Of what Prune has removed, it is how much that has freed.
 	Size int64
-	// Shared says that an image of Images has a blob of it, too, which stays then.
+	// Shared says that an image with a name has a blob of it, too, which stays then.
 	Shared bool
 	// InUse says that it has a hold in this process.
 	InUse bool
@@ -39,177 +34,152 @@ type UsageInfo struct {
 	UsageCount int
 }
 
-// Du returns all records, and what components keep, in the order of their IDs. It looks at each once; of cache
-// mounts it adds up the files.
+// Usage is what a root takes on its disk. Sizes are in bytes of used blocks; files
+// with several names count once.
+type Usage struct {
+	// Records are what Prune may remove, in the order of their IDs.
+	Records []UsageInfo
+	// Images is how many images have a name. They hold ImagesSize, of which
+	// ImagesUnique is held by no record.
+	Images                   int
+	ImagesSize, ImagesUnique int64
+	// Other is the rest: databases, and what is being made or fetched.
+	Other int64
+	// Total is all there is below the root: the sum of Records, ImagesUnique and Other.
+	Total int64
+	// Reclaimable is what Prune with All would free.
+	Reclaimable int64
+}
+
+// Du returns all records, and what components keep, in the order of their IDs: see
+// Usage.
 func (s *Store) Du(ctx context.Context) ([]UsageInfo, error) {
-	all, err := s.usage(s.Context(ctx))
+	inv, err := s.takeInventory(s.Context(ctx), true)
 	if err != nil {
 		return nil, err
 	}
-	out := make([]UsageInfo, 0, len(all))
-	for _, u := range all {
+	return inv.infos(), nil
+}
+
+func (inv *inventory) infos() []UsageInfo {
+	out := make([]UsageInfo, 0, len(inv.all))
+	for _, u := range inv.all {
 		out = append(out, u.UsageInfo)
 	}
 	slices.SortFunc(out, func(a, b UsageInfo) int { return strings.Compare(a.ID, b.ID) })
-	return out, nil
+	return out
 }
 
-// usedRecord is a record, or a part of what a component keeps, with what it takes.
-type usedRecord struct {
-	UsageInfo
-	rec      *record // nil of a part
-	part     *part   // nil of a record
-	children int
-
-	// For countShared: what was linked from which, how much of the record the heirs
-	// share, and whether it was chosen to go.
-	linked     *linked
-	linkedFrom *usedRecord
-	heirs      []*usedRecord
-	shared     int64
-	chosen     bool
-}
-
-// usage returns what there is. Parts have no parents and no children.
-func (s *Store) usage(ctx context.Context) ([]*usedRecord, error) {
-	pinned, err := s.pinned(ctx)
+// Usage returns what there is. It looks at everything once, and keeps what it has
+// found of trees that do not change.
+func (s *Store) Usage(ctx context.Context) (*Usage, error) {
+	ctx = s.Context(ctx)
+	inv, err := s.takeInventory(ctx, true)
 	if err != nil {
 		return nil, err
 	}
-	s.index.mu.Lock()
-	all := make([]*usedRecord, 0, len(s.index.records))
-	blobs := make([][]blob, 0, len(s.index.records))
-	for _, r := range s.index.records {
-		f := r.facts
-		u := UsageInfo{
-			ID: r.id, Type: f.Type, Description: f.Description, InUse: r.holds > 0, Mutable: f.Kind == kindCacheMount,
-			CreatedAt: f.CreatedAt, LastUsedAt: f.LastUsed, UsageCount: f.Uses,
+	u := &Usage{Records: inv.infos(), Images: inv.images}
+	for _, b := range inv.blobs {
+		if !b.pinned {
+			continue
 		}
-		for _, p := range r.parents {
-			if p != nil {
-				u.Parents = append(u.Parents, p.id)
-			}
-		}
-		all = append(all, &usedRecord{UsageInfo: u, rec: r, children: r.children, linked: f.Linked})
-		blobs = append(blobs, f.Blobs)
-	}
-	s.index.mu.Unlock()
-	for i, u := range all {
-		if u.Size, err = s.size(ctx, u.rec); err != nil && !errdefs.IsNotFound(err) {
-			return nil, fmt.Errorf("size of %s: %w", u.ID, err)
-		}
-		for _, b := range blobs[i] {
-			info, err := s.back.content.Info(ctx, b.Descriptor.Digest)
-			if err == nil {
-				u.Size += info.Size
-			} else if !errdefs.IsNotFound(err) {
-				return nil, fmt.Errorf("size of %s: %w", u.ID, err)
-			}
-			u.Shared = u.Shared || pinned[b.Descriptor.Digest]
+		u.ImagesSize += b.size
+		if b.owner == nil {
+			u.ImagesUnique += b.size
 		}
 	}
-	countShared(all)
-	parts, err := s.usageOfKept(ctx)
-	return append(all, parts...), err
+	if u.Other, err = s.other(ctx, inv); err != nil {
+		return nil, err
+	}
+	u.Total = u.ImagesUnique + u.Other
+	for _, r := range u.Records {
+		u.Total += r.Size
+	}
+	// Choosing gives up what it chooses.
+	u.Reclaimable = inv.unheld()
+	for _, r := range choose(inv.all, PruneOptions{All: true}, func(UsageInfo) bool { return true }, 0, time.Now()) {
+		u.Reclaimable += r.Size
+	}
+	return u, nil
 }
 
-// size is what a record's snapshots take on the disk.
-func (s *Store) size(ctx context.Context, rec *record) (int64, error) {
-	s.index.mu.Lock()
-	key, flat, size := rec.facts.Snapshot, rec.facts.Flat, rec.facts.Size
-	s.index.mu.Unlock()
-	if size != nil {
-		return *size, nil
+// unheld is the size of the blobs that nothing holds: the next collection takes them.
+func (inv *inventory) unheld() (size int64) {
+	for _, b := range inv.blobs {
+		if b.holders == 0 {
+			size += b.size
+		}
 	}
-	if key == "" {
-		return 0, nil
+	return size
+}
+
+// other is what the root takes beside records and images.
+func (s *Store) other(ctx context.Context, inv *inventory) (size int64, _ error) {
+	for _, b := range inv.blobs {
+		if b.owner == nil && !b.pinned {
+			size += b.size
+		}
 	}
-	u, err := s.back.snaps.Usage(ctx, key)
-	if err != nil {
+	for _, u := range inv.all {
+		if u.part != nil {
+			size -= u.Size // which is below the root's other directories
+		}
+	}
+	// Directories whose content is accounted for, and what else is in them.
+	blobs := filepath.Join(s.root, contentDir, "blobs")
+	snapshots := s.snapshotDir("")
+	size += sizeOfDir(s.root) + sizeOfDir(filepath.Dir(blobs)) + sizeOfDir(blobs) + sizeOfDir(filepath.Dir(snapshots)) + sizeOfDir(snapshots)
+	algorithms, err := os.ReadDir(blobs)
+	if ifThere(err) != nil {
 		return 0, err
 	}
-	if flat != "" {
-		more, err := s.back.snaps.Usage(ctx, flat) // of what are no links
+	for _, a := range algorithms {
+		size += sizeOfDir(filepath.Join(blobs, a.Name()))
+	}
+	known := map[string]bool{blobs: true, snapshots: true}
+	rest := []string{s.root, filepath.Dir(blobs), filepath.Dir(snapshots)}
+	for _, dir := range rest {
+		known[dir] = true
+	}
+	for _, dir := range rest {
+		n, err := restOf(ctx, dir, func(path string) bool { return known[path] })
 		if err != nil {
 			return 0, err
 		}
-		u.Size += more.Size
+		size += n
 	}
-	if rec.facts.Kind != kindCacheMount {
-		s.index.mu.Lock()
-		if rec.facts.Flat == flat {
-			rec.facts.Size = &u.Size
-		}
-		s.index.markDirty(rec)
-		s.index.mu.Unlock()
-	}
-	return u.Size, nil
+	counted := s.countedDirs(inv)
+	n, err := restOf(ctx, snapshots, func(path string) bool { return counted[filepath.Base(path)] })
+	return size + n, err
 }
 
-// pinned are the digests of all that images hold.
-func (s *Store) pinned(ctx context.Context) (map[digest.Digest]bool, error) {
-	all, err := s.back.images.List(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("images: %w", err)
-	}
-	seen := map[digest.Digest]bool{}
-	for _, img := range all {
-		todo := []ocispec.Descriptor{img.Target}
-		for len(todo) > 0 {
-			desc := todo[len(todo)-1]
-			todo = todo[:len(todo)-1]
-			if seen[desc.Digest] {
-				continue
-			}
-			seen[desc.Digest] = true
-			children, err := images.Children(ctx, s.back.content, desc)
-			if err != nil {
-				continue // what an image lacks, or cannot be read, pins nothing
-			}
-			todo = append(todo, children...)
+// countedDirs are the directories of snapshots that records have.
+func (s *Store) countedDirs(inv *inventory) map[string]bool {
+	counted := map[string]bool{}
+	for key, dir := range s.back.places.byKey() {
+		if _, of := inv.dirs[key]; !of {
+			counted[dir] = true
 		}
 	}
-	return seen, nil
+	return counted
 }
 
-// usageFilter makes a filter of what containerd's filters say, of which one must
-// match; of none all match. The fields are BuildKit's: id, parents, type,
-// description, and, "true" or "false", inuse, mutable, immutable, shared, private.
-func usageFilter(list []string) (func(UsageInfo) bool, error) {
-	f, err := filters.ParseAll(list...)
-	if err != nil {
-		return nil, fmt.Errorf("filter %q: %w", list, err)
+// restOf is what the entries of a directory take, but for those that are known.
+func restOf(ctx context.Context, dir string, known func(path string) bool) (size int64, _ error) {
+	entries, err := os.ReadDir(dir)
+	if ifThere(err) != nil {
+		return 0, err
 	}
-	return func(u UsageInfo) bool {
-		return f.Match(filters.AdapterFunc(func(path []string) (string, bool) {
-			if len(path) == 0 {
-				return "", false
-			}
-			switch path[0] {
-			case "id":
-				return u.ID, u.ID != ""
-			case "parents":
-				return strings.Join(u.Parents, ";"), len(u.Parents) > 0
-			case "type":
-				return u.Type, u.Type != ""
-			case "description":
-				return u.Description, u.Description != ""
-			case "inuse":
-				return flag(u.InUse)
-			case "mutable":
-				return flag(u.Mutable)
-			case "immutable":
-				return flag(!u.Mutable)
-			case "shared":
-				return flag(u.Shared)
-			case "private":
-				return flag(!u.Shared)
-			}
-			return "", false
-		}))
-	}, nil
+	for _, e := range entries {
+		path := filepath.Join(dir, e.Name())
+		if known(path) {
+			continue
+		}
+		m, err := measure(ctx, path)
+		if err != nil {
+			return 0, err
+		}
+		size += m.size
+	}
+	return size, nil
 }
-
-// flag is a boolean field: it is there only if it is true, so that both "shared"
-// and "shared==true" can be asked.
-func flag(b bool) (string, bool) { return strconv.FormatBool(b), b }
