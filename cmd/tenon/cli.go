@@ -89,6 +89,7 @@ What flags repeat can be said once, in a configuration file or the environment:
   TENON_NETWORK       the network of RUN steps: auto, host, none or cni
   BUILDKIT_PROGRESS   as --progress
   DOCKER_CONFIG       the folder of docker's config.json, with logins to registries
+  REGISTRY_AUTH_FILE  podman's file with logins, which is looked at after docker's
   SOURCE_DATE_EPOCH   the time that images are from`,
 		SilenceUsage:  true,
 		SilenceErrors: true,

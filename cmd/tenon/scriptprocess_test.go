@@ -124,7 +124,7 @@ func scriptCommand(ts *testscript.TestScript, args []string) *exec.Cmd {
 	}
 	cmd := exec.Command(path, args[1:]...)
 	cmd.Dir = ts.MkAbs(".")
-	for _, name := range strings.Fields("PATH HOME TMPDIR TENON_ROOT TENON_RUNTIME TENON_SNAPSHOTTER BUILDKIT_PROGRESS DOCKER_CONFIG XDG_CONFIG_HOME") {
+	for _, name := range strings.Fields("PATH HOME TMPDIR TENON_ROOT TENON_RUNTIME TENON_SNAPSHOTTER BUILDKIT_PROGRESS DOCKER_CONFIG XDG_CONFIG_HOME XDG_RUNTIME_DIR REGISTRY_AUTH_FILE") {
 		if v := ts.Getenv(name); v != "" {
 			cmd.Env = append(cmd.Env, name+"="+v)
 		}

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"path"
+	"strings"
 	"sync"
 
 	"github.com/containerd/containerd/v2/core/remotes/docker"
@@ -72,7 +74,7 @@ func (a *access) once(ctx context.Context, name string, resolve func() (ocispec.
 
 // credentials asks the session. Anonymous access has none. That the session is gone is
 // session.ErrNotFound: who goes on for another asks accessOf again.
-func (a *access) credentials(ctx context.Context, host string) (session.Credentials, error) {
+func (a *access) credentials(ctx context.Context, host, repository string) (session.Credentials, error) {
 	if a.session == "" {
 		return session.Credentials{}, nil
 	}
@@ -80,23 +82,25 @@ func (a *access) credentials(ctx context.Context, host string) (session.Credenti
 	if err != nil {
 		return session.Credentials{}, err
 	}
-	c, err := s.Credentials(ctx, host)
+	c, err := s.Credentials(ctx, host, repository)
 	if err != nil {
 		return session.Credentials{}, fmt.Errorf("credentials for %s: %w", host, err)
 	}
 	return c, nil
 }
 
-// authorizer returns the one of a host. It keeps the tokens. Insecure is whether the
-// host may be spoken to in plain http where it does not speak https.
-func (a *access) authorizer(host docker.RegistryHost, insecure bool, headers http.Header) *authorizer {
-	key := host.Scheme + "://" + host.Host + host.Path
+// authorizer returns the one of a repository on a host: credentials may be for no more. It
+// keeps the tokens. Insecure is whether the host may be spoken to in plain http where it
+// does not speak https.
+func (a *access) authorizer(host docker.RegistryHost, repository string, insecure bool, headers http.Header) *authorizer {
+	repository = strings.TrimPrefix(path.Join(strings.TrimPrefix(host.Path, "/v2"), repository), "/")
+	key := host.Scheme + "://" + host.Host + "/" + repository
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if au, ok := a.auths[key]; ok {
 		return au
 	}
-	au := &authorizer{access: a, host: host, insecure: insecure, known: map[string]session.Credentials{}}
+	au := &authorizer{access: a, host: host, repository: repository, insecure: insecure, known: map[string]session.Credentials{}}
 	tokens, requests := *host.Client, *host.Client
 	tokens.CheckRedirect, requests.CheckRedirect = tokenRedirected, au.redirected
 	au.client = &requests
@@ -116,11 +120,12 @@ func (a *access) authorizer(host docker.RegistryHost, insecure bool, headers htt
 // credentials that are asked for under the context of the request, and go to nobody
 // but the registry: see places.go.
 type authorizer struct {
-	access   *access
-	host     docker.RegistryHost
-	insecure bool
-	client   *http.Client // makes the host's requests
-	fresh    func() docker.Authorizer
+	access     *access
+	host       docker.RegistryHost
+	repository string // as the host calls it
+	insecure   bool
+	client     *http.Client // makes the host's requests
+	fresh      func() docker.Authorizer
 
 	mu    sync.Mutex // guards what follows
 	inner docker.Authorizer
@@ -167,7 +172,7 @@ func (au *authorizer) AddResponses(ctx context.Context, responses []*http.Respon
 	var c session.Credentials
 	if au.own(place) {
 		var err error
-		if c, err = au.access.credentials(ctx, au.host.Host); err != nil {
+		if c, err = au.access.credentials(ctx, au.host.Host, au.repository); err != nil {
 			return err
 		}
 	}

@@ -226,3 +226,24 @@ func TestTagIsResolvedOnce(t *testing.T) {
 	check.OK(t, err)
 	check.Equal(t, "moved tag in another session", seen[other.Digest.String()], false)
 }
+
+// Credentials may be for one repository of a host, and are not used for another.
+func TestCredentialsOfARepository(t *testing.T) {
+	s := registrytest.New(t)
+	img, layer := picture(t, 1, 1000)
+	one, two := s.Put(t, "org/one:1", img), s.Put(t, "org/two:1", img)
+	s.Fault("/v2/org/one/", 1000, basic("jane", "first"))
+	s.Fault("/v2/org/two/", 1000, basic("jane", "second"))
+	sessions, ctx, _ := lent(t, &lender{id: "a", known: map[string]session.Credentials{
+		s.Host + "/org/one": {Username: "jane", Secret: "first"},
+		s.Host + "/org/two": {Username: "jane", Secret: "second"},
+	}})
+	r, _ := open(t, registry.Options{Sessions: sessions})
+	for range 2 {
+		for _, ref := range []string{one, two} {
+			_, _, err := r.Resolve(ctx, ref)
+			check.OK(t, err)
+			check.OK(t, fetch(ctx, r, ref, layer))
+		}
+	}
+}

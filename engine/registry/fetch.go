@@ -196,7 +196,7 @@ func (b *blob) attempt(p []byte, off int64) (int, error) {
 
 // connect makes rc, which asks the registry for something when it is read.
 func (b *blob) connect() error {
-	resolver, err := b.r.Resolver(b.ctx)
+	resolver, err := b.r.Resolver(b.ctx, b.ref)
 	if err != nil {
 		return err
 	}

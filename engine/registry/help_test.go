@@ -71,10 +71,13 @@ func (l *lender) SSH(context.Context, string) (net.Conn, error)  { return nil, s
 func (l *lender) Layout(context.Context, string) (content.Store, error) {
 	return nil, session.ErrNotFound
 }
-func (l *lender) Credentials(_ context.Context, host string) (session.Credentials, error) {
+func (l *lender) Credentials(_ context.Context, host, repository string) (session.Credentials, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.asked = append(l.asked, host)
+	if c, ok := l.known[host+"/"+repository]; ok {
+		return c, l.broken
+	}
 	return l.known[host], l.broken
 }
 

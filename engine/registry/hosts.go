@@ -39,9 +39,9 @@ func configured(hosts map[string]config.RegistryConfig) (docker.RegistryHosts, e
 	return resolver.NewRegistryConfig(hosts), nil
 }
 
-// hostsFor returns where images of a domain are: its mirrors, then itself. Of all
-// but the last a request is tried once, since there is another to ask.
-func (r *Registry) hostsFor(domain string, a *access) ([]docker.RegistryHost, error) {
+// hostsFor returns where a repository of a domain is: on its mirrors, then there itself.
+// Of all but the last a request is tried once, since there is another to ask.
+func (r *Registry) hostsFor(domain, repository string, a *access) ([]docker.RegistryHost, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	hosts, ok := r.byHost[domain]
@@ -66,7 +66,7 @@ func (r *Registry) hostsFor(domain string, a *access) ([]docker.RegistryHost, er
 			name = domain // as in "docker.io", which is at another host
 		}
 		insecure := r.opt.Hosts[name].Insecure
-		au := a.authorizer(hosts[i], insecure != nil && *insecure, r.headers())
+		au := a.authorizer(hosts[i], repository, insecure != nil && *insecure, r.headers())
 		hosts[i].Authorizer, hosts[i].Client = au, au.client
 	}
 	return hosts, nil

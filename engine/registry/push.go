@@ -66,7 +66,7 @@ func (r *Registry) Push(ctx context.Context, provider content.Provider, desc oci
 		return fmt.Errorf("push %s: %w", ref, err)
 	}
 	ctx = quiet(ctx)
-	resolver, err := r.Resolver(ctx)
+	resolver, err := r.Resolver(ctx, target)
 	if err != nil {
 		return err
 	}

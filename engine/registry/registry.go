@@ -126,7 +126,7 @@ func (r *Registry) Resolve(ctx context.Context, ref string) (name string, desc o
 		return "", ocispec.Descriptor{}, err
 	}
 	resolve := func() (ocispec.Descriptor, error) {
-		_, desc, err := r.resolver(a).Resolve(quiet(ctx), name)
+		_, desc, err := r.resolver(a, name).Resolve(quiet(ctx), name)
 		return desc, explain("resolve", name, err)
 	}
 	if a.session == "" {
@@ -137,19 +137,24 @@ func (r *Registry) Resolve(ctx context.Context, ref string) (name string, desc o
 	return name, desc, err
 }
 
-// Resolver returns containerd's resolver with the credentials of a session of ctx.
-// It is for one job: use it and forget it, since it remembers what it has pushed.
-func (r *Registry) Resolver(ctx context.Context) (remotes.Resolver, error) {
+// Resolver returns containerd's resolver for the repository of ref, with the credentials
+// of a session of ctx. It is for one job: use it and forget it, since it remembers what
+// it has pushed.
+func (r *Registry) Resolver(ctx context.Context, ref string) (remotes.Resolver, error) {
 	a, err := r.accessOf(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return r.resolver(a), nil
+	return r.resolver(a, ref), nil
 }
 
-func (r *Registry) resolver(a *access) remotes.Resolver {
+func (r *Registry) resolver(a *access, ref string) remotes.Resolver {
+	repository := ""
+	if named, err := reference.ParseNormalizedNamed(ref); err == nil {
+		repository = reference.Path(named)
+	}
 	return docker.NewResolver(docker.ResolverOptions{
-		Hosts:   func(domain string) ([]docker.RegistryHost, error) { return r.hostsFor(domain, a) },
+		Hosts:   func(domain string) ([]docker.RegistryHost, error) { return r.hostsFor(domain, repository, a) },
 		Headers: r.headers(),
 	})
 }

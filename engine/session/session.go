@@ -30,9 +30,9 @@ type Session interface {
 	// SSH opens a connection to the SSH agent known by id ("default" where a
 	// definition names none). ErrNotFound if there is none. The caller closes it.
 	SSH(ctx context.Context, id string) (net.Conn, error)
-	// Credentials returns what to log in to a registry with. The zero value is
-	// anonymous access.
-	Credentials(ctx context.Context, host string) (Credentials, error)
+	// Credentials returns what to log in to a registry with, for one of its
+	// repositories: "docker.io" and "library/alpine". The zero value is anonymous access.
+	Credentials(ctx context.Context, host, repository string) (Credentials, error)
 	// Layout returns the content of the OCI layout known by name. ErrNotFound if
 	// there is none.
 	Layout(ctx context.Context, name string) (content.Store, error)
@@ -125,7 +125,9 @@ func (empty) SSH(_ context.Context, id string) (net.Conn, error) {
 	return nil, fmt.Errorf("SSH agent %q: %w", id, ErrNotFound)
 }
 
-func (empty) Credentials(context.Context, string) (Credentials, error) { return Credentials{}, nil }
+func (empty) Credentials(context.Context, string, string) (Credentials, error) {
+	return Credentials{}, nil
+}
 
 func (empty) Layout(_ context.Context, name string) (content.Store, error) {
 	return nil, fmt.Errorf("OCI layout %q: %w", name, ErrNotFound)

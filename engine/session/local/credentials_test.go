@@ -12,15 +12,26 @@ import (
 
 func credentials(t *testing.T, s session.Session, host string) session.Credentials {
 	t.Helper()
-	c, err := s.Credentials(t.Context(), host)
+	c, err := s.Credentials(t.Context(), host, "some/app")
 	if err != nil {
 		t.Fatalf("%s: %v", host, err)
 	}
 	return c
 }
 
+// noLogins makes this machine one on which nobody has logged in.
+func noLogins(t *testing.T) {
+	t.Helper()
+	for _, v := range []string{"DOCKER_CONFIG", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME", "HOME"} {
+		t.Setenv(v, t.TempDir())
+	}
+	t.Setenv("REGISTRY_AUTH_FILE", "")
+	t.Setenv("DOCKER_AUTH_CONFIG", "")
+}
+
 func TestCredentialsInFile(t *testing.T) {
 	dir := t.TempDir()
+	noLogins(t)
 	t.Setenv("DOCKER_CONFIG", dir)
 	t.Setenv("PATH", dir) // no helpers of this machine
 	anonymous := open(t, local.Options{})
@@ -54,7 +65,7 @@ func TestCredentialsInFile(t *testing.T) {
 		t.Errorf("of an empty directory: %+v", c)
 	}
 	write(t, other+"/config.json", `{"auths": [`, 0o600)
-	_, err := open(t, local.Options{DockerConfig: other}).Credentials(t.Context(), "docker.io")
+	_, err := open(t, local.Options{DockerConfig: other}).Credentials(t.Context(), "docker.io", "some/app")
 	wantError(t, err, other+"/config.json", "DOCKER_CONFIG")
 }
 
@@ -92,7 +103,7 @@ func TestCredentialHelper(t *testing.T) {
 	} {
 		for range 3 {
 			wg.Go(func() {
-				if got, err := s.Credentials(t.Context(), host); err != nil || got != want {
+				if got, err := s.Credentials(t.Context(), host, "some/app"); err != nil || got != want {
 					t.Errorf("%s: %+v, %v, want %+v", host, got, err, want)
 				}
 			})
@@ -106,8 +117,8 @@ func TestCredentialHelper(t *testing.T) {
 	if n := strings.Count(string(dt), "\n"); n != 4 {
 		t.Errorf("the helper ran %d times for 4 hosts:\n%s", n, dt)
 	}
-	_, err = s.Credentials(t.Context(), "broken.example")
+	_, err = s.Credentials(t.Context(), "broken.example", "some/app")
 	wantError(t, err, "broken.example", "the keychain is locked", dir+"/config.json")
-	_, err = s.Credentials(t.Context(), "lost.example")
+	_, err = s.Credentials(t.Context(), "lost.example", "some/app")
 	wantError(t, err, "lost.example", "docker-credential-missing", dir+"/config.json")
 }

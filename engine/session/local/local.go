@@ -31,7 +31,8 @@ type Options struct {
 	// Layouts are the paths of OCI layouts by name.
 	Layouts map[string]string
 	// DockerConfig is the directory of docker's config.json, which has the
-	// credentials of registries. "" is what DOCKER_CONFIG says, or ~/.docker.
+	// credentials of registries. "" is what DOCKER_CONFIG says, or ~/.docker, and then
+	// podman's auth.json.
 	DockerConfig string
 }
 
@@ -44,7 +45,7 @@ func New(opt Options) (session.Session, error) {
 		secrets: map[string][]byte{},
 		agents:  map[string]dialer{},
 		layouts: map[string]content.Store{},
-		creds:   &dockerConfig{dir: opt.DockerConfig},
+		creds:   &logins{dockerDir: opt.DockerConfig},
 	}
 	outputs, err := realPaths(opt.Outputs)
 	if err != nil {
@@ -127,7 +128,7 @@ type local struct {
 	secrets map[string][]byte
 	agents  map[string]dialer
 	layouts map[string]content.Store
-	creds   *dockerConfig
+	creds   *logins
 }
 
 func (s *local) ID() string { return s.id }
@@ -159,8 +160,8 @@ func (s *local) SSH(ctx context.Context, id string) (net.Conn, error) {
 	return dial(ctx)
 }
 
-func (s *local) Credentials(ctx context.Context, host string) (session.Credentials, error) {
-	return s.creds.of(ctx, host)
+func (s *local) Credentials(ctx context.Context, host, repository string) (session.Credentials, error) {
+	return s.creds.of(ctx, host, repository)
 }
 
 func (s *local) Layout(_ context.Context, name string) (content.Store, error) {

@@ -40,7 +40,7 @@ func (l *lender) Dir(context.Context, string) (session.Dir, error) {
 }
 func (l *lender) Secret(context.Context, string) ([]byte, error) { return nil, session.ErrNotFound }
 func (l *lender) SSH(context.Context, string) (net.Conn, error)  { return nil, session.ErrNotFound }
-func (l *lender) Credentials(context.Context, string) (session.Credentials, error) {
+func (l *lender) Credentials(context.Context, string, string) (session.Credentials, error) {
 	return session.Credentials{}, nil
 }
 func (l *lender) Layout(_ context.Context, name string) (content.Store, error) {
