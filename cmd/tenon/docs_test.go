@@ -40,6 +40,7 @@ func TestDocs(t *testing.T) {
 			text, err := os.ReadFile(page)
 			scriptOK(t, err)
 			docsLinks(t, page, string(text))
+			docsConfigurations(t, string(text))
 			if script := docsScript(t, string(text)); script != "" {
 				docsRun(t, bin, script)
 			}
@@ -55,6 +56,18 @@ func docsLinks(t *testing.T, page, text string) {
 		}
 		if _, err := os.Stat(filepath.Join(filepath.Dir(page), m[1])); err != nil {
 			t.Errorf("a link leads nowhere: %v", err)
+		}
+	}
+}
+
+// docsConfigurations checks that the blocks of toml on a page are configuration files.
+func docsConfigurations(t *testing.T, text string) {
+	for _, m := range regexp.MustCompile("(?ms)^```toml\n(.*?)^```$").FindAllStringSubmatch(text, -1) {
+		path := filepath.Join(t.TempDir(), "tenon.toml")
+		scriptOK(t, os.WriteFile(path, []byte(m[1]), 0o600))
+		c := &cli{env: environment("TENON_CONFIG", path, "TENON_ROOT", t.TempDir())}
+		if _, err := c.configure(); err != nil {
+			t.Errorf("a block of toml is refused: %v", err)
 		}
 	}
 }
