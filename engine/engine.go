@@ -81,6 +81,7 @@ type Engine struct {
 	runtime   *runtime.Executor // nil if there is none that works
 	sessions  *session.Sessions
 	sources   *source.Set
+	registry  *registry.Registry
 	frontends map[string]frontend.Func
 	exporters map[string]export.Factory
 	workers   []gwclient.WorkerInfo
@@ -111,6 +112,7 @@ func (e *Engine) assemble(ctx context.Context, opt Options) error {
 	if err != nil {
 		return err
 	}
+	e.registry = reg
 	sources, err := builtinSources(e.store, e.sessions, reg)
 	if err != nil {
 		return err

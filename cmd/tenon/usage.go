@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tenonbuild/tenon/engine"
+	"github.com/tenonbuild/tenon/engine/query"
 	"github.com/tenonbuild/tenon/engine/store"
 )
 
@@ -40,8 +41,8 @@ what the folder of all state takes on its disk.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx := cmd.Context()
-			return c.with(ctx, func(e *engine.Engine) error {
-				u, err := e.Store().Usage(ctx)
+			return c.read(ctx, func(r query.Reader) error {
+				u, err := r.Usage(ctx)
 				if err != nil {
 					return err
 				}

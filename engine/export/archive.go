@@ -10,6 +10,7 @@ import (
 
 	"github.com/containerd/containerd/v2/core/images/archive"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/tenonbuild/tenon/engine/images"
 	"github.com/tenonbuild/tenon/engine/session"
 )
 
@@ -75,7 +76,7 @@ func (e *archiveExporter) Export(ctx context.Context, src *Source, _ session.Ses
 	sent := startCounter(ctx, "sending tarball")
 	defer sent.done()
 	err = writeTo(e.req.Open, resp, func(w io.Writer) error {
-		return archive.Export(ctx, unlabelled{img.blobs}, stoppable{ctx, io.MultiWriter(w, sent)}, opts...)
+		return archive.Export(ctx, images.WithoutOrigins(img.blobs), stoppable{ctx, io.MultiWriter(w, sent)}, opts...)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("writing archive: %w", err)

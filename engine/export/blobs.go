@@ -6,8 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
-	"strings"
 	"sync"
 
 	"github.com/containerd/containerd/v2/core/content"
@@ -45,22 +43,6 @@ func (b *blobs) ReaderAt(ctx context.Context, desc ocispec.Descriptor) (content.
 		return b.Store.ReaderAt(ctx, desc)
 	}
 	return p.ReaderAt(ctx, desc)
-}
-
-// unlabelled are blobs without word of where they have been, which would get into
-// archives: the same image is the same archive, pushed or not.
-type unlabelled struct{ *blobs }
-
-func (u unlabelled) Info(ctx context.Context, d digest.Digest) (content.Info, error) {
-	info, err := u.blobs.Info(ctx, d)
-	if err != nil {
-		return info, err
-	}
-	info.Labels = maps.Clone(info.Labels)
-	maps.DeleteFunc(info.Labels, func(k, _ string) bool {
-		return strings.HasPrefix(k, labels.LabelDistributionSource)
-	})
-	return info, nil
 }
 
 // parallel is how many layers are fetched at once.

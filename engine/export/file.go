@@ -67,6 +67,11 @@ func (f *atomicFile) Discard() error {
 	return errors.Join(f.File.Close(), os.Remove(f.Name()))
 }
 
+// WriteFile writes a file as File does, and leaves nothing of it if write fails.
+func WriteFile(path string, write func(io.Writer) error) error {
+	return writeTo(File(path), nil, write)
+}
+
 // writeTo opens a request's file, has it written, and closes or discards it.
 func writeTo(open func(map[string]string) (io.WriteCloser, error), resp map[string]string, write func(io.Writer) error) error {
 	w, err := open(resp)

@@ -28,13 +28,20 @@ func IsUntagged(name string) bool {
 // UntaggedName is the name in Images of an image that has none.
 func UntaggedName(dgst digest.Digest) string { return untaggedPrefix + dgst.String() }
 
-// Tag makes a name in full stand for an image, or UntaggedName. What it stood for, if
+// Tag makes a name in full stand for an image. UntaggedName keeps one that has no name,
+// and does nothing to others. What it stood for, if
 // it has no other name, stays as an untagged image. What is in target is held by the
 // caller until then.
 func (s *Store) Tag(ctx context.Context, name string, target ocispec.Descriptor) error {
 	s.tagging.Lock()
 	defer s.tagging.Unlock()
 	is := s.back.images
+	if IsUntagged(name) {
+		same, err := is.List(ctx, "target.digest=="+target.Digest.String())
+		if err != nil || len(same) > 0 {
+			return err // it has a name, or is kept without one
+		}
+	}
 	old, err := is.Get(ctx, name)
 	switch {
 	case errdefs.IsNotFound(err):
@@ -89,9 +96,15 @@ func (s *Store) Untag(ctx context.Context, names ...string) error {
 		}
 	}
 	s.tagging.Unlock()
-	s.garbage.Add(1)
-	if err := s.collectGarbage(s.Context(ctx)); err != nil && failed == nil {
+	if err := s.Collect(ctx); err != nil && failed == nil {
 		failed = err
 	}
 	return failed
+}
+
+// Collect removes from the disk what nothing holds any more: content that a lease of
+// WithLease has held, say, and that nothing else holds by now.
+func (s *Store) Collect(ctx context.Context) error {
+	s.garbage.Add(1)
+	return s.collectGarbage(s.Context(ctx))
 }
