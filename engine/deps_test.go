@@ -2,6 +2,7 @@ package engine_test
 
 import (
 	"bytes"
+	"os"
 	"os/exec"
 	"slices"
 	"strings"
@@ -84,6 +85,25 @@ func TestLayers(t *testing.T) {
 			}
 			if !slices.ContainsFunc(may[rule], func(root string) bool { return below(imported, root) }) {
 				t.Errorf("%s imports %s: an arrow that ARCHITECTURE.md does not have", pkg, imported)
+			}
+		}
+	}
+}
+
+// Trees are mounted by store.MountLocal, and so where no other user of the machine gets
+// to. What libraries have for it mounts in the folder of temporary files.
+func TestDepsMounts(t *testing.T) {
+	theirs := []string{"snapshot.LocalMounter", "mount.WithTempMount", "mount.WithReadonlyTempMount"}
+	for _, line := range goList(t, "-f", `{{range .GoFiles}}{{$.Dir}}/{{.}} {{end}}`, module+"engine/...", module+"cmd/...") {
+		for name := range strings.FieldsSeq(line) {
+			text, err := os.ReadFile(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, call := range theirs {
+				if bytes.Contains(text, []byte(call)) {
+					t.Errorf("%s calls %s: use store.MountLocal", name, call)
+				}
 			}
 		}
 	}

@@ -2,13 +2,13 @@ package engine_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 
 	"github.com/moby/buildkit/client/llb"
-	"github.com/moby/buildkit/snapshot"
 	"github.com/moby/buildkit/solver/pb"
 	"github.com/opencontainers/go-digest"
 
@@ -100,11 +100,7 @@ func write(ctx context.Context, st *store.Store, name string, data []byte) (*sto
 		return nil, err
 	}
 	defer m.Release(ctx) // nothing, once it is committed
-	tree, err := m.Mount(ctx, false)
-	if err != nil {
-		return nil, err
-	}
-	err = in(tree, func(dir string) error { return os.WriteFile(filepath.Join(dir, name), data, 0o644) })
+	err = in(ctx, m, false, func(dir string) error { return os.WriteFile(filepath.Join(dir, name), data, 0o644) })
 	if err != nil {
 		return nil, err
 	}
@@ -112,13 +108,12 @@ func write(ctx context.Context, st *store.Store, name string, data []byte) (*sto
 }
 
 // in mounts a tree for as long as use runs.
-func in(tree snapshot.Mountable, use func(dir string) error) error {
-	mounter := snapshot.LocalMounter(tree)
-	dir, err := mounter.Mount()
+func in(ctx context.Context, tree store.Tree, readonly bool, use func(dir string) error) (err error) {
+	dir, unmount, err := store.MountLocal(ctx, tree, readonly)
 	if err != nil {
 		return err
 	}
-	defer mounter.Unmount()
+	defer func() { err = errors.Join(err, unmount()) }()
 	return use(dir)
 }
 
@@ -171,12 +166,8 @@ func readAll(ctx context.Context, res solver.Result) (string, error) {
 }
 
 func textOf(ctx context.Context, ref *store.Ref) (string, error) {
-	tree, err := ref.Mount(ctx, true)
-	if err != nil {
-		return "", err
-	}
 	var text strings.Builder
-	err = in(tree, func(dir string) error {
+	err := in(ctx, ref, true, func(dir string) error {
 		files, err := os.ReadDir(dir)
 		for _, f := range files {
 			dt, err := os.ReadFile(filepath.Join(dir, f.Name()))

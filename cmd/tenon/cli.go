@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 
 	"github.com/sirupsen/logrus"
@@ -20,6 +21,10 @@ type cli struct {
 	out, err io.Writer
 	env      func(string) (string, bool)
 	flags    globalFlags
+	// umask is the caller's, and no longer the process's.
+	umask int
+	// alone gives the process a mount namespace of its own; nil where it has one.
+	alone func() error
 }
 
 // globalFlags are those of every command.
@@ -111,7 +116,10 @@ What flags repeat can be said once, in a configuration file or the environment:
 	pf.StringVar(&c.flags.root, "root", "", "folder of all state (TENON_ROOT)")
 	pf.BoolVar(&c.flags.noWait, "no-wait", false, "fail at once if another process uses the root, instead of waiting for it")
 	pf.BoolVarP(&c.flags.debug, "debug", "D", false, "show what the libraries log")
-	root.PersistentPreRun = func(*cobra.Command, []string) { c.logging() }
+	root.PersistentPreRun = func(cmd *cobra.Command, _ []string) {
+		c.logging()
+		c.isolate(cmd)
+	}
 	root.AddCommand(c.buildCommand(), c.llbCommand(), c.imagesCommand(), c.duCommand(), c.pruneCommand(), c.versionCommand())
 	return root
 }
@@ -128,6 +136,23 @@ func knownCommand(cmd *cobra.Command, args []string) error {
 		meant = fmt.Sprintf(" (did you mean %s?)", strings.Join(like, " or "))
 	}
 	return fmt.Errorf("unknown command %q for %q%s\nSee \"%s --help\"", args[0], cmd.CommandPath(), meant, cmd.CommandPath())
+}
+
+// isolate sees to it that nobody else on the machine sees what a command mounts. Where
+// that is not allowed, mounts are below the root, where nobody but its owner gets to.
+func (c *cli) isolate(cmd *cobra.Command) {
+	for ; cmd.HasParent(); cmd = cmd.Parent() {
+		switch cmd.Name() {
+		case "help", "version", "completion", cobra.ShellCompRequestCmd, cobra.ShellCompNoDescRequestCmd:
+			return // mounts nothing
+		}
+	}
+	if c.alone == nil || os.Geteuid() != 0 {
+		return
+	}
+	if err := c.alone(); err != nil {
+		logrus.Debugf("%v: what is mounted is seen by the whole machine", err)
+	}
 }
 
 // logging settles what the libraries that log to logrus show.

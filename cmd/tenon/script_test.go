@@ -23,8 +23,9 @@ import (
 // one that writes LLB definitions.
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
-		"tenon":   main,
-		"llb-def": scriptDefinition,
+		"tenon":     main,
+		"llb-def":   scriptDefinition,
+		"tenon-spy": spyMain,
 	})
 }
 

@@ -3,11 +3,9 @@ package contenthash
 import (
 	"container/list"
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 
-	"github.com/moby/buildkit/snapshot"
 	"github.com/opencontainers/go-digest"
 	"github.com/tenonbuild/tenon/engine/store"
 )
@@ -131,32 +129,27 @@ func (t *tree) save(ref *store.Ref) {
 // mounted is a Ref that is mounted when it is first needed.
 type mounted struct {
 	ref     *store.Ref
-	mounter snapshot.Mounter
 	dir     string
+	unmount func() error // nil until it is mounted
 }
 
 func (m *mounted) open(ctx context.Context) (string, error) {
-	if m.mounter != nil {
+	if m.unmount != nil {
 		return m.dir, nil
 	}
-	mountable, err := m.ref.Mount(ctx, true)
+	dir, unmount, err := store.MountLocal(ctx, m.ref, true)
 	if err != nil {
 		return "", fmt.Errorf("reading %s: %w", m.ref.ID(), err)
 	}
-	mounter := snapshot.LocalMounter(mountable)
-	dir, err := mounter.Mount()
-	if err != nil {
-		return "", fmt.Errorf("reading %s: %w", m.ref.ID(), errors.Join(err, mounter.Unmount()))
-	}
-	m.mounter, m.dir = mounter, dir
+	m.dir, m.unmount = dir, unmount
 	return dir, nil
 }
 
 func (m *mounted) close() error {
-	if m.mounter == nil {
+	if m.unmount == nil {
 		return nil
 	}
-	if err := m.mounter.Unmount(); err != nil {
+	if err := m.unmount(); err != nil {
 		return fmt.Errorf("unmounting %s: %w", m.ref.ID(), err)
 	}
 	return nil

@@ -13,8 +13,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/moby/buildkit/snapshot"
-	"github.com/moby/sys/user"
 	"github.com/tenonbuild/tenon/engine/store"
 	"github.com/tonistiigi/fsutil"
 	"github.com/tonistiigi/fsutil/types"
@@ -27,7 +25,6 @@ type tree struct {
 	prefix string    // the directory that it goes to; "" for the top
 	when   time.Time // of the top
 	fs     fsutil.FS
-	ids    *user.IdentityMapping
 	epoch  *time.Time
 }
 
@@ -75,25 +72,19 @@ func withTrees(ctx context.Context, src *Source, opt treeOptions, do func([]*tre
 
 // mount makes a tree readable. The caller unmounts it.
 func (t *tree) mount(ctx context.Context, ref *store.Ref) (unmount func() error, err error) {
-	m, err := ref.Mount(ctx, true)
+	dir, unmount, err := store.MountLocal(ctx, ref, true)
 	if err != nil {
 		return nil, err
 	}
-	t.ids = m.IdentityMapping()
-	mounter := snapshot.LocalMounter(m)
-	dir, err := mounter.Mount()
-	if err != nil {
-		return nil, errors.Join(err, mounter.Unmount())
-	}
 	if t.fs, err = fsutil.NewFS(dir); err != nil {
-		return nil, errors.Join(err, mounter.Unmount())
+		return nil, errors.Join(err, unmount())
 	}
 	top, err := os.Stat(dir)
 	if err != nil {
-		return nil, errors.Join(err, mounter.Unmount())
+		return nil, errors.Join(err, unmount())
 	}
 	t.when = top.ModTime()
-	return mounter.Unmount, nil
+	return unmount, nil
 }
 
 // platformDir is the directory of a platform's tree, as BuildKit names it:
@@ -157,9 +148,7 @@ func (t *tree) Walk(ctx context.Context, target string, fn gofs.WalkDirFunc) err
 		if err != nil {
 			return err
 		}
-		if err := t.adapt(st, mode); err != nil {
-			return err
-		}
+		t.adapt(st, mode)
 		return fn(filepath.Join(t.prefix, p), &fsutil.DirEntryInfo{Stat: st}, nil)
 	})
 }
@@ -199,7 +188,7 @@ func statOf(p string, d gofs.DirEntry) (*types.Stat, gofs.FileMode, error) {
 }
 
 // adapt makes a file's information that of the file as it is written.
-func (t *tree) adapt(st *types.Stat, mode gofs.FileMode) error {
+func (t *tree) adapt(st *types.Stat, mode gofs.FileMode) {
 	st.Path = path.Join(t.prefix, filepath.ToSlash(st.Path))
 	if st.Linkname != "" && mode&gofs.ModeSymlink == 0 {
 		st.Linkname = path.Join(t.prefix, st.Linkname) // a hard link
@@ -213,15 +202,6 @@ func (t *tree) adapt(st *types.Stat, mode gofs.FileMode) error {
 			delete(st.Xattrs, k)
 		}
 	}
-	if t.ids == nil {
-		return nil
-	}
-	uid, gid, err := t.ids.ToContainer(int(st.Uid), int(st.Gid))
-	if err != nil {
-		return fmt.Errorf("%s: owner: %w", st.Path, err)
-	}
-	st.Uid, st.Gid = uint32(uid), uint32(gid)
-	return nil
 }
 
 // Open reads a file.

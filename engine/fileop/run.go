@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/moby/buildkit/executor"
-	"github.com/moby/buildkit/snapshot"
 	"github.com/moby/buildkit/solver/pb"
 	"github.com/tenonbuild/tenon/engine/store"
 )
@@ -180,15 +178,10 @@ type mounted struct {
 	unmount func() error
 }
 
-func mount(ctx context.Context, m executor.Mountable, readonly bool) (*mounted, error) {
-	mr, err := m.Mount(ctx, readonly)
+func mount(ctx context.Context, t store.Tree, readonly bool) (*mounted, error) {
+	dir, unmount, err := store.MountLocal(ctx, t, readonly)
 	if err != nil {
 		return nil, err
 	}
-	lm := snapshot.LocalMounter(mr)
-	dir, err := lm.Mount()
-	if err != nil {
-		return nil, fmt.Errorf("mounting a tree: %w", err)
-	}
-	return &mounted{dir: dir, unmount: lm.Unmount}, nil
+	return &mounted{dir: dir, unmount: unmount}, nil
 }

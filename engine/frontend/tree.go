@@ -11,7 +11,6 @@ import (
 
 	"github.com/containerd/continuity/fs"
 	"github.com/moby/buildkit/frontend/gateway/client"
-	"github.com/moby/buildkit/snapshot"
 	"github.com/tonistiigi/fsutil"
 	fstypes "github.com/tonistiigi/fsutil/types"
 
@@ -27,16 +26,11 @@ func withTree(ctx context.Context, ref *store.Ref, use func(tree) error) (err er
 	if ref == nil {
 		return use("")
 	}
-	m, err := ref.Mount(ctx, true)
+	dir, unmount, err := store.MountLocal(ctx, ref, true)
 	if err != nil {
-		return err
+		return fmt.Errorf("reading from what was built: %w", err)
 	}
-	mounter := snapshot.LocalMounter(m)
-	dir, err := mounter.Mount()
-	if err != nil {
-		return fmt.Errorf("mounting what was built, to read from it: %w", err)
-	}
-	defer func() { err = errors.Join(err, mounter.Unmount()) }()
+	defer func() { err = errors.Join(err, unmount()) }()
 	return use(tree(dir))
 }
 

@@ -8,7 +8,6 @@ import (
 	"os"
 
 	"github.com/containerd/continuity/fs"
-	"github.com/moby/buildkit/snapshot"
 	"github.com/moby/buildkit/solver/pb"
 	"github.com/moby/buildkit/util/entitlements"
 	"github.com/tenonbuild/tenon/engine/llb"
@@ -95,16 +94,11 @@ func (o *buildOp) options(ctx context.Context) (llb.LoadOptions, error) {
 
 // readDefinition reads a definition from a file of a tree.
 func readDefinition(ctx context.Context, ref *store.Ref, name string) (_ *pb.Definition, err error) {
-	m, err := ref.Mount(ctx, true)
+	root, unmount, err := store.MountLocal(ctx, ref, true)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("the tree of an LLB definition: %w", err)
 	}
-	lm := snapshot.LocalMounter(m)
-	root, err := lm.Mount()
-	if err != nil {
-		return nil, fmt.Errorf("mounting the tree of an LLB definition: %w", err)
-	}
-	defer func() { err = errors.Join(err, lm.Unmount()) }()
+	defer func() { err = errors.Join(err, unmount()) }()
 	p, err := fs.RootPath(root, name)
 	if err != nil {
 		return nil, fmt.Errorf("LLB definition %q: %w", name, err)

@@ -14,6 +14,7 @@ import (
 
 	"github.com/containerd/containerd/v2/core/mount"
 	"github.com/moby/buildkit/executor"
+	"github.com/moby/sys/mountinfo"
 	"github.com/moby/sys/user"
 )
 
@@ -96,11 +97,15 @@ func trialKey(binary string, opt Options) string {
 	if err != nil {
 		return ""
 	}
-	mounts, err := os.Readlink("/proc/self/ns/mnt") // cgroups are seen through it
+	cgroups, err := mountinfo.GetMounts(mountinfo.FSTypeFilter("cgroup", "cgroup2"))
 	if err != nil {
 		return ""
 	}
-	return fmt.Sprint(binary, " ", st.Size(), " ", st.ModTime().UnixNano(), " ", strings.TrimSpace(string(boot)), " ", mounts, " ",
+	var seen strings.Builder
+	for _, m := range cgroups { // a process's namespace of mounts may be its own: what is in it counts
+		fmt.Fprint(&seen, m.Root, " ", m.Mountpoint, " ", m.Options, " ", m.VFSOptions, ";")
+	}
+	return fmt.Sprint(binary, " ", st.Size(), " ", st.ModTime().UnixNano(), " ", strings.TrimSpace(string(boot)), " ", seen.String(), " ",
 		os.Geteuid(), " ", opt.Network.mode(), " ", opt.CgroupParent, " ", opt.ApparmorProfile, " ", opt.SELinux, " ", opt.NoPivot, " ", opt.Init)
 }
 

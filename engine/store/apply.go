@@ -41,7 +41,7 @@ func (s *Store) applyBlob(ctx context.Context, desc ocispec.Descriptor, mounts [
 	defer func() { err = errors.Join(err, r.Close()) }()
 	digester := digest.Canonical.Digester()
 	plain := io.TeeReader(r, digester.Hash())
-	err = mount.WithTempMount(ctx, mounts, func(root string) error { return applyLayer(ctx, root, plain) })
+	err = s.mounted(mounts, func(root string) error { return applyLayer(ctx, root, plain) })
 	if err != nil {
 		return "", err
 	}

@@ -25,7 +25,7 @@ import (
 // writeTar writes what leads from lower to upper, which is mounted at root, as a
 // layer's archive.
 func (s *Store) writeTar(ctx context.Context, w io.Writer, p piece, lower, upper []mount.Mount, root string) error {
-	return mount.WithReadonlyTempMount(ctx, lower, func(base string) error {
+	return s.mounted(lower, func(base string) error {
 		cw := archive.NewChangeWriter(w, root)
 		written := map[string]bool{}
 		change := func(k cfs.ChangeKind, path string, fi os.FileInfo, err error) error {

@@ -50,7 +50,7 @@ func (s *Store) pack(ctx context.Context, p piece, opt LayerOptions) (b blob, er
 		}
 	}()
 	diffID := digest.Canonical.Digester()
-	err = mount.WithReadonlyTempMount(ctx, upper, func(root string) error {
+	err = s.mounted(upper, func(root string) error {
 		return compressTo(ctx, w, opt, func(zw io.Writer) error {
 			out := io.MultiWriter(zw, diffID.Hash())
 			return rewrite(ctx, out, root, opt.SourceDateEpoch, func(ctx context.Context, w io.Writer) error {

@@ -33,7 +33,7 @@ func openSharedMounts(dir string) (*sharedMounts, error) {
 			return nil, err
 		}
 	}
-	return x, os.MkdirAll(dir, 0o700)
+	return x, makePrivate(dir)
 }
 
 // open mounts what has this name, if it is not mounted yet, and returns the mount

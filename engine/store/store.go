@@ -10,7 +10,7 @@
 //	overlayfs    or native: containerd's snapshotter
 //	metadata.db  containerd's metadata, with our records beside it: see disk.go
 //	cache.db     the keys of the cache: boltstore
-//	mounts       cache mounts in use
+//	mounts       what is mounted: see MountLocal
 //	state        of the engine's other parts: see Store.Path
 //
 // # Records and refs
@@ -162,7 +162,7 @@ func (s *Store) openParts(ctx context.Context, opt Options) error {
 	if err := unmountStale(s.root); err != nil {
 		return fmt.Errorf("root %s: what a process that died has left: %w", s.root, err)
 	}
-	if s.shared, err = openSharedMounts(filepath.Join(s.root, "mounts")); err != nil {
+	if s.shared, err = openSharedMounts(filepath.Join(s.root, mountsDir)); err != nil {
 		return fmt.Errorf("root %s: what a process that died has left: %w", s.root, rootError(s.root, err))
 	}
 	if s.back, err = openBackend(ctx, s.root, mark.Snapshotter); err != nil {

@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/containerd/containerd/v2/core/mount"
 	cfs "github.com/containerd/continuity/fs"
 	"github.com/containerd/continuity/sysx"
 	"github.com/moby/buildkit/identity"
@@ -36,8 +35,8 @@ func (s *Store) unseenTree(ctx context.Context, p piece, d snapshot.Diff) (key s
 		return "", err
 	}
 	defer func() { err = errors.Join(err, releaseUpper()) }()
-	err = mount.WithReadonlyTempMount(ctx, lower, func(base string) error {
-		return mount.WithReadonlyTempMount(ctx, upper, func(root string) error {
+	err = s.mounted(lower, func(base string) error {
+		return s.mounted(upper, func(root string) error {
 			var names []string
 			u := unseen{changed: s.changedIn(p, lower, upper, root), root: root, base: base, sameTime: true}
 			err := u.changes(ctx, func(_ cfs.ChangeKind, name string, fi os.FileInfo, _ error) error {
@@ -68,7 +67,7 @@ func (s *Store) copyTree(ctx context.Context, root string, names []string) (stri
 	if err != nil {
 		return "", err
 	}
-	err = mount.WithTempMount(ctx, mounts, func(dir string) error {
+	err = s.mounted(mounts, func(dir string) error {
 		var dirs []string // after those they are in
 		for _, name := range names {
 			made, err := copyParents(root, dir, filepath.Dir(name))

@@ -10,7 +10,6 @@ import (
 	"runtime"
 	"slices"
 
-	"github.com/moby/buildkit/snapshot"
 	"github.com/tenonbuild/tenon/engine/contenthash"
 	"github.com/tenonbuild/tenon/engine/session"
 	"github.com/tenonbuild/tenon/engine/store"
@@ -49,15 +48,11 @@ func (s *Source) copy(ctx context.Context, d session.Dir, w wanted, read *listin
 }
 
 func (s *Source) fill(ctx context.Context, m *store.Mutable, w *writer) (err error) {
-	mountable, err := m.Mount(ctx, false)
-	if err != nil {
+	var unmount func() error
+	if w.to, unmount, err = store.MountLocal(ctx, m, false); err != nil {
 		return err
 	}
-	mounter := snapshot.LocalMounter(mountable)
-	defer func() { err = errors.Join(err, mounter.Unmount()) }()
-	if w.to, err = mounter.Mount(); err != nil {
-		return err
-	}
+	defer func() { err = errors.Join(err, unmount()) }()
 	return w.write(ctx)
 }
 

@@ -6,8 +6,6 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/moby/buildkit/executor"
-	"github.com/moby/buildkit/snapshot"
 	"github.com/tenonbuild/tenon/engine/store"
 )
 
@@ -30,16 +28,11 @@ func Read(ctx context.Context, ref *store.Ref, look func(dir string) error) erro
 	return mounted(ctx, ref, true, look)
 }
 
-func mounted(ctx context.Context, what executor.Mountable, readonly bool, use func(dir string) error) (err error) {
-	m, err := what.Mount(ctx, readonly)
+func mounted(ctx context.Context, what store.Tree, readonly bool, use func(dir string) error) (err error) {
+	dir, unmount, err := store.MountLocal(ctx, what, readonly)
 	if err != nil {
-		return err
+		return fmt.Errorf("a source's tree: %w", err)
 	}
-	mounter := snapshot.LocalMounter(m)
-	dir, err := mounter.Mount()
-	if err != nil {
-		return fmt.Errorf("mounting a source's tree: %w", err)
-	}
-	defer func() { err = errors.Join(err, mounter.Unmount()) }()
+	defer func() { err = errors.Join(err, unmount()) }()
 	return use(dir)
 }
