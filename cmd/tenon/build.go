@@ -28,7 +28,11 @@ from, is a directory, the URL of a git repository or of an archive, or "-" for
 an archive (or a Dockerfile alone) on standard input.
 
 The flags are those of docker buildx build. Without --tag and --output the
-result stays in the cache, where the next build finds it.`,
+result stays in the cache, where the next build finds it.
+
+Files in a directory (-o DIR) belong to who runs the build. They are not setuid or
+setgid, have no capabilities, and there are no devices among them, unless
+-o type=local,dest=DIR,privileged-files=true asks for that. Archives have all of it.`,
 		Example: `  tenon build -t hello .
   tenon build -f app.Dockerfile --target test --build-arg VERSION=1.2 -o out .
   tenon build -t registry.example/app:1 --push --platform linux/amd64 .

@@ -40,6 +40,7 @@ type dirWriter struct {
 	// written is what there is to keep where the directory is a mirror; else nil.
 	written map[string]bool
 	lost    int // extended attributes that could not be kept
+	left    leftOut
 }
 
 type openDir struct {
@@ -47,9 +48,9 @@ type openDir struct {
 	root fsutil.Root
 }
 
-func newDirWriter(ctx context.Context, top fsutil.Root, mirror bool) *dirWriter {
-	w := &dirWriter{ctx: ctx, top: top}
-	if mirror {
+func newDirWriter(ctx context.Context, top fsutil.Root, opt treeOptions) *dirWriter {
+	w := &dirWriter{ctx: ctx, top: top, left: leftOut{keep: opt.privileged}}
+	if opt.mirror {
 		w.written = map[string]bool{}
 	}
 	return w
@@ -106,6 +107,10 @@ func (w *dirWriter) entry(from fsutil.FS) gofs.WalkDirFunc {
 			return err
 		}
 		st.Path = filepath.ToSlash(p)
+		if w.left.omits(st, mode) {
+			return nil
+		}
+		w.left.strip(st, mode)
 		if w.written != nil {
 			w.written[st.Path] = true
 		}
@@ -257,20 +262,12 @@ func (w *dirWriter) attributes(at fsutil.Root, name string, st *types.Stat, mode
 			}
 		}
 	}
-	return at.Chmod(name, permissions(st, mode))
+	return at.Chmod(name, permissions(mode))
 }
 
-// permissions are the bits of mode that a file gets. One that would run as its owner
-// in the image does not run as who writes it here.
-func permissions(st *types.Stat, mode os.FileMode) os.FileMode {
-	mode &= os.ModePerm | os.ModeSetuid | os.ModeSetgid | os.ModeSticky
-	if int(st.Uid) != os.Geteuid() {
-		mode &^= os.ModeSetuid
-	}
-	if int(st.Gid) != os.Getegid() {
-		mode &^= os.ModeSetgid
-	}
-	return mode
+// permissions are the bits of mode that can be set.
+func permissions(mode os.FileMode) os.FileMode {
+	return mode & (os.ModePerm | os.ModeSetuid | os.ModeSetgid | os.ModeSticky)
 }
 
 func setTime(at fsutil.Root, name string, st *types.Stat) error {
@@ -291,7 +288,7 @@ func (w *dirWriter) finish() error {
 		return err
 	}
 	for _, st := range slices.Backward(w.dirs) {
-		err := w.top.Chmod(st.Path, permissions(st, os.FileMode(st.Mode)))
+		err := w.top.Chmod(st.Path, permissions(os.FileMode(st.Mode)))
 		if err == nil {
 			err = setTime(w.top, st.Path, st)
 		}
@@ -299,6 +296,7 @@ func (w *dirWriter) finish() error {
 			return fmt.Errorf("%s: %w", st.Path, err)
 		}
 	}
+	w.left.say(w.ctx)
 	if w.lost > 0 {
 		warn(w.ctx, fmt.Sprintf("%d extended attributes could not be kept: the file system or a permission is lacking", w.lost))
 	}

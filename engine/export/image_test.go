@@ -140,7 +140,7 @@ func TestNativeWhole(t *testing.T) {
 	mustOutput(t, deps, built(ref), "type=oci,tar=false,name=x:c,dest="+dir)
 	differ(t, "umoci", untimed(unpack(t, dir, "c")), untimed(want))
 	dir = t.TempDir()
-	mustOutput(t, deps, built(ref), dir)
+	mustOutput(t, deps, built(ref), "type=local,privileged-files=true,dest="+dir)
 	differ(t, "local", describe(t, dir), ours(want))
 }
 

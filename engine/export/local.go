@@ -48,7 +48,7 @@ func (e *localExporter) Export(ctx context.Context, src *Source, _ session.Sessi
 		}
 		top := fsutil.NewRoot(root)
 		defer func() { err = errors.Join(err, top.Close()) }()
-		w := newDirWriter(ctx, top, e.opt.mirror)
+		w := newDirWriter(ctx, top, e.opt)
 		defer func() { err = errors.Join(err, w.close()) }()
 		for _, t := range trees {
 			if err := e.copy(ctx, w, t); err != nil {

@@ -98,7 +98,7 @@ func copyTree(t *testing.T, from, to string) {
 		t.Fatal(err)
 	}
 	top := fsutil.NewRoot(root)
-	w := newDirWriter(ctx, top, false)
+	w := newDirWriter(ctx, top, treeOptions{})
 	w.copied = startCounter(ctx, "copying files")
 	src := &tree{fs: fs}
 	err = src.Walk(ctx, "", w.entry(src))
@@ -124,7 +124,7 @@ func TestCopyFails(t *testing.T) {
 	top := fsutil.NewRoot(root)
 	defer top.Close()
 	ctx, cancel := context.WithCancelCause(t.Context())
-	w := newDirWriter(ctx, top, false)
+	w := newDirWriter(ctx, top, treeOptions{})
 	w.copied = startCounter(ctx, "copying files")
 	src := &tree{fs: unreadable{fs}}
 	err = src.Walk(ctx, "", w.entry(src))

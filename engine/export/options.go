@@ -172,6 +172,8 @@ type treeOptions struct {
 	split *bool
 	// mirror removes from the destination what is not in the result.
 	mirror bool
+	// privileged keeps in a directory what can give its users rights: see leftOut.
+	privileged bool
 }
 
 func parseTreeOptions(typ string, m map[string]string) (treeOptions, error) {
@@ -183,6 +185,7 @@ func parseTreeOptions(typ string, m map[string]string) (treeOptions, error) {
 	}
 	a.refuse("attestation-prefix", notThereYet)
 	if typ == TypeLocal {
+		o.privileged = a.boolean("privileged-files", false)
 		switch v, _ := a.text("mode"); strings.ToLower(strings.TrimSpace(v)) {
 		case "", "copy":
 		case "delete":

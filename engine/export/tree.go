@@ -197,8 +197,8 @@ func (t *tree) adapt(st *types.Stat, mode gofs.FileMode) {
 		st.ModTime = t.epoch.UnixNano()
 	}
 	for k := range st.Xattrs {
-		// What overlayfs keeps for itself in the directory of a lone layer.
-		if strings.HasPrefix(k, "trusted.overlay.") || strings.HasPrefix(k, "user.overlay.") {
+		// Such as what overlayfs keeps for itself in the directory of a lone layer.
+		if !store.KeepsXattr(k) {
 			delete(st.Xattrs, k)
 		}
 	}

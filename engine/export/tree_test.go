@@ -31,7 +31,7 @@ func TestTreeWhole(t *testing.T) {
 	deps := export.Deps{Store: st}
 	dir := filepath.Join(t.TempDir(), "made", "by", "it")
 	for range 2 { // onto nothing, and onto itself
-		mustOutput(t, deps, single(ref), "type=local,dest="+dir)
+		mustOutput(t, deps, single(ref), "type=local,privileged-files=true,dest="+dir)
 		differ(t, "local", describe(t, dir), ours(want))
 	}
 

@@ -60,7 +60,7 @@ func TestNothingIsLeftOut(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			w := newDirWriter(t.Context(), fsutil.NewRoot(root), false)
+			w := newDirWriter(t.Context(), fsutil.NewRoot(root), treeOptions{})
 			w.copied = startCounter(t.Context(), "")
 			if err := from.Walk(t.Context(), "", w.entry(from)); !errors.Is(err, cause) {
 				t.Errorf("type=local, %v: got %v", cause, err)
