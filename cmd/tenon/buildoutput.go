@@ -53,6 +53,7 @@ func (c *cli) exports(ctx context.Context, f *buildFlags) (reqs []export.Request
 				return nil, false, errors.New("an image that is pushed needs a name: give it with --tag")
 			}
 		}
+		o.Umask = os.FileMode(c.umask)
 		req, err := o.Request(c.out)
 		if err != nil {
 			return nil, false, err

@@ -75,7 +75,7 @@ func (c *cli) report(res *engine.Response, f *buildFlags) error {
 		if id == "" {
 			return fmt.Errorf("--iidfile: the outputs have not said what the image's ID is")
 		}
-		if err := os.WriteFile(f.iidFile, []byte(id), 0o644); err != nil {
+		if err := os.WriteFile(f.iidFile, []byte(id), 0o666&^os.FileMode(c.umask)); err != nil {
 			return fmt.Errorf("--iidfile: %w", err)
 		}
 	}
@@ -84,7 +84,7 @@ func (c *cli) report(res *engine.Response, f *buildFlags) error {
 		if err != nil {
 			return err
 		}
-		if err := os.WriteFile(f.metadataFile, append(dt, '\n'), 0o644); err != nil {
+		if err := os.WriteFile(f.metadataFile, append(dt, '\n'), 0o666&^os.FileMode(c.umask)); err != nil {
 			return fmt.Errorf("--metadata-file: %w", err)
 		}
 	}

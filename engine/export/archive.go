@@ -63,7 +63,7 @@ func (e *archiveExporter) Export(ctx context.Context, src *Source, _ session.Ses
 	}
 	desc := stamped(img)
 	if !e.opt.tar {
-		err := step(ctx, "writing layout", func() error { return writeLayout(ctx, e.req.Dir, img.blobs, desc, img.names) })
+		err := step(ctx, "writing layout", func() error { return writeLayout(ctx, e.req.Dir, e.req.Umask, img.blobs, desc, img.names) })
 		if err != nil {
 			return nil, fmt.Errorf("writing layout %s: %w", e.req.Dir, err)
 		}

@@ -5,6 +5,7 @@ package export
 import (
 	"context"
 	"io"
+	"os"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/tenonbuild/tenon/engine/session"
@@ -22,6 +23,10 @@ type Request struct {
 	Open func(response map[string]string) (io.WriteCloser, error)
 	// Dir is the directory of an exporter that writes one.
 	Dir string
+	// Umask is taken from the modes of what is made for the caller: files, directories.
+	// It is for a process that has given up its own. The modes of a result's files are
+	// the result's.
+	Umask os.FileMode
 }
 
 // Source is what a build resulted in. Refs are borrowed.

@@ -21,10 +21,11 @@ type Discarder interface {
 // File returns a Request.Open that writes the file at path: beside it at first, and
 // in its place when it is closed. It is a Discarder. What exists and is no regular
 // file, such as /dev/stdout or a pipe, is written directly. Directories above it
-// must exist.
-func File(path string) func(map[string]string) (io.WriteCloser, error) {
+// must exist. The mode of a new file is 0666 without the bits of umask, and those of
+// the process's.
+func File(path string, umask os.FileMode) func(map[string]string) (io.WriteCloser, error) {
 	return func(map[string]string) (io.WriteCloser, error) {
-		mode := os.FileMode(0o644) // the command has no umask: see cmd/tenon
+		mode := 0o666 &^ umask
 		fi, err := os.Stat(path)
 		switch {
 		case err == nil && !fi.Mode().IsRegular():

@@ -269,7 +269,7 @@ func TestStoppedInTheMiddle(t *testing.T) {
 		ctx, cancel := context.WithCancelCause(t.Context())
 		ex, err := export.New(export.Builtin(export.Deps{Store: st}), export.Request{Type: typ,
 			Open: func(map[string]string) (io.WriteCloser, error) {
-				w, err := export.File(filepath.Join(dir, typ))(nil)
+				w, err := export.File(filepath.Join(dir, typ), 0)(nil)
 				return stopping{w, func() { cancel(why) }}, err
 			}})
 		must(t, err)

@@ -27,27 +27,27 @@ const lockRetry = 50 * time.Millisecond
 // form is that of https://github.com/opencontainers/image-spec/blob/main/image-layout.md.
 // Blobs come first, each in its place only when it is whole and has its digest; the
 // index that names them is replaced last. What else the layout has stays; names move.
-func writeLayout(ctx context.Context, dir string, from *blobs, desc ocispec.Descriptor, names []string) error {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+func writeLayout(ctx context.Context, dir string, umask os.FileMode, from *blobs, desc ocispec.Descriptor, names []string) error {
+	if err := os.MkdirAll(dir, 0o777&^umask); err != nil {
 		return err
 	}
 	handler := images.Handlers(images.ChildrenHandler(from), images.HandlerFunc(
 		func(ctx context.Context, d ocispec.Descriptor) ([]ocispec.Descriptor, error) {
-			return nil, copyBlob(ctx, dir, from, d)
+			return nil, copyBlob(ctx, dir, umask, from, d)
 		}))
 	if err := images.Walk(ctx, handler, desc); err != nil {
 		return err
 	}
-	return addToIndex(ctx, dir, desc, names)
+	return addToIndex(ctx, dir, umask, desc, names)
 }
 
 // copyBlob writes one blob, unless it is there with the right size.
-func copyBlob(ctx context.Context, dir string, from content.Provider, desc ocispec.Descriptor) error {
+func copyBlob(ctx context.Context, dir string, umask os.FileMode, from content.Provider, desc ocispec.Descriptor) error {
 	if err := desc.Digest.Validate(); err != nil {
 		return err
 	}
 	blobDir := filepath.Join(dir, ocispec.ImageBlobsDir, desc.Digest.Algorithm().String())
-	if err := os.MkdirAll(blobDir, 0o755); err != nil {
+	if err := os.MkdirAll(blobDir, 0o777&^umask); err != nil {
 		return err
 	}
 	path := filepath.Join(blobDir, desc.Digest.Encoded())
@@ -59,7 +59,7 @@ func copyBlob(ctx context.Context, dir string, from content.Provider, desc ocisp
 		return fmt.Errorf("blob %s: %w", desc.Digest, err)
 	}
 	defer r.Close()
-	return writeTo(File(path), nil, func(w io.Writer) error {
+	return writeTo(File(path, umask), nil, func(w io.Writer) error {
 		verifier := desc.Digest.Verifier()
 		n, err := io.Copy(stoppable{ctx, io.MultiWriter(w, verifier)}, content.NewReader(r))
 		if err != nil {
@@ -74,7 +74,7 @@ func copyBlob(ctx context.Context, dir string, from content.Provider, desc ocisp
 
 // addToIndex puts an image into index.json: once for each name, or once without.
 // It is for one writer at a time, by a lock on the directory.
-func addToIndex(ctx context.Context, dir string, desc ocispec.Descriptor, names []string) (err error) {
+func addToIndex(ctx context.Context, dir string, umask os.FileMode, desc ocispec.Descriptor, names []string) (err error) {
 	path := filepath.Join(dir, ocispec.ImageIndexFile)
 	lock := flock.New(dir, flock.SetFlag(os.O_RDONLY))
 	if _, err := lock.TryLockContext(ctx, lockRetry); err != nil {
@@ -96,10 +96,10 @@ func addToIndex(ctx context.Context, dir string, desc ocispec.Descriptor, names 
 		idx.Manifests = slices.DeleteFunc(idx.Manifests, func(old ocispec.Descriptor) bool { return replaces(entry, old) })
 		idx.Manifests = append(idx.Manifests, entry)
 	}
-	if err := writeJSON(filepath.Join(dir, ocispec.ImageLayoutFile), ocispec.ImageLayout{Version: ocispec.ImageLayoutVersion}); err != nil {
+	if err := writeJSON(filepath.Join(dir, ocispec.ImageLayoutFile), umask, ocispec.ImageLayout{Version: ocispec.ImageLayoutVersion}); err != nil {
 		return err
 	}
-	return writeJSON(path, idx)
+	return writeJSON(path, umask, idx)
 }
 
 // replaces says whether an old entry goes when a new one comes: it has the same
@@ -135,12 +135,12 @@ func named(desc ocispec.Descriptor, names []string) []ocispec.Descriptor {
 	return out
 }
 
-func writeJSON(path string, v any) error {
+func writeJSON(path string, umask os.FileMode, v any) error {
 	dt, err := json.Marshal(v)
 	if err != nil {
 		return err
 	}
-	return writeTo(File(path), nil, func(w io.Writer) error {
+	return writeTo(File(path, umask), nil, func(w io.Writer) error {
 		_, err := w.Write(dt)
 		return err
 	})

@@ -13,8 +13,9 @@ import (
 
 // localExporter writes trees into a directory.
 type localExporter struct {
-	dir string
-	opt treeOptions
+	dir   string
+	opt   treeOptions
+	umask os.FileMode
 }
 
 func newLocal(req Request) (Exporter, error) {
@@ -32,14 +33,14 @@ func newLocal(req Request) (Exporter, error) {
 	if opt.mirror && dir == "/" {
 		return nil, errors.New("output type=local,mode=delete would empty /: name a directory below it")
 	}
-	return &localExporter{dir: dir, opt: opt}, nil
+	return &localExporter{dir: dir, opt: opt, umask: req.Umask}, nil
 }
 
 func (e *localExporter) Name() string { return "exporting to client directory" }
 
 func (e *localExporter) Export(ctx context.Context, src *Source, _ session.Session) (map[string]string, error) {
 	err := withTrees(ctx, src, e.opt, func(trees []*tree) (err error) {
-		if err := os.MkdirAll(e.dir, 0o755); err != nil {
+		if err := os.MkdirAll(e.dir, 0o777&^e.umask); err != nil {
 			return err
 		}
 		root, err := os.OpenRoot(e.dir)
@@ -68,6 +69,7 @@ func (e *localExporter) copy(ctx context.Context, w *dirWriter, t *tree) error {
 	if t.prefix != "" {
 		what += " " + t.id
 	}
+	t.mode = 0o777 &^ e.umask
 	w.copied = startCounter(ctx, what)
 	defer w.copied.done()
 	return t.Walk(ctx, "", w.entry(t))

@@ -19,6 +19,8 @@ type Output struct {
 	// Dest is the file or directory to write, "-" for standard output, "" if none was
 	// named.
 	Dest string
+	// Umask is that of the Request.
+	Umask os.FileMode
 }
 
 // ParseOutput reads a value of -o/--output as buildx and buildctl do: "type=T,k=v"
@@ -126,7 +128,7 @@ func (o Output) Directory() bool {
 // write to stdout, which stays open. An exporter that is not built in gets Dest as
 // both, and takes what it writes.
 func (o Output) Request(stdout io.Writer) (Request, error) {
-	req := Request{Type: o.Type, Attrs: o.Attrs}
+	req := Request{Type: o.Type, Attrs: o.Attrs, Umask: o.Umask}
 	switch o.Type {
 	case TypeImage, TypeCacheOnly:
 		return req, nil
@@ -144,7 +146,7 @@ func (o Output) Request(stdout io.Writer) (Request, error) {
 	if o.Dest == "" || o.Dest == "-" {
 		req.Open = func(map[string]string) (io.WriteCloser, error) { return open{stdout}, nil }
 	} else {
-		req.Open = File(o.Dest)
+		req.Open = File(o.Dest, o.Umask)
 	}
 	return req, nil
 }

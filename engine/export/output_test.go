@@ -183,7 +183,7 @@ func TestFile(t *testing.T) {
 		return string(dt)
 	}
 	for _, how := range []string{path, link} {
-		w, err := export.File(how)(nil)
+		w, err := export.File(how, 0)(nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -197,7 +197,7 @@ func TestFile(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	w, err := export.File(link)(nil)
+	w, err := export.File(link, 0)(nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -217,7 +217,7 @@ func TestFile(t *testing.T) {
 	if es, err := os.ReadDir(dir); err != nil || len(es) != 2 {
 		t.Errorf("left behind: %v, %v", es, err)
 	}
-	if _, err := export.File(filepath.Join(dir, "no", "f"))(nil); err == nil || !strings.Contains(err.Error(), "no") {
+	if _, err := export.File(filepath.Join(dir, "no", "f"), 0)(nil); err == nil || !strings.Contains(err.Error(), "no") {
 		t.Errorf("without the directory: %v", err)
 	}
 }

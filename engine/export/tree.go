@@ -1,6 +1,7 @@
 package export
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -21,9 +22,10 @@ import (
 // tree is a platform's result as exporters of trees see it: what a container would,
 // but for times where there is an epoch: they are all that. It implements fsutil.FS.
 type tree struct {
-	id     string    // of the platform
-	prefix string    // the directory that it goes to; "" for the top
-	when   time.Time // of the top
+	id     string      // of the platform
+	prefix string      // the directory that it goes to; "" for the top
+	when   time.Time   // of the top
+	mode   os.FileMode // of the directory prefix; 0 stands for 0755
 	fs     fsutil.FS
 	epoch  *time.Time
 }
@@ -129,7 +131,7 @@ func disjoint(ctx context.Context, trees []*tree) error {
 // the top left out. Sockets are, too: they cannot be copied.
 func (t *tree) Walk(ctx context.Context, target string, fn gofs.WalkDirFunc) error {
 	if t.prefix != "" {
-		st := &types.Stat{Path: t.prefix, Mode: uint32(os.ModeDir | 0o755), ModTime: t.when.UnixNano()}
+		st := &types.Stat{Path: t.prefix, Mode: uint32(os.ModeDir | cmp.Or(t.mode, 0o755)), ModTime: t.when.UnixNano()}
 		if t.epoch != nil {
 			st.ModTime = t.epoch.UnixNano()
 		}

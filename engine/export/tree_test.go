@@ -259,7 +259,7 @@ func TestTreeStopped(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	why := errors.New("enough")
 	cancel(why)
-	for _, req := range []export.Request{{Type: "local", Dir: dir}, {Type: "tar", Open: export.File(file)}} {
+	for _, req := range []export.Request{{Type: "local", Dir: dir}, {Type: "tar", Open: export.File(file, 0)}} {
 		ex, err := export.New(export.Builtin(export.Deps{Store: st}), req)
 		must(t, err)
 		if _, err := ex.Export(ctx, single(ref), nil); err == nil {
