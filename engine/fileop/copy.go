@@ -13,6 +13,7 @@ import (
 	"github.com/containerd/continuity/fs"
 	"github.com/moby/buildkit/solver/pb"
 	"github.com/moby/patternmatcher"
+	"github.com/tenonbuild/tenon/engine/store"
 	"github.com/tenonbuild/tenon/solver"
 	"github.com/tenonbuild/tenon/solver/client"
 	fscopy "github.com/tonistiigi/fsutil/copy"
@@ -106,6 +107,7 @@ func copyOptions(ctx context.Context, src, dest string, a *pb.FileActionCopy, u 
 		}
 		ci.CopyDirContents = a.DirCopyContents
 		ci.FollowLinks = a.FollowSymlink
+		ci.ChangeFunc = store.BlockDevices(dest)
 		ci.AlwaysReplaceExistingDestPaths = a.AlwaysReplaceExistingDestPaths
 		// A file system without extended attributes is no reason not to copy.
 		ci.XAttrErrorHandler = func(to, from, key string, err error) error {

@@ -123,6 +123,11 @@ func TestCopyKeepsWhatFilesAre(t *testing.T) {
 		for _, err := range []error{
 			os.Link(p("a"), p("d/b")),
 			unix.Mknod(p("null"), unix.S_IFCHR|0o600, int(unix.Mkdev(1, 3))),
+			unix.Mknod(p("d/disk"), unix.S_IFBLK|0o600, int(unix.Mkdev(4095, 1048575))),
+			os.Lchown(p("d/disk"), 6, 7),
+			os.Chmod(p("d/disk"), 0o640),
+			os.Chtimes(p("d/disk"), timeOf(5), timeOf(8)),
+			os.Chtimes(p("d"), timeOf(5), timeOf(9)),
 			unix.Mkfifo(p("fifo"), 0o600),
 			unix.Setxattr(p("a"), "user.k", []byte("v"), 0),
 			unix.Setxattr(p("d"), "trusted.t", []byte("w"), 0),
@@ -150,6 +155,12 @@ func TestCopyKeepsWhatFilesAre(t *testing.T) {
 		}
 		if n := stat("null"); n.Mode&syscall.S_IFMT != syscall.S_IFCHR || n.Rdev != unix.Mkdev(1, 3) {
 			t.Errorf("null: %+v", n)
+		}
+		if n := stat("d/disk"); n.Mode != syscall.S_IFBLK|0o640 || n.Rdev != unix.Mkdev(4095, 1048575) || n.Uid != 6 || n.Mtim.Sec != 8 {
+			t.Errorf("disk: %+v", n)
+		}
+		if n := stat("d"); n.Mtim.Sec != 9 {
+			t.Errorf("the folder of the disk: %+v", n)
 		}
 		if stat("fifo").Mode&syscall.S_IFMT != syscall.S_IFIFO {
 			t.Error("the fifo is none")

@@ -75,7 +75,7 @@ func (s *Store) copyTree(ctx context.Context, root string, names []string) (stri
 				return err
 			}
 			dirs = append(dirs, made...)
-			if err := fscopy.Copy(ctx, root, name, dir, name); err != nil {
+			if err := fscopy.Copy(ctx, root, name, dir, name, fscopy.WithChangeNotifier(BlockDevices(dir))); err != nil {
 				return fmt.Errorf("copying %s: %w", name, err)
 			}
 		}
