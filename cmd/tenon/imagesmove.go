@@ -163,7 +163,7 @@ func (c *cli) save(ctx context.Context, req query.SaveRequest, file string) erro
 		if toOutput {
 			return write(c.out)
 		}
-		return export.WriteFile(file, write)
+		return export.WriteFile(file, os.FileMode(c.umask), write)
 	})
 }
 

@@ -69,8 +69,8 @@ func (f *atomicFile) Discard() error {
 }
 
 // WriteFile writes a file as File does, and leaves nothing of it if write fails.
-func WriteFile(path string, write func(io.Writer) error) error {
-	return writeTo(File(path), nil, write)
+func WriteFile(path string, umask os.FileMode, write func(io.Writer) error) error {
+	return writeTo(File(path, umask), nil, write)
 }
 
 // writeTo opens a request's file, has it written, and closes or discards it.

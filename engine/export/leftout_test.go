@@ -51,7 +51,7 @@ func TestLocalLeavesOutPrivileges(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "out")
 
 	warned := warningsOf(t, deps, src, "type=local,privileged-files=true,dest="+dir)
-	check.Equal(t, "warnings", strings.Join(warned, "\n"), `1 file was written without setuid and setgid bits, capabilities and access lists, the first is "bin/theirs": ` +
+	check.Equal(t, "warnings", strings.Join(warned, "\n"), `1 file was written without setuid and setgid bits, capabilities and access lists, the first is "bin/theirs": `+
 		`they belong to another user; archives (type=tar, oci, docker) keep them`)
 	for path, mode := range map[string]os.FileMode{
 		"bin/su": 0o755 | os.ModeSetuid, "bin/group": 0o755 | os.ModeSetgid, "bin/theirs": 0o755, "shared": 0o777 | os.ModeDir | os.ModeSetgid | os.ModeSticky,
@@ -67,7 +67,7 @@ func TestLocalLeavesOutPrivileges(t *testing.T) {
 	check.Equal(t, "capabilities", hasCapability(filepath.Join(dir, "bin/caps")), true)
 
 	warned = warningsOf(t, deps, src, "type=local,mode=delete,dest="+dir)
-	check.Equal(t, "warnings", strings.Join(warned, "\n"), `5 files were written without setuid and setgid bits, capabilities and access lists, the first is "bin/caps"; ` +
+	check.Equal(t, "warnings", strings.Join(warned, "\n"), `5 files were written without setuid and setgid bits, capabilities and access lists, the first is "bin/caps"; `+
 		`3 devices were left out, the first is "also-disk": privileged-files=true keeps them, and so do archives (type=tar, oci, docker)`)
 	var found []string
 	check.OK(t, filepath.WalkDir(dir, func(p string, d os.DirEntry, err error) error {
