@@ -181,6 +181,7 @@ type build struct {
 	exporters []export.Exporter
 	groups    groups
 	dropped   sync.Map // llb.CacheMount: true
+	metadata  metadata
 }
 
 // run solves and exports. The Response is never nil.

@@ -63,6 +63,9 @@ type Options struct {
 	Runtime runtime.Options
 	// Parallelism bounds how many steps run at once; 0 is the solver's default.
 	Parallelism int
+	// Log bounds what is shown of a step's output, and so kept in memory while its build
+	// runs.
+	Log execop.LogLimits
 	// Frontends are run by name beside the built-in ones, before those of equal
 	// names.
 	Frontends map[string]frontend.Func
@@ -129,7 +132,7 @@ func (e *Engine) assemble(ctx context.Context, opt Options) error {
 	if err := execop.Sweep(e.store); err != nil {
 		return fmt.Errorf("cleaning up after a build that was killed: %w", err)
 	}
-	env := &ops.Env{Store: e.store, Sources: e.sources, Sessions: e.sessions}
+	env := &ops.Env{Store: e.store, Sources: e.sources, Sessions: e.sessions, Log: opt.Log}
 	opt.Runtime.Root = e.store.Path("runtime")
 	// Without a runtime only steps that run something fail: they say why.
 	x, err := runtime.New(ctx, opt.Runtime)

@@ -4,10 +4,8 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/moby/buildkit/client/llb/sourceresolver"
 	"github.com/moby/buildkit/exporter/containerimage/exptypes"
 	gwclient "github.com/moby/buildkit/frontend/gateway/client"
-	"github.com/moby/buildkit/solver/pb"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/tenonbuild/tenon/engine/export"
@@ -84,15 +82,4 @@ func layOut(res *gwclient.Result) (*export.Source, []gwclient.Reference, error) 
 func hasImage(res *gwclient.Result) bool {
 	_, ok := res.Metadata[exptypes.ExporterImageConfigKey]
 	return ok
-}
-
-// resolveMetadata asks a source, and shows that it does.
-func (b *build) resolveMetadata(ctx context.Context, op *pb.SourceOp, opt sourceresolver.Opt) (_ *sourceresolver.MetaResponse, err error) {
-	name := opt.LogName
-	if name == "" {
-		name = "load metadata for " + op.GetIdentifier()
-	}
-	ctx, end := b.job.Begin(ctx, name)
-	defer func() { end(err) }()
-	return b.engine.sources.ResolveMetadata(ctx, op, opt)
 }

@@ -137,7 +137,7 @@ func (c *cli) run(ctx context.Context, req engine.Request, mode string) (res *en
 			err = shown
 		}
 		if mode != progress.RawJSON && mode != progress.Quiet {
-			printWarnings(c.err, warnings)
+			printWarnings(c.err, warnings, c.flags.debug)
 		}
 		c.sumUp(mode, err, &tally, &tail)
 		return err

@@ -95,6 +95,9 @@ What flags repeat can be said once, in a configuration file or the environment:
   BUILDKIT_PROGRESS   as --progress
   DOCKER_CONFIG       the folder of docker's config.json, with logins to registries
   REGISTRY_AUTH_FILE  podman's file with logins, which is looked at after docker's
+  BUILDKIT_STEP_LOG_MAX_SIZE, BUILDKIT_STEP_LOG_MAX_SPEED
+                      bytes, and bytes a second, of a step's output that are
+                      shown (16 MiB, and as fast as it comes; -1 is no limit)
   SOURCE_DATE_EPOCH   the time that images are from`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
@@ -171,6 +174,9 @@ func (c *cli) open(ctx context.Context) (*engine.Engine, error) {
 		return nil, err
 	}
 	opt := cfg.engine()
+	if opt.Log, err = c.stepLog(); err != nil {
+		return nil, err
+	}
 	opt.NoWait = c.flags.noWait
 	opt.Waiting = func(owner string) {
 		fmt.Fprintf(c.err, "tenon: waiting for %s, which uses %s (--no-wait fails instead)\n", owner, opt.Root)

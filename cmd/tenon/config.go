@@ -6,12 +6,14 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"github.com/moby/buildkit/util/resolver/config"
 	"github.com/pelletier/go-toml/v2"
 
 	"github.com/tenonbuild/tenon/engine"
+	"github.com/tenonbuild/tenon/engine/execop"
 	"github.com/tenonbuild/tenon/engine/runtime"
 )
 
@@ -79,6 +81,29 @@ func (c *cli) configure() (*configuration, error) {
 	}
 	cfg.Root = abs
 	return cfg, cfg.check()
+}
+
+// stepLogSize is how much of a step's output is shown, for each of its two streams. It
+// is in memory until the build ends. Here, unlike in a daemon, somebody reads along,
+// and so it may come as fast as it can.
+const stepLogSize = 16 << 20
+
+// stepLog are the limits of a step's output, which the environment may set as for
+// buildkitd: -1 is none.
+func (c *cli) stepLog() (execop.LogLimits, error) {
+	limits := execop.LogLimits{Size: stepLogSize, Rate: -1}
+	for name, to := range map[string]*int{"BUILDKIT_STEP_LOG_MAX_SIZE": &limits.Size, "BUILDKIT_STEP_LOG_MAX_SPEED": &limits.Rate} {
+		v, ok := c.env(name)
+		if !ok || v == "" {
+			continue
+		}
+		n, err := strconv.Atoi(v)
+		if err != nil || n < -1 || n == 0 {
+			return limits, fmt.Errorf("%s is %q: it should be a number of bytes, or -1 for no limit", name, v)
+		}
+		*to = n
+	}
+	return limits, nil
 }
 
 // check says what of a configuration cannot be, and would otherwise be noticed by

@@ -11,7 +11,6 @@ import (
 	"strings"
 	"syscall"
 
-	bkclient "github.com/moby/buildkit/client"
 	"github.com/moby/buildkit/exporter/containerimage/exptypes"
 	"github.com/moby/buildkit/solver/errdefs"
 	"github.com/moby/buildkit/solver/pb"
@@ -39,21 +38,6 @@ func printError(w io.Writer, err error) {
 		fmt.Fprintln(w, "The disk is full. \"tenon du\" shows what builds have left there, and \"tenon prune\" removes it.")
 	case errors.Is(err, syscall.EPERM) && os.Geteuid() != 0:
 		fmt.Fprintln(w, "Building gives files owners and mounts file systems: run tenon as root. What runs no command is built by any user under \"unshare -Urm\", too.")
-	}
-}
-
-// printWarnings shows what a frontend warned of, with the lines that it is about.
-func printWarnings(w io.Writer, warnings []bkclient.VertexWarning) {
-	for _, warning := range warnings {
-		fmt.Fprintf(w, "\nWARNING: %s", warning.Short)
-		if warning.URL != "" {
-			fmt.Fprintf(w, " - %s", warning.URL)
-		}
-		fmt.Fprintln(w)
-		if warning.SourceInfo != nil {
-			src := errdefs.Source{Info: warning.SourceInfo, Ranges: firstLines(warning.Range)}
-			_ = src.Print(w) // lines that are not there cannot be shown
-		}
 	}
 }
 

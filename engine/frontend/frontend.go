@@ -115,7 +115,18 @@ func (c *Client) Solve(ctx context.Context, req client.SolveRequest) (*client.Re
 
 // ResolveSourceMetadata tells about a source without fetching it.
 func (c *Client) ResolveSourceMetadata(ctx context.Context, op *pb.SourceOp, opt sourceresolver.Opt) (*sourceresolver.MetaResponse, error) {
-	return c.build.ResolveMetadata(ctx, op, opt)
+	m, err := c.build.ResolveMetadata(ctx, op, opt)
+	return m, ownError(ctx, err)
+}
+
+// ownError is an error of something that a frontend asked for with ctx. When that has
+// ended, it is no more than that: the cause of an errgroup's context is the error of
+// another of its functions, and a frontend would put that down to this one, too.
+func ownError(ctx context.Context, err error) error {
+	if err != nil && ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return err
 }
 
 // ResolveImageConfig returns an image's name as it was resolved, its digest and
@@ -127,7 +138,7 @@ func (c *Client) ResolveImageConfig(ctx context.Context, ref string, opt sourcer
 	}
 	m, err := c.build.ResolveMetadata(ctx, &pb.SourceOp{Identifier: scheme + ref}, opt)
 	if err != nil {
-		return "", "", nil, err
+		return "", "", nil, ownError(ctx, err)
 	}
 	if m.Image == nil {
 		return "", "", nil, fmt.Errorf("%s%s is not an image", scheme, ref)

@@ -18,6 +18,7 @@ import (
 	"github.com/moby/buildkit/executor"
 	"github.com/moby/buildkit/solver/pb"
 	"github.com/opencontainers/go-digest"
+	"github.com/tenonbuild/tenon/engine/execop"
 	"github.com/tenonbuild/tenon/engine/fileop"
 	"github.com/tenonbuild/tenon/engine/session"
 	"github.com/tenonbuild/tenon/engine/source"
@@ -35,6 +36,8 @@ type Env struct {
 	// why: NoExecutor.
 	Executor   executor.Executor
 	NoExecutor error
+	// Log bounds what is shown of a step's output.
+	Log execop.LogLimits
 }
 
 // Maker is implemented by the Sys() of a vertex that brings its own op: a program

@@ -10,6 +10,6 @@ import (
 func (e *Env) exec(o *pb.ExecOp, platform *pb.Platform, v solver.Vertex) (solver.Op, error) {
 	return execop.New(o, platform, v, execop.Deps{
 		Store: e.Store, Sessions: e.Sessions, Executor: e.Executor, NoExecutor: e.NoExecutor,
-		Resources: llb.MetadataOf(v).GetLinuxResources(),
+		Resources: llb.MetadataOf(v).GetLinuxResources(), Log: e.Log,
 	})
 }

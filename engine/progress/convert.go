@@ -1,6 +1,8 @@
 package progress
 
 import (
+	"maps"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -41,7 +43,7 @@ type step struct {
 	// looking is since when the step reports something that had not started then: a
 	// source that finds out what it is. Nil if it does not, or that is over.
 	looking *time.Time
-	open    map[string]struct{} // statuses that have not completed
+	open    map[string]*client.VertexStatus // statuses that have not completed, as last told
 	// shown: it has been shown as something that began.
 	shown bool
 }
@@ -80,7 +82,7 @@ func (c *Converter) step(d digest.Digest) *step {
 		if c.steps == nil {
 			c.steps = map[digest.Digest]*step{}
 		}
-		s = &step{open: map[string]struct{}{}}
+		s = &step{open: map[string]*client.VertexStatus{}}
 		c.steps[d] = s
 	}
 	return s
@@ -116,6 +118,35 @@ func (c *Converter) vertex(out *bkclient.SolveStatus, v *client.Vertex) {
 	}
 	s.shown = s.shown || b.Started != nil
 	out.Vertexes = append(out.Vertexes, b)
+	if v.Outcome != "" {
+		c.closeAll(out, s, b.Completed)
+	}
+}
+
+// closeAll ends the statuses of a step that has ended: the display does not say how a
+// step ended before they have.
+func (c *Converter) closeAll(out *bkclient.SolveStatus, s *step, at *time.Time) {
+	if at == nil {
+		return
+	}
+	for _, id := range slices.Sorted(maps.Keys(s.open)) {
+		st := *s.open[id]
+		st.Completed, st.Timestamp = at, *at
+		delete(s.open, id)
+		out.Statuses = append(out.Statuses, shownStatus(&st))
+	}
+}
+
+// shownStatus is a status as the display takes it: it shows none that has not started.
+func shownStatus(st *client.VertexStatus) *bkclient.VertexStatus {
+	started := st.Started
+	if started == nil {
+		started = &st.Timestamp
+	}
+	return &bkclient.VertexStatus{
+		ID: printable(st.ID), Vertex: st.Vertex, Name: printable(st.Name), Total: st.Total, Current: st.Current,
+		Timestamp: st.Timestamp, Started: started, Completed: st.Completed,
+	}
 }
 
 // ended says how a vertex ended that has no result for this job. It reports
@@ -133,8 +164,8 @@ func (c *Converter) ended(out *bkclient.SolveStatus, s *step, b *bkclient.Vertex
 		b.Completed, b.ProgressGroup = nil, hidden
 	case s.vertex.Outcome == client.NotNeeded:
 		c.say(out, b, wordNotNeeded)
-	case b.Error == "":
-		b.Error = "context canceled" // the display knows it by these words
+	default: // the display knows it by these words; what else was said is of another step
+		b.Error = "context canceled"
 	}
 	return true
 }
@@ -175,19 +206,18 @@ func (c *Converter) say(out *bkclient.SolveStatus, b *bkclient.Vertex, word stri
 
 func (c *Converter) status(out *bkclient.SolveStatus, st *client.VertexStatus) {
 	s := c.look(out, st.Vertex, st.Timestamp)
+	if end := s.vertex.Completed; st.Completed == nil && end != nil && s.vertex.Outcome != "" {
+		// It was told with the end of its step, or after.
+		closed := *st
+		closed.Completed = end
+		st = &closed
+	}
 	if st.Completed == nil {
-		s.open[st.ID] = struct{}{}
+		s.open[st.ID] = st
 	} else {
 		delete(s.open, st.ID)
 	}
-	started := st.Started
-	if started == nil { // the display shows none that has not
-		started = &st.Timestamp
-	}
-	out.Statuses = append(out.Statuses, &bkclient.VertexStatus{
-		ID: printable(st.ID), Vertex: st.Vertex, Name: printable(st.Name), Total: st.Total, Current: st.Current,
-		Timestamp: st.Timestamp, Started: started, Completed: st.Completed,
-	})
+	out.Statuses = append(out.Statuses, shownStatus(st))
 	if s.looking != nil && s.vertex.Started == nil && len(s.open) == 0 {
 		b := c.plain(&s.vertex)
 		b.Started, b.Completed = s.looking, st.Completed

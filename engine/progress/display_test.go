@@ -360,3 +360,35 @@ func TestTTY(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A part of a step that failed may never be told to have ended: the step has.
+func TestPlainFailureWithOpenStatus(t *testing.T) {
+	plain(t, `
+#1 image
+#1 resolve
+#1 resolve 1.0s done
+#1 ERROR: no such host
+
+#2 other
+#2 resolve 1.0s done
+#2 ERROR: no such host
+------
+ > image:
+------
+------
+ > other:
+------`, func(s *stream) {
+		failed := func(name string) *client.SolveStatus {
+			st := s.vertex(name, 0, 1, client.Failed)
+			st.Vertexes[0].Error = "no such host"
+			return st
+		}
+		s.send(s.vertex("image", 0, -1, ""))
+		s.send(s.status("image", "resolve", 0, -1))
+		s.send(failed("image"))
+		s.send(s.vertex("other", 0, -1, ""))
+		both := failed("other")
+		both.Statuses = s.status("other", "resolve", 0, -1).Statuses
+		s.send(both)
+	})
+}
