@@ -61,6 +61,7 @@ func TestLayers(t *testing.T) {
 		"engine/images":                {"engine/registry", "engine/store"},
 		"engine/query":                 {"engine/images", "engine/query", "engine/store"},
 		"engine/export":                {"engine/images", "engine/registry", "engine/session", "engine/store"},
+		"engine/frontend/dockerfile":   {"engine/llb"},
 		"engine/registry":              {"engine/session"},
 		"engine/registry/registrytest": {"engine/session"},
 		"engine/session/local":         {"engine/session"},
