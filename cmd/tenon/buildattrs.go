@@ -51,8 +51,8 @@ func (f *buildFlags) attrs(env func(string) (string, bool)) (map[string]string, 
 	case len(f.noCacheFilter) > 0:
 		a["no-cache"] = strings.Join(f.noCacheFilter, ",")
 	}
-	if f.pull {
-		a["image-resolve-mode"] = "pull"
+	if mode := f.pull.resolveMode(); mode != "" {
+		a["image-resolve-mode"] = mode
 	}
 	if f.cgroupParent != "" {
 		a["cgroup-parent"] = f.cgroupParent

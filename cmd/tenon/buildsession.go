@@ -17,7 +17,7 @@ func (c *cli) session(in *buildInput, f *buildFlags) (session.Session, error) {
 	if err := c.checkDirs(in); err != nil {
 		return nil, err
 	}
-	opt := local.Options{Dirs: in.dirs, Layouts: in.layouts, Outputs: f.written()}
+	opt := local.Options{Dirs: in.dirs, Layouts: in.layouts, Outputs: f.written(), NoPull: f.pull == pullNever}
 	for _, s := range f.secrets {
 		secret, err := local.ParseSecret(s)
 		if err != nil {

@@ -53,6 +53,9 @@ func (r *Registry) open(ctx context.Context, ref string, desc ocispec.Descriptor
 	if err != nil {
 		return nil, err
 	}
+	if err := r.mayPull(ctx, name); err != nil {
+		return nil, err
+	}
 	if err := desc.Digest.Validate(); err != nil {
 		return nil, fmt.Errorf("fetch from %s: digest %q: %w", name, desc.Digest, err)
 	}

@@ -121,6 +121,9 @@ func (r *Registry) Resolve(ctx context.Context, ref string) (name string, desc o
 	if err != nil {
 		return "", ocispec.Descriptor{}, err
 	}
+	if err := r.mayPull(ctx, name); err != nil {
+		return "", ocispec.Descriptor{}, err
+	}
 	a, err := r.accessOf(ctx)
 	if err != nil {
 		return "", ocispec.Descriptor{}, err
@@ -135,6 +138,20 @@ func (r *Registry) Resolve(ctx context.Context, ref string) (name string, desc o
 		desc, err = a.once(ctx, name, resolve)
 	}
 	return name, desc, err
+}
+
+// ErrNoPull is wrapped by errors of builds whose session asks no registry for images.
+var ErrNoPull = errors.New("registries are not asked (--pull=never)")
+
+func (r *Registry) mayPull(ctx context.Context, name string) error {
+	s, err := r.opt.Sessions.Of(ctx)
+	if err != nil {
+		return nil // accessOf says what is wrong, if it is
+	}
+	if p, ok := s.(session.Puller); ok && !p.MayPull() {
+		return fmt.Errorf("the store does not have all of %s, and %w: build with --pull=missing", name, ErrNoPull)
+	}
+	return nil
 }
 
 // Resolver returns containerd's resolver for the repository of ref, with the credentials

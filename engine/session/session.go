@@ -38,6 +38,13 @@ type Session interface {
 	Layout(ctx context.Context, name string) (content.Store, error)
 }
 
+// Puller is implemented by a Session that may keep its builds from asking registries for
+// images.
+type Puller interface {
+	// MayPull says whether registries are asked for what is not in the store.
+	MayPull() bool
+}
+
 // Dir is a directory of the caller's.
 type Dir struct {
 	// FS reads the directory. Paths are relative and use slashes.

@@ -34,6 +34,8 @@ type Options struct {
 	// credentials of registries. "" is what DOCKER_CONFIG says, or ~/.docker, and then
 	// podman's auth.json.
 	DockerConfig string
+	// NoPull asks no registry for images: what is not in the store is an error.
+	NoPull bool
 }
 
 // New makes the session. It is an error if something in opt does not exist or
@@ -46,6 +48,7 @@ func New(opt Options) (session.Session, error) {
 		agents:  map[string]dialer{},
 		layouts: map[string]content.Store{},
 		creds:   &logins{dockerDir: opt.DockerConfig},
+		noPull:  opt.NoPull,
 	}
 	outputs, err := realPaths(opt.Outputs)
 	if err != nil {
@@ -129,9 +132,12 @@ type local struct {
 	agents  map[string]dialer
 	layouts map[string]content.Store
 	creds   *logins
+	noPull  bool
 }
 
 func (s *local) ID() string { return s.id }
+
+func (s *local) MayPull() bool { return !s.noPull }
 
 func (s *local) Dir(_ context.Context, name string) (session.Dir, error) {
 	d, ok := s.dirs[name]

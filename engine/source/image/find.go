@@ -14,6 +14,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/tenonbuild/tenon/engine/registry"
 	"github.com/tenonbuild/tenon/engine/source/internal/manifest"
 )
 
@@ -34,14 +35,34 @@ func (s *Source) find(ctx context.Context, id identifier) (*found, error) {
 	if !passable(localErr) {
 		return nil, fmt.Errorf("local image %s: %w", id.name, localErr)
 	}
+	if id.mode == modeLocal {
+		if img, err := s.findKnown(ctx, id); err == nil {
+			return img, id.check(img.Root.Digest)
+		} else if !passable(err) {
+			return nil, fmt.Errorf("image %s: %w", id.name, err)
+		}
+	}
 	img, err := s.findRemote(ctx, id)
 	if err != nil {
+		err = s.hint(ctx, id, err)
 		if !errdefs.IsNotFound(localErr) {
 			err = fmt.Errorf("%w (the local image of this name does not do: %w)", err, localErr)
 		}
 		return nil, err
 	}
 	return img, id.check(img.Root.Digest)
+}
+
+// hint says what can be done about a registry that cannot be asked.
+func (s *Source) hint(ctx context.Context, id identifier, err error) error {
+	if id.mode == modeLocal || ctx.Err() != nil || errdefs.IsNotFound(err) || errors.Is(err, registry.ErrDenied) {
+		return err
+	}
+	img, kerr := s.findKnown(ctx, id)
+	if kerr != nil || id.check(img.Root.Digest) != nil {
+		return err
+	}
+	return fmt.Errorf("%w; the store has it as it was when it was last pulled, %s: build with --pull=missing to use that", err, img.Root.Digest)
 }
 
 // passable decides whether a local image that cannot be used is a reason to ask the
@@ -124,9 +145,15 @@ func (s *Source) findRemote(ctx context.Context, id identifier) (*found, error) 
 	if err != nil {
 		return nil, fmt.Errorf("image %s: %w", name, err)
 	}
-	f := &found{Image: img, provider: s.opt.Registry.Provider(name), labels: origin(id.name)}
+	f := s.pulled(id, img)
+	return f, s.remember(ctx, id, f)
+}
+
+// pulled is an image that is, or was, in a registry.
+func (s *Source) pulled(id identifier, img *manifest.Image) *found {
+	f := &found{Image: img, provider: s.opt.Registry.Provider(id.name.String()), labels: origin(id.name)}
 	f.MarkOrigin(id.name)
-	return f, s.remember(ctx, f)
+	return f
 }
 
 // pulledRoot returns the descriptor of a manifest that was pulled from the same
@@ -157,8 +184,8 @@ func origin(name reference.Named) map[string]string {
 // remember puts what was read into the store, for whoever asks for it next. It is
 // held there once the image's tree is. What is there already, as in most builds, costs
 // no writing, each of which waits for the disk.
-func (s *Source) remember(ctx context.Context, f *found) (err error) {
-	if s.remembered(ctx, f) {
+func (s *Source) remember(ctx context.Context, id identifier, f *found) (err error) {
+	if s.remembered(ctx, id, f) {
 		return nil
 	}
 	leased, release, err := s.opt.Store.WithLease(ctx)
@@ -169,11 +196,14 @@ func (s *Source) remember(ctx context.Context, f *found) (err error) {
 	if err := f.Save(leased, s.opt.Store, f.labels); err != nil {
 		return err
 	}
-	return s.mark(leased, f)
+	if err := s.mark(leased, f); err != nil || id.pinned() {
+		return err
+	}
+	return s.noteTag(leased, id.name, f.Root.Digest)
 }
 
 // remembered says whether remember has nothing to do.
-func (s *Source) remembered(ctx context.Context, f *found) bool {
+func (s *Source) remembered(ctx context.Context, id identifier, f *found) bool {
 	for dgst := range f.Blobs {
 		info, err := s.opt.Store.Content().Info(ctx, dgst)
 		if err != nil {
@@ -183,6 +213,9 @@ func (s *Source) remembered(ctx context.Context, f *found) bool {
 			if dgst == f.Root.Digest && !has(info, host, repo) {
 				return false
 			}
+		}
+		if dgst == f.Root.Digest && !id.pinned() && info.Labels[tagLabel(id.name)] == "" {
+			return false
 		}
 	}
 	return true
@@ -234,6 +267,9 @@ func (s *Source) digest(ctx context.Context, id identifier) (digest.Digest, erro
 		return pinned.Digest(), id.check(pinned.Digest())
 	}
 	root, err := s.localRoot(ctx, id)
+	if errdefs.IsNotFound(err) && id.mode == modeLocal {
+		root, err = s.knownRoot(ctx, id.name)
+	}
 	if errdefs.IsNotFound(err) {
 		_, root, err = s.opt.Registry.Resolve(ctx, id.name.String())
 	}

@@ -4,12 +4,15 @@
 //
 // Where a name is looked up depends on the resolve mode of the operation:
 //
-//	default, local  an image of this name in the local store, for the platform;
-//	                otherwise the registry
-//	pull            the registry
+//	default  an image of this name in the local store, for the platform; otherwise
+//	         the registry
+//	local    the same, but before the registry is asked, what it last said, if that
+//	         is still in the store
+//	pull     the registry
 //
-// So what "build -t" made can be built upon, and --pull goes past it. A reference
-// with a digest is not resolved at all if its manifests have been pulled before.
+// So what "build -t" made can be built upon, and --pull goes past it. What is old is
+// used only where that is asked for. A reference with a digest is not resolved at all if
+// its manifests have been pulled before.
 package image
 
 import (
@@ -60,6 +63,12 @@ type identifier struct {
 	checksum   digest.Digest // "": any
 	limit      int           // 0: all layers
 	recordType string
+}
+
+// pinned says whether the name has a digest.
+func (id *identifier) pinned() bool {
+	_, ok := id.name.(reference.Digested)
+	return ok
 }
 
 // mode is where a name is looked up.

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"testing"
 
 	"github.com/containerd/containerd/v2/core/content"
@@ -382,5 +383,46 @@ func TestResolvedAgainWithoutWriting(t *testing.T) {
 	w.mustKeys(w.reg.Put(t, "other:1", picture(t, runtime.GOARCH, layer(t, "a", "1"))), nil)
 	if written() == second {
 		t.Error("another repository that has it is not noted")
+	}
+}
+
+// What a tag stood for last is known without the registry, where that is asked for.
+func TestTagsAreKnown(t *testing.T) {
+	w := newWorld(t)
+	first, second := picture(t, "amd64", layer(t, "a", "1")), picture(t, "amd64", layer(t, "a", "2"))
+	want := map[string]string{}
+	for _, step := range []struct {
+		name string
+		img  v1.Image
+	}{{"first", first}, {"second", second}, {"first again", first}} {
+		ref := w.reg.Put(t, "app:1", step.img)
+		tree := w.snapshot(ref) // which holds the manifest
+		t.Cleanup(func() { check.OK(t, tree.Release(context.Background())) })
+		keys, err := w.keys(ref, nil)
+		check.OK(t, err)
+		want[step.name] = keys[0]
+		w.reg.Requests("")
+		known, err := w.keys(ref, nil, pb.AttrImageResolveMode, pb.AttrImageResolveModePreferLocal)
+		check.OK(t, err)
+		check.Equal(t, step.name, known[0], keys[0])
+		check.Equal(t, "requests", len(w.reg.Requests("")), 0)
+	}
+	check.Equal(t, "two images have one key", want["first"] == want["second"], false)
+
+	// It is of the reference: not of another tag, or platform.
+	w.reg.Put(t, "app:2", second)
+	ref := w.reg.Host + "/app:2"
+	_, err := w.keys(ref, nil, pb.AttrImageResolveMode, pb.AttrImageResolveModePreferLocal)
+	check.OK(t, err)
+	check.Equal(t, "asked", len(w.reg.Requests("")) > 0, true)
+
+	// Another process knows it, too, and says so when the registry is down.
+	w.open()
+	w.reg.Fault("", 1000, registrytest.Status(503))
+	_, err = w.keys(w.reg.Host+"/app:1", nil)
+	check.Says(t, err, "503", "--pull=missing")
+	_, err = w.keys(w.reg.Host+"/app:3", nil)
+	if err == nil || strings.Contains(err.Error(), "--pull") {
+		t.Errorf("of what is not known: %v", err)
 	}
 }
