@@ -64,6 +64,7 @@ func TestLayers(t *testing.T) {
 		"engine/frontend/dockerfile":   {"engine/llb"},
 		"engine/registry":              {"engine/session"},
 		"engine/registry/registrytest": {"engine/session"},
+		"engine/runtime":               {"engine/runtime"},
 		"engine/session/local":         {"engine/session"},
 		"engine/source":                {"engine/contenthash", "engine/registry", "engine/session", "engine/source", "engine/store"},
 		"engine/internal":              {"engine"}, // of tests

@@ -83,7 +83,7 @@ func (c *cli) build(ctx context.Context, where string, f *buildFlags) (err error
 		FrontendAttrs:  attrs,
 		FrontendInputs: in.inputs,
 		Session:        sess,
-		Allow:          append([]string{"network.host"}, f.allow...),
+		Allow:          f.allow,
 	}
 	if call.request != "" {
 		attrs["requestid"] = call.request

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/csv"
+	"errors"
 	"fmt"
 	"maps"
 	"net"
@@ -110,13 +111,37 @@ func (f *buildFlags) hosts() ([]string, error) {
 		case !ok || name == "":
 			return nil, fmt.Errorf("--add-host %q: it should look like name:IP", h)
 		case ip == "host-gateway":
-			return nil, fmt.Errorf("--add-host %q: host-gateway is not there yet: steps use the host's network by default, where 127.0.0.1 is the host", h)
+			var err error
+			if ip, err = hostAddress(); err != nil {
+				return nil, fmt.Errorf("--add-host %q: %w", h, err)
+			}
 		case net.ParseIP(ip) == nil:
 			return nil, fmt.Errorf("--add-host %q: %q is not an IP address", h, ip)
 		}
 		out = append(out, name+"="+ip)
 	}
 	return out, nil
+}
+
+// hostAddress is an address of this machine that steps reach it by: the one that its
+// connections to elsewhere have, or the first that it has.
+func hostAddress() (string, error) {
+	if c, err := net.Dial("udp4", "198.51.100.1:9"); err == nil { // nothing is sent
+		defer c.Close()
+		if a, ok := c.LocalAddr().(*net.UDPAddr); ok && !a.IP.IsLoopback() {
+			return a.IP.String(), nil
+		}
+	}
+	addrs, err := net.InterfaceAddrs()
+	if err != nil {
+		return "", err
+	}
+	for _, a := range addrs {
+		if n, ok := a.(*net.IPNet); ok && n.IP.To4() != nil && n.IP.IsGlobalUnicast() {
+			return n.IP.String(), nil
+		}
+	}
+	return "", errors.New("this machine has no IPv4 address but its loopback's, which steps do not reach")
 }
 
 func csvLine(fields []string) string {

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -61,8 +63,8 @@ func (f *buildFlags) register(fs *pflag.FlagSet) {
 	fs.StringArrayVar(&f.secrets, "secret", nil, `secret for RUN --mount=type=secret, as "id=ID,src=FILE" or "id=ID,env=NAME"`)
 	fs.StringArrayVar(&f.ssh, "ssh", nil, `SSH agent or keys for RUN --mount=type=ssh, as "default" or "ID=SOCKET|KEY[,KEY...]"`)
 	fs.StringArrayVar(&f.contexts, "build-context", nil, `further context, as "name=PATH", or a URL, "docker-image://..." or "oci-layout://PATH[:TAG][@DIGEST]" in place of the path`)
-	fs.StringVar(&f.network, "network", "default", `network of RUN steps: "default", "host" or "none"`)
-	fs.StringSliceVar(&f.addHosts, "add-host", nil, `further host for RUN steps, as "name:IP"`)
+	fs.StringVar(&f.network, "network", "default", `network of RUN steps: "default" (of their own), "host" (this machine's; with --allow network.host) or "none"`)
+	fs.StringSliceVar(&f.addHosts, "add-host", nil, `further host for RUN steps, as "name:IP"; "host-gateway" as the IP is this machine`)
 	fs.StringArrayVar(&f.ulimits, "ulimit", nil, `limit for RUN steps, as "nofile=1024:2048"`)
 	fs.StringVar(&f.shmSize, "shm-size", "", `size of /dev/shm in RUN steps, as "128m"`)
 	fs.StringVar(&f.cgroupParent, "cgroup-parent", "", "parent cgroup of RUN steps")
@@ -163,6 +165,9 @@ func (f *buildFlags) validate() error {
 	}
 	if f.noCache && len(f.noCacheFilter) > 0 {
 		return fmt.Errorf("--no-cache and --no-cache-filter: the first already covers the stages %s", strings.Join(f.noCacheFilter, ", "))
+	}
+	if f.network == "host" && !slices.Contains(f.allow, "network.host") {
+		return errors.New("--network=host: steps would reach what listens on this machine's loopback, and its abstract unix sockets: if you trust them, add --allow network.host")
 	}
 	if f.push && f.load {
 		return fmt.Errorf("--push and --load: one of them; --output can be given several times")

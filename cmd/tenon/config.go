@@ -4,11 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 
+	"github.com/moby/buildkit/executor/oci"
 	"github.com/moby/buildkit/util/resolver/config"
 	"github.com/pelletier/go-toml/v2"
 
@@ -30,7 +32,7 @@ type configuration struct {
 	Runtime struct {
 		// Binary is the OCI runtime, such as "runc" or "/usr/bin/crun".
 		Binary string `toml:"binary"`
-		// Network is "auto", "host", "none" or "cni".
+		// Network is "auto", "slirp4netns", "cni", "host" or "none".
 		Network string `toml:"network"`
 		// CNI is the configuration of CNI networks, and where their plugins are.
 		CNI struct {
@@ -41,6 +43,13 @@ type configuration struct {
 		// catatonit; "" for none.
 		Init string `toml:"init"`
 	} `toml:"runtime"`
+	// DNS is what steps have in resolv.conf in place of what this machine has. As in
+	// buildkitd.toml.
+	DNS struct {
+		Nameservers   []string `toml:"nameservers"`
+		Options       []string `toml:"options"`
+		SearchDomains []string `toml:"searchDomains"`
+	} `toml:"dns"`
 	// Registry says how registries are reached, by host: mirrors, http, insecure,
 	// ca, keypair. As in buildkitd.toml.
 	Registry map[string]config.RegistryConfig `toml:"registry"`
@@ -110,14 +119,19 @@ func (c *cli) stepLog() (execop.LogLimits, error) {
 // the first step that needs it.
 func (cfg *configuration) check() error {
 	switch n := cfg.Runtime.Network; n {
-	case "", "auto", "host", "none", "cni":
+	case "", "auto", "slirp4netns", "cni", "host", "none":
 	default:
-		return fmt.Errorf("configuration: network %q: it can be auto, host, none or cni", n)
+		return fmt.Errorf("configuration: network %q: it can be auto, slirp4netns, cni, host or none", n)
 	}
 	switch s := cfg.Snapshotter; s {
 	case "", "overlayfs", "native":
 	default:
 		return fmt.Errorf("configuration: snapshotter %q: it can be overlayfs or native", s)
+	}
+	for _, a := range cfg.DNS.Nameservers {
+		if ip, err := netip.ParseAddr(a); err != nil || ip.IsLoopback() {
+			return fmt.Errorf("configuration: dns: nameserver %q: it should be an IP address that steps reach, and no loopback address", a)
+		}
 	}
 	if cfg.Parallelism < 0 {
 		return fmt.Errorf("configuration: parallelism %d: it cannot be negative", cfg.Parallelism)
@@ -199,6 +213,7 @@ func (cfg *configuration) engine() engine.Options {
 			Network: runtime.Network{
 				Mode: cfg.Runtime.Network, CNIConfig: cfg.Runtime.CNI.Config, CNIBinaries: cfg.Runtime.CNI.Binaries,
 			},
+			DNS:  (*oci.DNSConfig)(&cfg.DNS),
 			Init: cfg.Runtime.Init,
 		},
 	}

@@ -99,7 +99,7 @@ func (c *cli) llbBuild(ctx context.Context, args []string, in *buildInput, f *bu
 	}
 	res, err := c.run(ctx, engine.Request{
 		Definition: def, Session: sess, Exports: exports, NoCache: f.noCache,
-		Allow: append([]string{"network.host"}, f.allow...),
+		Allow: f.allow,
 	}, f.progressMode(c.env))
 	if err != nil {
 		return err

@@ -61,6 +61,7 @@ func newMachine(t testing.TB) *machine {
 	t.Cleanup(func() {
 		s.Close()
 		noError(t, m.base.Release(context.Background()))
+		noError(t, e.Close())
 		noError(t, m.store.Close())
 		mounts, err := mountinfo.GetMounts(mountinfo.PrefixFilter(m.root))
 		noError(t, err)

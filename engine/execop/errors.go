@@ -1,6 +1,7 @@
 package execop
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -84,7 +85,7 @@ func (o *op) runError(ctx context.Context, err error, tail []byte) error {
 		Args:        o.exec.Meta.Args,
 		Code:        int(exit.ExitCode),
 		OutOfMemory: oom,
-		Hint:        hint(int(exit.ExitCode), oom, tail, o.platform),
+		Hint:        cmp.Or(hint(int(exit.ExitCode), oom, tail, o.platform), o.refusedHint(tail)),
 		Tail:        tail,
 	}
 }

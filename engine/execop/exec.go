@@ -43,8 +43,16 @@ func (o *op) Exec(ctx context.Context, inputs []solver.Result) (results []solver
 	if err != nil {
 		return nil, err
 	}
+	if name, ok := o.loopbackProxy(meta.Env); ok {
+		warn(ctx, fmt.Sprintf("%s names a proxy on the loopback, but %s", name, ownLoopback))
+	}
 	l := newLogs(solver.ProgressFrom(ctx), o.Log)
 	_, err = o.Executor.Run(ctx, "", m.root, m.others, executor.ProcessInfo{Meta: meta, Stdout: l.stdout, Stderr: l.stderr}, nil)
+	if n, ok := o.Executor.(interface{ Notice() string }); ok {
+		if text := n.Notice(); text != "" {
+			warn(ctx, text)
+		}
+	}
 	if err != nil {
 		l.failed()
 		return nil, o.runError(ctx, err, l.tail.bytes())

@@ -87,7 +87,7 @@ func TestNetwork(t *testing.T) {
 	m := newMachine(t)
 	host, err := os.Readlink("/proc/self/ns/net")
 	noError(t, err)
-	for mode, want := range map[pb.NetMode]bool{pb.NetMode_UNSET: true, pb.NetMode_HOST: true, pb.NetMode_NONE: false} {
+	for mode, want := range map[pb.NetMode]bool{pb.NetMode_UNSET: false, pb.NetMode_HOST: true, pb.NetMode_NONE: false} {
 		got := m.run("readlink /proc/self/ns/net > /out", func(op *pb.ExecOp) { op.Network = mode })
 		if (strings.TrimSpace(got) == host) != want {
 			t.Errorf("%s: %q", mode, got)

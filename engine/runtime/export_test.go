@@ -5,3 +5,6 @@ func HoldBeginnings() (release func()) {
 	resolvConf <- struct{}{}
 	return func() { <-resolvConf }
 }
+
+// Reachable is reachable.
+var Reachable = reachable

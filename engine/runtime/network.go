@@ -1,10 +1,13 @@
 package runtime
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 
+	"github.com/moby/buildkit/executor/oci"
 	"github.com/moby/buildkit/solver/pb"
 	"github.com/moby/buildkit/util/network"
 	"github.com/moby/buildkit/util/network/cniprovider"
@@ -13,16 +16,21 @@ import (
 // Network is what a step gets that asks for no particular network. One that asks
 // for the host's, or for none, gets that whatever Mode is.
 type Network struct {
-	// Mode is "cni", "host" (this machine's network, shared), "none", or "auto",
-	// which is also what "" stands for: cni where CNIConfig is there, host otherwise.
+	// Mode is "slirp4netns" or "cni" (a network of the step's own that reaches out,
+	// by that program or those plugins), "none" (only a loopback of its own), "host"
+	// (this machine's network, shared: a step reaches what listens on this machine's
+	// loopback, and abstract unix sockets), or "auto", which is also what "" stands
+	// for: cni where CNIConfig is there, else slirp4netns where it works, else none.
 	Mode string
 	// CNIConfig is a CNI configuration: a .conflist or .conf file.
 	CNIConfig string
 	// CNIBinaries is the directory of CNI plugins.
 	CNIBinaries string
-	// CNIPool is how many network namespaces are kept ready.
+	// CNIPool is how many network namespaces of CNI's are kept ready.
 	CNIPool int
 }
+
+const slirp4netns = "slirp4netns"
 
 // networks make the networks of steps, by what these ask for.
 type networks map[pb.NetMode]network.Provider
@@ -35,8 +43,16 @@ func (n networks) close() error {
 	return errs
 }
 
-// providers makes the networks of steps. Root is a directory for their state.
-func (n Network) providers(root string) (networks, error) {
+// warm begins to set up a network, where that takes a while.
+func (n networks) warm(ctx context.Context, mode pb.NetMode) {
+	if w, ok := n[mode].(interface{ Warm(context.Context) error }); ok {
+		go func() { _ = w.Warm(ctx) }() // who needs it tries again, and says why not
+	}
+}
+
+// providers makes the networks of steps. Root is a directory for their state, and dns
+// what is configured of name servers, which may be nil.
+func (n Network) providers(root string, dns *oci.DNSConfig) (networks, error) {
 	host, none := network.NewHostProvider(), network.NewNoneProvider()
 	all := networks{pb.NetMode_HOST: host, pb.NetMode_NONE: none}
 	switch n.mode() {
@@ -45,18 +61,25 @@ func (n Network) providers(root string) (networks, error) {
 	case "none":
 		all[pb.NetMode_UNSET] = none
 	case "cni":
-		p, err := cniprovider.New(cniprovider.Opt{Root: root, ConfigPath: n.CNIConfig, BinaryDir: n.CNIBinaries, PoolSize: n.CNIPool})
-		if err != nil {
+		if err := n.checkCNI(); err != nil {
 			return nil, fmt.Errorf("the network of containers (cni): %w", err)
 		}
-		all[pb.NetMode_UNSET] = p
+		all[pb.NetMode_UNSET] = &lazy{make: func() (network.Provider, error) { return n.cni(root) }}
+	case slirp4netns:
+		program, err := exec.LookPath(slirp4netns)
+		if err != nil {
+			return nil, fmt.Errorf("the network of containers: %w: %s", err, installNetwork)
+		}
+		all[pb.NetMode_UNSET] = newUserNetwork(program, root, dns)
+	case "auto":
+		all[pb.NetMode_UNSET] = newAuto(root, dns)
 	default:
-		return nil, fmt.Errorf("the network of containers: mode %q is not known: use auto, cni, host or none", n.Mode)
+		return nil, fmt.Errorf("the network of containers: mode %q is not known: use auto, slirp4netns, cni, host or none", n.Mode)
 	}
 	return all, nil
 }
 
-// mode resolves "auto".
+// mode is Mode, and "auto" only where that is yet to be found out.
 func (n Network) mode() string {
 	if n.Mode != "" && n.Mode != "auto" {
 		return n.Mode
@@ -66,5 +89,51 @@ func (n Network) mode() string {
 			return "cni"
 		}
 	}
-	return "host"
+	return "auto"
+}
+
+// checkCNI says what of a CNI network is not there.
+func (n Network) checkCNI() error {
+	for _, path := range []string{n.CNIConfig, n.CNIBinaries} {
+		if _, err := os.Stat(path); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// cni sets up a CNI network: it runs the plugins, once.
+func (n Network) cni(root string) (network.Provider, error) {
+	p, err := cniprovider.New(cniprovider.Opt{Root: root, ConfigPath: n.CNIConfig, BinaryDir: n.CNIBinaries, PoolSize: n.CNIPool})
+	if err != nil {
+		return nil, fmt.Errorf("the network of containers (cni): %w", err)
+	}
+	return p, nil
+}
+
+// lazy is a provider that is made when it is first needed. The executor asks one at a
+// time.
+type lazy struct {
+	make func() (network.Provider, error)
+	network.Provider
+}
+
+// New implements network.Provider.
+func (l *lazy) New(ctx context.Context, hostname string, opt network.NamespaceOptions) (network.Namespace, error) {
+	if l.Provider == nil {
+		p, err := l.make()
+		if err != nil {
+			return nil, err
+		}
+		l.Provider = p
+	}
+	return l.Provider.New(ctx, hostname, opt)
+}
+
+// Close implements io.Closer.
+func (l *lazy) Close() error {
+	if l.Provider == nil {
+		return nil
+	}
+	return l.Provider.Close()
 }

@@ -2,10 +2,22 @@ package runtime_test
 
 import (
 	"fmt"
+	"net"
+	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
+	"syscall"
 	"testing"
+
+	"github.com/moby/buildkit/executor"
+	"github.com/moby/buildkit/executor/oci"
+	"github.com/moby/buildkit/solver/pb"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/net/dns/dnsmessage"
+	"golang.org/x/sys/unix"
 
 	"github.com/tenonbuild/tenon/engine/runtime"
 	"github.com/tenonbuild/tenon/internal/testenv"
@@ -54,4 +66,165 @@ func TestCNI(t *testing.T) {
 	if strings.Contains(string(mounts), state) {
 		t.Errorf("something is left mounted:\n%s", mounts)
 	}
+}
+
+// only makes a PATH with these programs, by name and where each is.
+func only(t *testing.T, programs map[string]string) {
+	t.Helper()
+	dir := t.TempDir()
+	for name, path := range programs {
+		if err := os.Symlink(path, filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Setenv("PATH", dir)
+}
+
+// Where nothing gives steps a network, they have a loopback, and it is said once why,
+// and what to install.
+func TestNoNetwork(t *testing.T) {
+	root := rootfs(t)
+	runc := testenv.Tool(t, "runc")
+	bad := script(t, t.TempDir(), "slirp4netns", "echo no tun here >&2; exit 1")
+	for name, c := range map[string]struct {
+		programs map[string]string
+		want     string
+	}{
+		"none": {map[string]string{"runc": runc}, "apt-get install slirp4netns"},
+		"bad":  {map[string]string{"runc": runc, "slirp4netns": bad, "sh": "/bin/sh"}, "no tun here"},
+	} {
+		only(t, c.programs)
+		e := newExecutor(t, runtime.Options{})
+		if got := e.Notice(); got != "" {
+			t.Errorf("%s: before a run: %q", name, got)
+		}
+		out, err := run(t.Context(), e, root, "ls /sys/class/net; cat /sys/class/net/lo/operstate")
+		if err != nil || !strings.HasPrefix(out, "lo\n") {
+			t.Errorf("%s: %q, %v", name, out, err)
+		}
+		if got := e.Notice(); !strings.Contains(got, c.want) {
+			t.Errorf("%s: %q", name, got)
+		}
+		if got := e.Notice(); got != "" {
+			t.Errorf("%s: said again: %q", name, got)
+		}
+	}
+	only(t, map[string]string{"runc": runc})
+	_, err := runtime.New(t.Context(), runtime.Options{Root: t.TempDir(), Network: runtime.Network{Mode: "slirp4netns"}})
+	if err == nil || !strings.Contains(err.Error(), "apt-get install slirp4netns") {
+		t.Errorf("the error is %v", err)
+	}
+}
+
+// answer serves names: each has the address 192.0.2.99.
+func answer(conn net.PacketConn) {
+	buf := make([]byte, 512)
+	for {
+		n, from, err := conn.ReadFrom(buf)
+		if err != nil {
+			return
+		}
+		var m dnsmessage.Message
+		if m.Unpack(buf[:n]) != nil || len(m.Questions) != 1 {
+			continue
+		}
+		m.Response, m.Additionals = true, nil
+		if q := m.Questions[0]; q.Type == dnsmessage.TypeA {
+			h := dnsmessage.ResourceHeader{Name: q.Name, Class: q.Class, TTL: 60}
+			m.Answers = []dnsmessage.Resource{{Header: h, Body: &dnsmessage.AResource{A: [4]byte{192, 0, 2, 99}}}}
+		}
+		if dt, err := m.Pack(); err == nil {
+			_, _ = conn.WriteTo(dt, from)
+		}
+	}
+}
+
+// Names are found in a step where this machine's name server listens on its loopback
+// only. The test runs in a process whose network and files of /etc are its own.
+func TestNames(t *testing.T) {
+	testenv.Root(t)
+	testenv.Tool(t, "slirp4netns")
+	if os.Getenv("TENON_TEST_NAMES") == "" {
+		cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestNames$", "-test.v")
+		cmd.Env = append(os.Environ(), "TENON_TEST_NAMES=1")
+		cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Unshareflags: syscall.CLONE_NEWNS}
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Errorf("%v\n%s", err, out)
+		}
+		return
+	}
+	lo, err := netlink.LinkByName("lo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := netlink.LinkSetUp(lo); err != nil {
+		t.Fatal(err)
+	}
+	conf := filepath.Join(t.TempDir(), "resolv.conf")
+	if err := os.WriteFile(conf, []byte("nameserver 127.0.0.1\nsearch example.org\noptions ndots:2\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mount(conf, "/etc/resolv.conf", "", unix.MS_BIND, ""); err != nil {
+		t.Fatal(err)
+	}
+	server, err := net.ListenPacket("udp4", "127.0.0.1:53")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	go answer(server)
+
+	root := rootfs(t)
+	e := newExecutor(t, runtime.Options{})
+	for range 2 { // the file is kept
+		out, err := run(t.Context(), e, root, "busybox cat /etc/resolv.conf; busybox nslookup -type=a some.name")
+		if err != nil || !strings.Contains(out, "192.0.2.99") || !strings.Contains(out, "search example.org") || !strings.Contains(out, "options ndots:2") {
+			t.Errorf("%v\n%s", err, out)
+		}
+		// A step with this machine's network asks the server as this machine does.
+		meta := executor.Meta{Args: []string{"/bin/sh", "-c", "busybox nslookup -type=a other.name"}, Cwd: "/", NetMode: pb.NetMode_HOST}
+		out, err = runMeta(t.Context(), e, root, nil, meta, nil)
+		if err != nil || !strings.Contains(out, "192.0.2.99") {
+			t.Errorf("host: %v\n%s", err, out)
+		}
+	}
+	// So does one where this machine's network is the default.
+	out, err := run(t.Context(), newExecutor(t, runtime.Options{Network: runtime.Network{Mode: "host"}}), root, "busybox cat /etc/resolv.conf")
+	if err != nil || !strings.Contains(out, "nameserver 127.0.0.1") {
+		t.Errorf("by default: %v\n%s", err, out)
+	}
+	// What is configured goes before.
+	e = newExecutor(t, runtime.Options{DNS: &oci.DNSConfig{Nameservers: []string{"192.0.2.53"}, SearchDomains: []string{"own.example"}}})
+	out, err = run(t.Context(), e, root, "busybox cat /etc/resolv.conf")
+	if err != nil || !strings.Contains(out, "nameserver 192.0.2.53") || !strings.Contains(out, "search own.example") {
+		t.Errorf("configured: %v\n%s", err, out)
+	}
+}
+
+func TestReachableNames(t *testing.T) {
+	for _, c := range []struct{ servers, want string }{
+		{"", "10.0.2.3"},
+		{"127.0.0.53", "10.0.2.3"},
+		{"192.0.2.1 198.51.100.1", "192.0.2.1 198.51.100.1"},
+		{"192.0.2.1 127.0.0.1", "10.0.2.3 192.0.2.1"},
+		{"fe80::1 ::1", "10.0.2.3"},
+		{"2001:db8::1 192.0.2.1", "10.0.2.3 192.0.2.1"},
+		{"0.0.0.0", "10.0.2.3"},
+	} {
+		var got []string
+		for _, s := range runtime.Reachable(addrs(c.servers), netip.MustParseAddr("10.0.2.3")) {
+			got = append(got, s.String())
+		}
+		if !slices.Equal(got, strings.Fields(c.want)) {
+			t.Errorf("%q: %q, not %q", c.servers, got, c.want)
+		}
+	}
+}
+
+func addrs(list string) []netip.Addr {
+	var out []netip.Addr
+	for _, s := range strings.Fields(list) {
+		out = append(out, netip.MustParseAddr(s))
+	}
+	return out
 }

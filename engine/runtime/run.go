@@ -12,6 +12,7 @@ import (
 	"github.com/moby/buildkit/executor"
 	resourcestypes "github.com/moby/buildkit/executor/resources/types"
 	"github.com/moby/buildkit/identity"
+	"github.com/moby/buildkit/solver/pb"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -29,6 +30,10 @@ const (
 func (e *Executor) Run(ctx context.Context, id string, root executor.Mount, mounts []executor.Mount, process executor.ProcessInfo, started chan<- struct{}) (resourcestypes.Recorder, error) {
 	running := make(chan struct{})
 	ended := make(chan struct{})
+	if e.host && process.Meta.NetMode == pb.NetMode_UNSET {
+		process.Meta.NetMode = pb.NetMode_HOST // it has this machine's name servers, too
+	}
+	e.networks.warm(ctx, process.Meta.NetMode)
 	root, mounts, err := prepare(e.context(ctx), root, mounts)
 	if err != nil {
 		if started != nil {

@@ -251,7 +251,8 @@ func TestNetworks(t *testing.T) {
 		net  pb.NetMode
 		host bool
 	}{
-		{"", pb.NetMode_UNSET, true},
+		{"", pb.NetMode_UNSET, false},
+		{"", pb.NetMode_HOST, true},
 		{"auto", pb.NetMode_NONE, false},
 		{"host", pb.NetMode_UNSET, true},
 		{"none", pb.NetMode_UNSET, false},

@@ -33,6 +33,7 @@ import (
 	"github.com/moby/buildkit/executor/oci"
 	"github.com/moby/buildkit/executor/resources"
 	"github.com/moby/buildkit/executor/runcexecutor"
+	"github.com/moby/buildkit/solver/pb"
 	"github.com/moby/buildkit/util/bklog"
 	"github.com/sirupsen/logrus"
 )
@@ -76,6 +77,7 @@ type Executor struct {
 	runc     *runc.Runc // for what inner does not do
 	log      *logrus.Entry
 	init     string
+	host     bool // a step that asks for no network has this machine's
 
 	binary, version string
 }
@@ -111,7 +113,7 @@ func New(ctx context.Context, opt Options) (*Executor, error) {
 
 // newExecutor makes an executor of one runtime, without trying it.
 func newExecutor(opt Options, binary string) (*Executor, error) {
-	providers, err := opt.Network.providers(opt.Root)
+	providers, err := opt.Network.providers(opt.Root, opt.DNS)
 	if err != nil {
 		return nil, err
 	}
@@ -142,12 +144,26 @@ func newExecutor(opt Options, binary string) (*Executor, error) {
 		runc:   &runc.Runc{Command: binary, Setpgid: true},
 		log:    logrus.NewEntry(logger),
 		init:   opt.Init,
+		host:   opt.Network.mode() == "host",
 		binary: binary,
 	}, nil
 }
 
 // Close gives up the networks that are kept ready.
 func (e *Executor) Close() error { return e.networks.close() }
+
+// OwnNetwork is whether a step that asks for no particular network has one of its own,
+// in which this machine's loopback is not reached.
+func (e *Executor) OwnNetwork() bool { return !e.host }
+
+// Notice is what whoever builds has to be told of the runs so far, "" if there is
+// nothing. It says each thing once.
+func (e *Executor) Notice() string {
+	if a, ok := e.networks[pb.NetMode_UNSET].(*auto); ok {
+		return a.notice()
+	}
+	return ""
+}
 
 // Binary is the path of the OCI runtime.
 func (e *Executor) Binary() string { return e.binary }

@@ -95,6 +95,11 @@ func newExecutor(t testing.TB, opt runtime.Options) *runtime.Executor {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() {
+		if err := e.Close(); err != nil {
+			t.Error(err)
+		}
+	})
 	return e
 }
 

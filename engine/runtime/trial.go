@@ -14,6 +14,7 @@ import (
 
 	"github.com/containerd/containerd/v2/core/mount"
 	"github.com/moby/buildkit/executor"
+	"github.com/moby/buildkit/solver/pb"
 	"github.com/moby/sys/mountinfo"
 	"github.com/moby/sys/user"
 )
@@ -68,7 +69,7 @@ func (e *Executor) try(ctx context.Context, root string) error {
 	defer os.RemoveAll(dir)
 	var said output
 	_, err = e.Run(ctx, "", executor.Mount{Src: emptyDir(dir)}, nil, executor.ProcessInfo{
-		Meta:   executor.Meta{Args: []string{trialArg}, Cwd: "/", Env: []string{"PATH=/"}},
+		Meta:   executor.Meta{Args: []string{trialArg}, Cwd: "/", Env: []string{"PATH=/"}, NetMode: pb.NetMode_NONE},
 		Stdout: &said,
 		Stderr: &said,
 	}, nil)
@@ -106,7 +107,7 @@ func trialKey(binary string, opt Options) string {
 		fmt.Fprint(&seen, m.Root, " ", m.Mountpoint, " ", m.Options, " ", m.VFSOptions, ";")
 	}
 	return fmt.Sprint(binary, " ", st.Size(), " ", st.ModTime().UnixNano(), " ", strings.TrimSpace(string(boot)), " ", seen.String(), " ",
-		os.Geteuid(), " ", opt.Network.mode(), " ", opt.CgroupParent, " ", opt.ApparmorProfile, " ", opt.SELinux, " ", opt.NoPivot, " ", opt.Init)
+		os.Geteuid(), " ", opt.CgroupParent, " ", opt.ApparmorProfile, " ", opt.SELinux, " ", opt.NoPivot, " ", opt.Init)
 }
 
 // output collects what a process writes. The executor has one goroutine write to
