@@ -103,6 +103,7 @@ func (a *access) authorizer(host docker.RegistryHost, repository string, insecur
 	au := &authorizer{access: a, host: host, repository: repository, insecure: insecure, known: map[string]session.Credentials{}}
 	tokens, requests := *host.Client, *host.Client
 	tokens.CheckRedirect, requests.CheckRedirect = tokenRedirected, au.redirected
+	tokens.Transport = bounded{base: tokens.Transport, all: true}
 	au.client = &requests
 	au.fresh = func() docker.Authorizer {
 		return docker.NewDockerAuthorizer(

@@ -60,6 +60,9 @@ func (r *Registry) open(ctx context.Context, ref string, desc ocispec.Descriptor
 		return nil, fmt.Errorf("fetch from %s: digest %q: %w", name, desc.Digest, err)
 	}
 	desc.URLs = nil // what a manifest names elsewhere is no reason to go there
+	if desc.Size >= 0 {
+		ctx = sized(ctx)
+	}
 	return &blob{ctx: quiet(ctx), r: r, ref: name, desc: desc}, nil
 }
 

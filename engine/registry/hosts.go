@@ -76,7 +76,7 @@ func (r *Registry) hostsFor(domain, repository string, a *access) ([]docker.Regi
 func (r *Registry) client(c *http.Client, attempts int) *http.Client {
 	with := *c
 	with.Transport = &retrying{
-		base:     CutStalled(c.Transport, r.opt.StallTimeout),
+		base:     bounded{base: CutStalled(c.Transport, r.opt.StallTimeout)},
 		attempts: attempts,
 		wait:     r.opt.Wait,
 	}

@@ -210,6 +210,17 @@ func Hang(n int) Handler {
 	}
 }
 
+// Endless is a fault: the answer begins with something, and never ends.
+func Endless(begin string) Handler {
+	return func(w http.ResponseWriter, r *http.Request, _ http.Handler) {
+		_, err := io.WriteString(w, begin)
+		// What is written for HEAD goes nowhere, without an error.
+		for more := strings.Repeat("a", 1<<16); err == nil && r.Method != http.MethodHead; {
+			_, err = io.WriteString(w, more)
+		}
+	}
+}
+
 // Corrupt is a fault: the first byte of the body is another.
 func Corrupt(w http.ResponseWriter, r *http.Request, next http.Handler) {
 	next.ServeHTTP(&corrupting{ResponseWriter: w}, r)
