@@ -116,7 +116,9 @@ func (e *Engine) Build(ctx context.Context, req Request) (_ *Response, err error
 	if req.Status != nil {
 		stream.Go(func() error { return b.stream(context.WithoutCancel(ctx), req.Status) })
 	}
+	watched := e.watchDisk(ctx)
 	res, err := b.run(ctx)
+	watched()
 	// Some libraries say of a wait that ended with ctx only what was waited for.
 	if cause := context.Cause(ctx); cause != nil && err != nil && !errors.Is(err, cause) {
 		err = fmt.Errorf("%w (%w)", cause, err)
@@ -128,6 +130,7 @@ func (e *Engine) Build(ctx context.Context, req Request) (_ *Response, err error
 		err = s
 	}
 	res.Trace = job.Trace()
+	e.collect()
 	return res, err
 }
 

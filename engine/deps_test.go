@@ -59,6 +59,7 @@ func TestLayers(t *testing.T) {
 		"engine/ops":                   {"engine/execop", "engine/fileop", "engine/llb", "engine/session", "engine/source", "engine/store"},
 		"engine/frontend":              {"engine/llb", "engine/store"},
 		"engine/images":                {"engine/registry", "engine/store"},
+		"engine/gcpolicy":              {"engine/store"},
 		"engine/query":                 {"engine/images", "engine/query", "engine/store"},
 		"engine/export":                {"engine/images", "engine/registry", "engine/session", "engine/store"},
 		"engine/frontend/dockerfile":   {"engine/llb"},

@@ -32,6 +32,7 @@ import (
 	"github.com/tenonbuild/tenon/engine/export"
 	"github.com/tenonbuild/tenon/engine/frontend"
 	"github.com/tenonbuild/tenon/engine/frontend/dockerfile"
+	"github.com/tenonbuild/tenon/engine/gcpolicy"
 	"github.com/tenonbuild/tenon/engine/ops"
 	"github.com/tenonbuild/tenon/engine/registry"
 	"github.com/tenonbuild/tenon/engine/runtime"
@@ -61,6 +62,12 @@ type Options struct {
 	Registries map[string]config.RegistryConfig
 	// Runtime says how containers are run. Its Root is set by Open.
 	Runtime runtime.Options
+	// GC says what is removed by itself after builds, and while they run on a disk
+	// that gets full. The zero value is limits from the disk's size.
+	GC gcpolicy.Config
+	// Collected, if not nil, is told what was removed by itself, and why something could
+	// not be: then the rest is zero. It may be called at any time until Close returns.
+	Collected func(u store.UsageInfo, err error)
 	// Parallelism bounds how many steps run at once; 0 is the solver's default.
 	Parallelism int
 	// Log bounds what is shown of a step's output, and so kept in memory while its build
@@ -88,6 +95,7 @@ type Engine struct {
 	frontends map[string]frontend.Func
 	exporters map[string]export.Factory
 	workers   []gwclient.WorkerInfo
+	collected func(store.UsageInfo, error)
 
 	mu      sync.Mutex // guards closed, and adding to running
 	closed  bool
@@ -97,12 +105,12 @@ type Engine struct {
 // Open opens or makes a root. The Engine is the caller's, who closes it.
 func Open(ctx context.Context, opt Options) (*Engine, error) {
 	st, err := store.Open(ctx, store.Options{
-		Root: opt.Root, Snapshotter: opt.Snapshotter, NoWait: opt.NoWait, Waiting: opt.Waiting,
+		Root: opt.Root, Snapshotter: opt.Snapshotter, NoWait: opt.NoWait, Waiting: opt.Waiting, GC: opt.GC.For,
 	})
 	if err != nil {
 		return nil, err
 	}
-	e := &Engine{store: st, sessions: &session.Sessions{}, workers: worker()}
+	e := &Engine{store: st, sessions: &session.Sessions{}, workers: worker(), collected: opt.Collected}
 	if err := e.assemble(ctx, opt); err != nil {
 		return nil, errors.Join(err, st.Close())
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tenonbuild/tenon/engine"
+	"github.com/tenonbuild/tenon/engine/store"
 )
 
 // cli is what a command works with. Its streams and environment are replaced in
@@ -180,6 +181,11 @@ func (c *cli) open(ctx context.Context) (*engine.Engine, error) {
 	opt.NoWait = c.flags.noWait
 	opt.Waiting = func(owner string) {
 		fmt.Fprintf(c.err, "tenon: waiting for %s, which uses %s (--no-wait fails instead)\n", owner, opt.Root)
+	}
+	opt.Collected = func(_ store.UsageInfo, err error) {
+		if err != nil {
+			fmt.Fprintf(c.err, "tenon: what is kept is more than [gc] allows, and could not be removed: %v\n", err)
+		}
 	}
 	return engine.Open(ctx, opt)
 }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/tenonbuild/tenon/engine"
 	"github.com/tenonbuild/tenon/engine/execop"
+	"github.com/tenonbuild/tenon/engine/gcpolicy"
 	"github.com/tenonbuild/tenon/engine/runtime"
 )
 
@@ -50,6 +51,8 @@ type configuration struct {
 		Options       []string `toml:"options"`
 		SearchDomains []string `toml:"searchDomains"`
 	} `toml:"dns"`
+	// GC says what is removed by itself, in buildkitd's words.
+	GC gcpolicy.Config `toml:"gc"`
 	// Registry says how registries are reached, by host: mirrors, http, insecure,
 	// ca, keypair. As in buildkitd.toml.
 	Registry map[string]config.RegistryConfig `toml:"registry"`
@@ -133,6 +136,9 @@ func (cfg *configuration) check() error {
 			return fmt.Errorf("configuration: dns: nameserver %q: it should be an IP address that steps reach, and no loopback address", a)
 		}
 	}
+	if err := cfg.GC.Check(); err != nil {
+		return fmt.Errorf("configuration: gc: %w", err)
+	}
 	if cfg.Parallelism < 0 {
 		return fmt.Errorf("configuration: parallelism %d: it cannot be negative", cfg.Parallelism)
 	}
@@ -207,6 +213,7 @@ func (cfg *configuration) engine() engine.Options {
 		Root:        cfg.Root,
 		Snapshotter: cfg.Snapshotter,
 		Parallelism: cfg.Parallelism,
+		GC:          cfg.GC,
 		Registries:  cfg.Registry,
 		Runtime: runtime.Options{
 			Binary: cfg.Runtime.Binary,

@@ -100,8 +100,26 @@ func (c *cli) du(u *store.Usage, f *duFlags) error {
 	fmt.Fprintf(c.out, "records: %s in %d records\n", size(total), len(list))
 	fmt.Fprintf(c.out, "images: %s in %d images, %s of it in no record\n", size(u.ImagesSize), u.Images, size(u.ImagesUnique))
 	fmt.Fprintf(c.out, "other: %s, databases and what is being made\n", size(u.Other))
+	if said := capOf(u.Cap); said != "" {
+		fmt.Fprintf(c.out, "cap: %s (see [gc] in the configuration)\n", said)
+	}
 	fmt.Fprintf(c.out, "total: %s, of which tenon prune --all can free %s\n", size(u.Total), size(u.Reclaimable))
 	return nil
+}
+
+// capOf says what is kept by itself at most, in words.
+func capOf(p store.PruneOptions) string {
+	var said []string
+	if p.MaxUsedSpace > 0 {
+		said = append(said, "records are kept up to "+size(p.MaxUsedSpace))
+	}
+	if p.MinFreeSpace > 0 {
+		said = append(said, size(p.MinFreeSpace)+" of the disk should stay free")
+	}
+	if p.ReservedSpace > 0 && len(said) > 0 {
+		said = append(said, size(p.ReservedSpace)+" are kept in any case")
+	}
+	return strings.Join(said, ", ")
 }
 
 func size(n int64) string { return units.HumanSize(float64(n)) }

@@ -97,3 +97,40 @@ func must(b *testing.B, err error) {
 		b.Fatal(err)
 	}
 }
+
+// BenchmarkGC is what the end of a build pays where nothing has to be removed, for so
+// many records with a blob each.
+func BenchmarkGC(b *testing.B) {
+	testenv.Root(b)
+	for _, n := range []int{500, 2000} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			cap := store.Collecting{Policies: []store.PruneOptions{{MaxUsedSpace: 1 << 40}, {All: true, MaxUsedSpace: 1 << 40}}}
+			s, err := store.Open(b.Context(), store.Options{Root: b.TempDir(), GC: func(string) (store.Collecting, error) { return cap, nil }})
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer s.Close()
+			for range n {
+				m, err := s.New(b.Context(), nil, store.NewOptions{})
+				if err != nil {
+					b.Fatal(err)
+				}
+				ref, err := m.Commit(b.Context())
+				if err != nil {
+					b.Fatal(err)
+				}
+				if _, _, err := ref.Layers(b.Context(), store.LayerOptions{}); err != nil {
+					b.Fatal(err)
+				}
+				if err := ref.Release(b.Context()); err != nil {
+					b.Fatal(err)
+				}
+			}
+			for b.Loop() {
+				if err := s.GC(b.Context(), func(u store.UsageInfo) { b.Fatal(u) }); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}

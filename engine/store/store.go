@@ -56,6 +56,8 @@ type Options struct {
 	// Snapshotter is "overlayfs", "native", or "" for what the root uses already,
 	// and else the first that works there.
 	Snapshotter string
+	// GC says what is removed by itself: see Store.GC.
+	GC func(root string) (Collecting, error)
 	// NoWait returns a *LockedError at once if another process has the root.
 	NoWait bool
 	// Waiting is called once before waiting for another process. Owner says for
@@ -89,6 +91,9 @@ type Store struct {
 	// that are held only after they were made, and while records are removed: so that
 	// none comes back half-way, or goes before it is held.
 	chains sync.Mutex
+	// gc is what GC does, which holds capping.
+	gc      Collecting
+	capping sync.Mutex
 	// tagging is held while names of images change, so that none is lost.
 	tagging sync.Mutex
 	// gate is held for writing while containerd collects garbage, and for reading
@@ -132,6 +137,11 @@ func Open(ctx context.Context, opt Options) (_ *Store, err error) {
 	}()
 	if err := s.openParts(ctx, opt); err != nil {
 		return nil, err
+	}
+	if opt.GC != nil {
+		if s.gc, err = opt.GC(s.root); err != nil {
+			return nil, fmt.Errorf("root %s: what is removed by itself: %w", s.root, err)
+		}
 	}
 	if err := s.recover(s.Context(ctx)); err != nil {
 		return nil, fmt.Errorf("root %s: cleaning up: %w", s.root, err)

@@ -49,6 +49,9 @@ type Usage struct {
 	Total int64
 	// Reclaimable is what Prune with All would free.
 	Reclaimable int64
+	// Cap is the most that is kept by itself, as the last policy of GC has it; zero
+	// where nothing is removed by itself.
+	Cap PruneOptions
 }
 
 // Du returns all records, and what components keep, in the order of their IDs: see
@@ -78,7 +81,7 @@ func (s *Store) Usage(ctx context.Context) (*Usage, error) {
 	if err != nil {
 		return nil, err
 	}
-	u := &Usage{Records: inv.infos(), Images: inv.images}
+	u := &Usage{Records: inv.infos(), Images: inv.images, Cap: s.gc.Cap()}
 	for _, b := range inv.blobs {
 		if !b.pinned {
 			continue
