@@ -23,17 +23,22 @@ import (
 )
 
 // writeTar writes what leads from lower to upper, which is mounted at root, as a
-// layer's archive.
-func (s *Store) writeTar(ctx context.Context, w io.Writer, p piece, lower, upper []mount.Mount, root string) error {
-	return s.mounted(lower, func(base string) error {
+// layer's archive. It says whether unpacking that makes the same tree: an archive has no
+// sockets, and nothing of the root itself.
+func (s *Store) writeTar(ctx context.Context, w io.Writer, p piece, lower, upper []mount.Mount, root string) (exact bool, err error) {
+	exact = true
+	err = s.mounted(lower, func(base string) error {
 		cw := archive.NewChangeWriter(w, root)
 		written := map[string]bool{}
 		change := func(k cfs.ChangeKind, path string, fi os.FileInfo, err error) error {
+			if k == cfs.ChangeKindAdd || k == cfs.ChangeKindModify {
+				if strings.HasPrefix(filepath.Base(path), whiteoutPrefix) {
+					return fmt.Errorf("%s cannot be in a layer, where the name stands for a deleted file: give it another name, or export with type=local or type=tar", path)
+				}
+				exact = exact && fi.Mode()&fs.ModeSocket == 0
+			}
 			if k != cfs.ChangeKindUnmodified {
 				written[path] = true
-			}
-			if (k == cfs.ChangeKindAdd || k == cfs.ChangeKindModify) && strings.HasPrefix(filepath.Base(path), whiteoutPrefix) {
-				return fmt.Errorf("%s cannot be in a layer, where the name stands for a deleted file: give it another name, or export with type=local or type=tar", path)
 			}
 			return cw.HandleChange(k, path, fi, errors.Join(err, ctx.Err()))
 		}
@@ -48,8 +53,14 @@ func (s *Store) writeTar(ctx context.Context, w io.Writer, p piece, lower, upper
 			u := unseen{changed: changed, root: root, base: base, written: written}
 			err = u.changes(ctx, change)
 		}
-		return errors.Join(err, cw.Close())
+		if len(lower) == 0 {
+			base = "" // is a directory for that purpose
+		}
+		same, rootErr := sameRoot(base, root)
+		exact = exact && same
+		return errors.Join(err, rootErr, cw.Close())
 	})
+	return exact, err
 }
 
 // changedIn returns the directory that has what was changed of a piece, and maybe more:

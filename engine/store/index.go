@@ -13,6 +13,9 @@ type index struct {
 	// dirty are records whose facts have changed in a way that may be lost in a
 	// crash. They go to the disk with the next write.
 	dirty map[string]*record
+	// chains are records that were built here, by the chain ID of their layers: one of
+	// each.
+	chains map[string]*record
 	// caches are the cache mounts by their cache ID.
 	caches map[string][]*record
 	// freed has, by cache ID, what is closed when one of them is free again.
@@ -20,7 +23,7 @@ type index struct {
 }
 
 func newIndex() *index {
-	return &index{records: map[string]*record{}, dirty: map[string]*record{}, caches: map[string][]*record{}, freed: map[string]chan struct{}{}}
+	return &index{records: map[string]*record{}, dirty: map[string]*record{}, chains: map[string]*record{}, caches: map[string][]*record{}, freed: map[string]chan struct{}{}}
 }
 
 // load puts in what was read from the disk, and returns the IDs of what cannot be
@@ -68,6 +71,7 @@ func (x *index) load(all map[string]facts) (bad []string) {
 func (x *index) insert(r *record) {
 	x.records[r.id] = r
 	r.layers = r.countLayers()
+	x.addChain(r)
 	for _, p := range r.parents {
 		if p != nil {
 			p.children++
@@ -78,10 +82,21 @@ func (x *index) insert(r *record) {
 	}
 }
 
+// addChain makes a record known by its chain ID, if it has one, and no other has it.
+// The caller has mu.
+func (x *index) addChain(r *record) {
+	if c := r.facts.Chain.String(); c != "" && x.chains[c] == nil {
+		x.chains[c] = r
+	}
+}
+
 // remove takes out a record without holds and children. The caller has mu.
 func (x *index) remove(r *record) {
 	delete(x.records, r.id)
 	delete(x.dirty, r.id)
+	if x.chains[r.facts.Chain.String()] == r {
+		delete(x.chains, r.facts.Chain.String())
+	}
 	for _, p := range r.parents {
 		if p != nil {
 			p.children--

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"fmt"
+	"maps"
 	"path/filepath"
 	"strings"
 
@@ -140,6 +141,8 @@ func (s *Store) addRecords(inv *inventory) {
 // addTrees adds what the records' snapshots take.
 func (s *Store) addTrees(ctx context.Context, inv *inventory, exact bool) error {
 	files := map[inode]*thing{}
+	snaps := map[string]*thing{} // of which there are several records: see chainid.go
+	dirs := maps.Clone(inv.dirs)
 	for _, u := range inv.all {
 		s.index.mu.Lock()
 		f := u.rec.facts
@@ -148,15 +151,27 @@ func (s *Store) addTrees(ctx context.Context, inv *inventory, exact bool) error 
 		if exact && (f.Linked != nil || f.Lent) {
 			err = s.addShared(ctx, inv, u, f, files)
 		} else {
-			u.own, err = s.sizeOf(ctx, u.rec, inv.dirs)
+			u.own, err = s.sizeOf(ctx, u.rec, dirs)
 		}
 		if err != nil {
 			return fmt.Errorf("size of %s: %w", u.ID, err)
+		}
+		if f.Snapshot != "" {
+			u.share(snaps, f.Snapshot)
 		}
 		delete(inv.dirs, f.Snapshot)
 		delete(inv.dirs, f.Flat)
 	}
 	return nil
+}
+
+// share makes what u has alone so far a thing that those hold which have the snapshot.
+func (u *usedRecord) share(snaps map[string]*thing, snapshot string) {
+	if snaps[snapshot] == nil {
+		snaps[snapshot] = &thing{size: u.own}
+	}
+	u.own = 0
+	u.holds(snaps[snapshot])
 }
 
 // addShared adds the files of a tree that may share some with others.

@@ -95,6 +95,9 @@ func (r *Ref) Layers(ctx context.Context, opt LayerOptions) ([]Layer, content.Pr
 	if err := eg.Wait(); err != nil {
 		return nil, nil, err
 	}
+	if err := s.noteChains(ctx, all); err != nil {
+		return nil, nil, err
+	}
 	return layers, s.blobsOf(all), nil
 }
 

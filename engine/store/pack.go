@@ -50,18 +50,22 @@ func (s *Store) pack(ctx context.Context, p piece, opt LayerOptions) (b blob, er
 		}
 	}()
 	diffID := digest.Canonical.Digester()
+	var exact bool
 	err = s.mounted(upper, func(root string) error {
 		return compressTo(ctx, w, opt, func(zw io.Writer) error {
 			out := io.MultiWriter(zw, diffID.Hash())
-			return rewrite(ctx, out, root, opt.SourceDateEpoch, func(ctx context.Context, w io.Writer) error {
-				return s.writeTar(ctx, w, p, lower, upper, root)
+			return rewrite(ctx, out, root, opt.SourceDateEpoch, func(ctx context.Context, w io.Writer) (err error) {
+				exact, err = s.writeTar(ctx, w, p, lower, upper, root)
+				return err
 			})
 		})
 	})
 	if err != nil {
 		return blob{}, fmt.Errorf("the layer cannot be packed: %w", err)
 	}
-	return s.keepPacked(ctx, w, p.rec, opt, diffID.Digest())
+	b, err = s.keepPacked(ctx, w, p.rec, opt, diffID.Digest())
+	b.Exact = exact && opt.SourceDateEpoch == nil // which changes times
+	return b, err
 }
 
 // mountsOf returns the read-only mounts of a record's tree: none for the empty one.

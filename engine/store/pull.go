@@ -18,7 +18,8 @@ import (
 // FromLayers makes a tree of layers, the lowest first, that are fetched from
 // provider and unpacked when the tree is first needed: Mount, Extract, and New on
 // top of it. Equal chains of diff IDs are one record, under whatever name and in
-// whatever form they come. No layers are the empty tree. The Ref is the caller's.
+// whatever form they come. A chain that was built here shares the tree of what was
+// built. No layers are the empty tree. The Ref is the caller's.
 //
 // A layer's diff ID is its annotation "containerd.io/uncompressed"; that of an
 // uncompressed layer is its digest. Annotations "containerd.io/distribution.source.*"

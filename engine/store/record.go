@@ -40,6 +40,9 @@ type facts struct {
 	TimesCount  bool      `json:"timesCount,omitempty"`
 	// DiffID is a layer's, or that of a blob once one has been made.
 	DiffID digest.Digest `json:"diffID,omitempty"`
+	// Chain is the chain ID of the layers of what is committed, once it is known that
+	// unpacking them makes the same tree: see chainid.go.
+	Chain digest.Digest `json:"chain,omitempty"`
 	// CacheID is a cache mount's.
 	CacheID string `json:"cacheID,omitempty"`
 
@@ -71,7 +74,9 @@ type blob struct {
 	// Form is what was asked for; "" for a pulled blob.
 	Form form `json:"form,omitempty"`
 	// Epoch is the bound of its times, in seconds since 1970; "" for none.
-	Epoch      string             `json:"epoch,omitempty"`
+	Epoch string `json:"epoch,omitempty"`
+	// Exact says that unpacking it over the tree below makes the record's tree.
+	Exact      bool               `json:"exact,omitempty"`
 	Descriptor ocispec.Descriptor `json:"descriptor"`
 }
 
@@ -157,6 +162,11 @@ func (f *facts) check() error {
 	if f.DiffID != "" {
 		if err := f.DiffID.Validate(); err != nil {
 			return fmt.Errorf("diff ID: %w", err)
+		}
+	}
+	if f.Chain != "" {
+		if err := f.Chain.Validate(); err != nil {
+			return fmt.Errorf("chain ID: %w", err)
 		}
 	}
 	for _, b := range f.Blobs {

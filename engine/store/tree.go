@@ -22,12 +22,19 @@ func (s *Store) snapshotOf(rec *record) string {
 // tree returns the key of a record's snapshot, which it makes first if it has to.
 // Concurrent calls do that once. The record is held by the caller.
 func (s *Store) tree(ctx context.Context, rec *record) (string, error) {
-	if key := s.snapshotOf(rec); key != "" {
-		return key, nil
-	}
 	// What has to be made first, from the bottom of a chain up.
 	var chain []*record
-	for r := rec; r != nil && s.snapshotOf(r) == ""; r = r.parent() {
+	for r := rec; r != nil; r = r.parent() {
+		key, err := s.ready(ctx, r)
+		if err != nil {
+			return "", err
+		}
+		if key != "" && r == rec {
+			return key, nil
+		}
+		if key != "" {
+			break
+		}
 		chain = append(chain, r)
 		if r.facts.Kind != kindLayer {
 			break
