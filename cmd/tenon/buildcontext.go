@@ -16,10 +16,8 @@ import (
 	"github.com/containerd/containerd/v2/pkg/archive/compression"
 	"github.com/distribution/reference"
 	"github.com/moby/buildkit/client/llb"
-	"github.com/moby/buildkit/client/ociindex"
 	"github.com/moby/buildkit/frontend/dockerui"
 	"github.com/moby/buildkit/solver/pb"
-	"github.com/opencontainers/go-digest"
 )
 
 // buildInput is where a build reads from.
@@ -382,53 +380,4 @@ func contextName(name string) (string, error) {
 		return "", fmt.Errorf("%q is neither a name of a stage nor one of an image: %w", name, err)
 	}
 	return strings.TrimSuffix(reference.FamiliarString(named), ":latest"), nil
-}
-
-// layout is an image in an OCI layout on this machine, as PATH[:TAG][@DIGEST].
-func (in *buildInput) layout(name, ref string) error {
-	path, dgst, pinned := strings.Cut(ref, "@")
-	path, tag := splitTag(path)
-	if !pinned {
-		desc, err := ociindex.NewStoreIndex(path).Get(tag)
-		if err != nil {
-			return fmt.Errorf("OCI layout %s: %w", path, err)
-		}
-		if desc == nil {
-			return fmt.Errorf("OCI layout %s has no image %q: name one that it has, or a digest", path, tag)
-		}
-		dgst = desc.Digest.String()
-	}
-	if _, err := digest.Parse(dgst); err != nil {
-		return fmt.Errorf("digest %q: %w", dgst, err)
-	}
-	id := in.layoutName(name)
-	in.layouts[id] = path
-	in.attrs["context:"+name] = fmt.Sprintf("oci-layout://%s:%s@%s", id, tag, dgst)
-	return nil
-}
-
-// layoutName is a name for a layout that can stand in a reference, and that people
-// see in what is kept of it.
-func (in *buildInput) layoutName(context string) string {
-	id := strings.Trim(strings.Map(func(r rune) rune {
-		if r >= 'a' && r <= 'z' || r >= '0' && r <= '9' {
-			return r
-		}
-		return '-'
-	}, context), "-")
-	for id == "" || in.layouts[id] != "" {
-		id += "x"
-	}
-	return id
-}
-
-// splitTag takes a tag off a path; without one it is latest.
-func splitTag(path string) (string, string) {
-	if _, err := os.Stat(path); err == nil {
-		return path, "latest"
-	}
-	if i := strings.LastIndexByte(path, ':'); i > strings.LastIndexByte(path, '/') {
-		return path[:i], path[i+1:]
-	}
-	return path, "latest"
 }
