@@ -66,6 +66,9 @@ func (c *cli) build(ctx context.Context, where string, f *buildFlags) (err error
 	if err != nil {
 		return err
 	}
+	if err := addProxies(attrs, c.env); err != nil {
+		return err
+	}
 	in, err := c.input(ctx, where, f)
 	if err != nil {
 		return err
