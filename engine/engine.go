@@ -11,6 +11,8 @@
 //		Exports:  []export.Request{{Type: "local", Dir: "out"}},
 //	})
 //
+// What the libraries below log is discarded: see store/log.go for how to see it.
+//
 // The umask of the process should be 022 or 0: with another one, directories that
 // nobody gives a mode, such as the root of a tree, have less of it, and trees are
 // known by the modes of what is in them.

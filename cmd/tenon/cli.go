@@ -8,6 +8,7 @@ import (
 	"os"
 	"strings"
 
+	"github.com/containerd/log"
 	"github.com/sirupsen/logrus"
 	"github.com/spf13/cobra"
 
@@ -161,6 +162,7 @@ func (c *cli) isolate(cmd *cobra.Command) {
 
 // logging settles what the libraries that log to logrus show.
 func (c *cli) logging() {
+	log.L = logrus.NewEntry(logrus.StandardLogger())
 	logrus.SetOutput(c.err)
 	logrus.SetLevel(logrus.ErrorLevel)
 	if c.flags.debug {
