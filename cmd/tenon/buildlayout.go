@@ -8,9 +8,10 @@ import (
 	"strings"
 
 	"github.com/containerd/containerd/v2/core/images"
-	"github.com/moby/buildkit/client/ociindex"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/tenonbuild/tenon/engine/session/local"
 )
 
 // layout is an image in an OCI layout on this machine, as PATH[:TAG][@DIGEST]. Without
@@ -36,7 +37,7 @@ func (in *buildInput) layout(name, ref string) error {
 
 // findInLayout finds an image by its tag. Its errors follow the name of the layout.
 func findInLayout(path, tag string) (ocispec.Descriptor, error) {
-	all, err := ociindex.NewStoreIndex(path).Read()
+	all, err := local.LayoutIndex(path)
 	if err != nil {
 		return ocispec.Descriptor{}, fmt.Errorf(": %w", err)
 	}

@@ -2,6 +2,7 @@ package local
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -9,10 +10,11 @@ import (
 	"path/filepath"
 
 	"github.com/containerd/containerd/v2/core/content"
-	contentlocal "github.com/containerd/containerd/v2/plugins/content/local"
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/tenonbuild/tenon/internal/regular"
 )
 
 // layout reads the blobs of an OCI layout. containerd's own store would make
@@ -55,6 +57,9 @@ func (l layout) Info(_ context.Context, d digest.Digest) (content.Info, error) {
 	if err != nil {
 		return content.Info{}, err
 	}
+	if !fi.Mode().IsRegular() {
+		return content.Info{}, fmt.Errorf("layout %s, blob %s: not a regular file", l.root, d)
+	}
 	return content.Info{Digest: d, Size: fi.Size(), CreatedAt: fi.ModTime(), UpdatedAt: fi.ModTime()}, nil
 }
 
@@ -64,11 +69,40 @@ func (l layout) ReaderAt(_ context.Context, desc ocispec.Descriptor) (content.Re
 	if err != nil {
 		return nil, err
 	}
-	r, err := contentlocal.OpenReader(path)
+	f, size, err := regular.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = errdefs.ErrNotFound
+	}
 	if err != nil {
 		return nil, fmt.Errorf("layout %s, blob %s: %w", l.root, desc.Digest, err)
 	}
-	return r, nil
+	return blob{f, size}, nil
+}
+
+// blob is an open blob of a layout.
+type blob struct {
+	*os.File
+	size int64
+}
+
+// Size implements content.ReaderAt.
+func (b blob) Size() int64 { return b.size }
+
+// maxIndex is the size of the largest index of a layout that is read.
+const maxIndex = 8 << 20
+
+// LayoutIndex reads the index of an OCI layout. Nothing is written to the layout.
+func LayoutIndex(path string) (*ocispec.Index, error) {
+	name := filepath.Join(path, ocispec.ImageIndexFile)
+	dt, err := regular.Read(name, maxIndex)
+	if err != nil {
+		return nil, err
+	}
+	idx := &ocispec.Index{}
+	if err := json.Unmarshal(dt, idx); err != nil {
+		return nil, fmt.Errorf("%s is not the index of an OCI layout: %w", name, err)
+	}
+	return idx, nil
 }
 
 // Walk calls fn for each blob. Filters are not supported: nothing asks with one.
