@@ -68,6 +68,12 @@ func TestFrontendReads(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "file"), []byte("0123456789"), 0o644); err != nil {
 		t.Fatal(err)
 	}
+	if err := os.WriteFile(filepath.Join(dir, "large"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(filepath.Join(dir, "large"), 257<<20); err != nil {
+		t.Fatal(err)
+	}
 	if err := syscall.Mkfifo(filepath.Join(dir, "pipe"), 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -84,6 +90,7 @@ func TestFrontendReads(t *testing.T) {
 		for name, want := range map[string]string{
 			"file": "0123456789", "inside": "0123456789", "../../file": "0123456789",
 			"outside": "!", "nowhere": "!", "none": "!", "pipe": "!", ".": "!",
+			"large": "!",
 		} {
 			dt, err := ref.ReadFile(ctx, gwclient.ReadRequest{Filename: name})
 			if err != nil {
@@ -99,6 +106,12 @@ func TestFrontendReads(t *testing.T) {
 		dt, err := ref.ReadFile(ctx, gwclient.ReadRequest{Filename: "file", Range: &gwclient.FileRange{Offset: 3, Length: 4}})
 		if err != nil || string(dt) != "3456" {
 			t.Errorf("a part: %q, %v", dt, err)
+		}
+		for offset, want := range map[int]string{257<<20 - 2: "\x00\x00", 258 << 20: ""} {
+			dt, err := ref.ReadFile(ctx, gwclient.ReadRequest{Filename: "large", Range: &gwclient.FileRange{Offset: offset}})
+			if err != nil || string(dt) != want {
+				t.Errorf("from %d: %q, %v", offset, dt, err)
+			}
 		}
 		if _, err := ref.ReadFile(ctx, gwclient.ReadRequest{Filename: "file", Range: &gwclient.FileRange{Offset: -1}}); err == nil {
 			t.Error("a negative range was read")

@@ -51,6 +51,9 @@ func named(err error, op, name string) error {
 	return err
 }
 
+// maxRead is how many bytes of a file a frontend can have at a time.
+const maxRead = 256 << 20
+
 func (t tree) read(req client.ReadRequest) ([]byte, error) {
 	p, err := t.resolve("open", req.Filename)
 	if err != nil {
@@ -69,18 +72,21 @@ func (t tree) read(req client.ReadRequest) ([]byte, error) {
 		return nil, named(err, "open", req.Filename)
 	}
 	defer f.Close()
-	if req.Range == nil {
-		data, err := io.ReadAll(f)
-		return data, named(err, "open", req.Filename)
+	rg := client.FileRange{}
+	if req.Range != nil {
+		rg = *req.Range
 	}
-	if req.Range.Offset < 0 || req.Range.Length < 0 {
-		return nil, fmt.Errorf("reading %s from %d, %d bytes: a range cannot be negative", req.Filename, req.Range.Offset, req.Range.Length)
+	if rg.Offset < 0 || rg.Length < 0 {
+		return nil, fmt.Errorf("reading %s from %d, %d bytes: a range cannot be negative", req.Filename, rg.Offset, rg.Length)
 	}
-	length := int64(req.Range.Length)
-	if length == 0 {
-		length = 1<<63 - 1 - int64(req.Range.Offset)
+	length := max(st.Size()-int64(rg.Offset), 0)
+	if rg.Length > 0 {
+		length = min(length, int64(rg.Length))
 	}
-	data, err := io.ReadAll(io.NewSectionReader(f, int64(req.Range.Offset), length))
+	if length > maxRead {
+		return nil, fmt.Errorf("%s: %d bytes are too many to be read at once: read at most %d at a time", req.Filename, length, maxRead)
+	}
+	data, err := io.ReadAll(io.NewSectionReader(f, int64(rg.Offset), length))
 	return data, named(err, "open", req.Filename)
 }
 
