@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 
 	bkclient "github.com/moby/buildkit/client"
@@ -58,6 +59,9 @@ func (c *cli) build(ctx context.Context, where string, f *buildFlags) (err error
 	if err := f.validate(); err != nil {
 		return err
 	}
+	if err := c.checkEnv(f); err != nil {
+		return err
+	}
 	call, err := parseCall(f.call)
 	if err != nil {
 		return err
@@ -97,6 +101,11 @@ func (c *cli) build(ctx context.Context, where string, f *buildFlags) (err error
 		return err
 	}
 	req.Exports = exports
+	if f.iidFile != "" { // that of an earlier build would be taken for this one's
+		if err := os.Remove(f.iidFile); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return fmt.Errorf("--iidfile: %w", err)
+		}
+	}
 	res, err := c.run(ctx, req, f.progressMode(c.env))
 	if err != nil {
 		return err
@@ -108,8 +117,8 @@ func (c *cli) build(ctx context.Context, where string, f *buildFlags) (err error
 }
 
 func (f *buildFlags) progressMode(env func(string) (string, bool)) string {
-	if f.quiet {
-		return "quiet"
+	if f.quiet || f.progress == "none" {
+		return progress.Quiet
 	}
 	if v, ok := env("BUILDKIT_PROGRESS"); ok && v != "" && f.progress == "auto" {
 		return v
@@ -117,8 +126,14 @@ func (f *buildFlags) progressMode(env func(string) (string, bool)) string {
 	return f.progress
 }
 
+// outcome is what a build has resulted in.
+type outcome struct {
+	*engine.Response
+	warnings []bkclient.VertexWarning
+}
+
 // run builds, and shows how it goes.
-func (c *cli) run(ctx context.Context, req engine.Request, mode string) (res *engine.Response, err error) {
+func (c *cli) run(ctx context.Context, req engine.Request, mode string) (res *outcome, err error) {
 	if err := progress.CheckMode(mode); err != nil {
 		return nil, fmt.Errorf("--progress %w", err)
 	}
@@ -135,10 +150,11 @@ func (c *cli) run(ctx context.Context, req engine.Request, mode string) (res *en
 			warnings, err = progress.Display(context.WithoutCancel(ctx), c.err, mode, status, &tally, &tail)
 			return err
 		})
-		res, err = e.Build(ctx, req)
+		built, err := e.Build(ctx, req)
 		if shown := eg.Wait(); err == nil {
 			err = shown
 		}
+		res = &outcome{Response: built, warnings: warnings}
 		if mode != progress.RawJSON && mode != progress.Quiet {
 			printWarnings(c.err, warnings, c.flags.debug)
 		}

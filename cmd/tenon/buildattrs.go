@@ -31,6 +31,9 @@ func (f *buildFlags) attrs(env func(string) (string, bool)) (map[string]string, 
 			}
 			value = v
 		}
+		if err := checkArg(name, value); err != nil {
+			return nil, err
+		}
 		a["build-arg:"+name] = value
 	}
 	if v, ok := env("SOURCE_DATE_EPOCH"); ok && v != "" && a["build-arg:SOURCE_DATE_EPOCH"] == "" {

@@ -72,16 +72,18 @@ func TestAttributes(t *testing.T) {
 
 func TestCall(t *testing.T) {
 	for in, want := range map[string]call{
-		"":                          {"", "text"},
-		"build":                     {"", "text"},
-		"check":                     {"frontend.lint", "text"},
-		"lint":                      {"frontend.lint", "text"},
-		"subrequests.outline":       {"frontend.outline", "text"},
-		"targets,format=json":       {"frontend.targets", "json"},
-		"outline,format=text":       {"frontend.outline", "text"},
+		"":                          {request: "", format: "text"},
+		"build":                     {request: "", format: "text"},
+		"check":                     {request: "frontend.lint", format: "text"},
+		"lint":                      {request: "frontend.lint", format: "text"},
+		"subrequests.outline":       {request: "frontend.outline", format: "text"},
+		"targets,format=json":       {request: "frontend.targets", format: "json"},
+		"outline,format=text":       {request: "frontend.outline", format: "text"},
 		"check,json":                {},
 		"check,format=":             {},
-		"describe":                  {},
+		"subrequests.describe":      {request: "frontend.subrequests.describe", format: "text"},
+		"check,ignorestatus=true":   {request: "frontend.lint", format: "text", ignoreStatus: true},
+		"check,ignorestatus=maybe":  {},
 		"check,format=json,and=one": {},
 	} {
 		got, err := parseCall(in)

@@ -66,6 +66,9 @@ func (c *cli) input(ctx context.Context, where string, f *buildFlags) (_ *buildI
 			return nil, err
 		}
 	}
+	if err := in.checkPolicy(f); err != nil {
+		return nil, err
+	}
 	for _, nc := range f.contexts {
 		if err := in.named(nc); err != nil {
 			return nil, fmt.Errorf("--build-context %q: %w", nc, err)
@@ -87,9 +90,45 @@ func isURL(where string) bool {
 
 func (in *buildInput) url(where string, f *buildFlags) error {
 	in.attrs["context"] = where
-	if f.file != "" && f.file != "-" {
-		in.attrs["filename"] = filepath.ToSlash(f.file) // in the context
+	switch {
+	case f.file == "" || f.file == "-":
+		return nil
+	case isURL(f.file):
+		return fmt.Errorf("-f %s: a Dockerfile by URL goes with a local context: name one in the context, or pipe it to -f -", f.file)
+	case filepath.IsAbs(f.file): // on this machine, as for docker
+		file, err := findDockerfile("", f.file)
+		if err != nil {
+			return err
+		}
+		return in.localDockerfile(file)
 	}
+	in.attrs["filename"] = filepath.ToSlash(f.file) // in the context
+	return nil
+}
+
+// localDockerfile has the frontend read a file of this machine, whatever the context.
+func (in *buildInput) localDockerfile(file string) error {
+	file, err := followOut(file)
+	if err != nil {
+		return fmt.Errorf("the Dockerfile: %w", err)
+	}
+	in.dirs[dockerui.DefaultLocalNameDockerfile] = filepath.Dir(file)
+	in.attrs["filename"] = filepath.Base(file)
+	in.attrs["dockerfilekey"] = dockerui.DefaultLocalNameDockerfile
+	return nil
+}
+
+// remoteDockerfile is one that a step of the build fetches.
+func (in *buildInput) remoteDockerfile(ctx context.Context, url string) error {
+	if _, ok, _ := dockerui.DetectGitContext(url, nil); ok {
+		return fmt.Errorf("-f %s: it is a repository, and no file: give it as the context", url)
+	}
+	def, err := llb.HTTP(url, llb.Filename("Dockerfile"), llb.WithCustomName("[internal] load Dockerfile from "+url)).Marshal(ctx)
+	if err != nil {
+		return fmt.Errorf("-f %s: %w", url, err)
+	}
+	in.inputs[dockerui.DefaultLocalNameDockerfile] = def.ToPB()
+	in.attrs["filename"] = "Dockerfile"
 	return nil
 }
 
@@ -107,6 +146,9 @@ func (in *buildInput) directory(ctx context.Context, dir string, f *buildFlags) 
 	in.dirs[dockerui.DefaultLocalNameContext] = dir
 	if f.file == "-" {
 		return nil
+	}
+	if isURL(f.file) {
+		return in.remoteDockerfile(ctx, f.file)
 	}
 	if f.file == "" {
 		name, err := defaultDockerfile(dir)
@@ -143,9 +185,6 @@ func (in *buildInput) pipe(ctx context.Context, path string) error {
 // findDockerfile returns the path of a Dockerfile that is named: it is looked for here
 // and then in the context, and may be a link to anywhere.
 func findDockerfile(dir, name string) (string, error) {
-	if isURL(name) {
-		return "", fmt.Errorf("-f %s: a Dockerfile cannot be fetched by itself yet: give the URL as the context", name)
-	}
 	candidates := []string{name}
 	if !filepath.IsAbs(name) && filepath.Clean(dir) != "." {
 		candidates = append(candidates, filepath.Join(dir, name))
@@ -196,8 +235,8 @@ func (in *buildInput) aside() (string, error) {
 
 // dockerfile reads the Dockerfile from standard input.
 func (in *buildInput) dockerfile(r io.Reader) error {
-	if _, ok := in.dirs[dockerui.DefaultLocalNameContext]; !ok {
-		return errors.New("-f - goes with a local directory as the context")
+	if in.attrs["context"] != "" { // a URL, which has Dockerfiles of its own
+		in.attrs["dockerfilekey"] = dockerui.DefaultLocalNameDockerfile
 	}
 	return in.putDockerfile("standard input", r)
 }

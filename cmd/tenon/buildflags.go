@@ -43,10 +43,13 @@ type buildFlags struct {
 	allow         []string
 	provenance    string
 	sbom          string
+	attests       []string
+	policies      []string
+	mayDelete     bool // --allow buildx.local.delete
 }
 
 func (f *buildFlags) register(fs *pflag.FlagSet) {
-	fs.StringVarP(&f.file, "file", "f", "", `the Dockerfile (default: "PATH/Dockerfile"); "-" reads it from standard input, and a pipe is read, too`)
+	fs.StringVarP(&f.file, "file", "f", "", `the Dockerfile (default: "PATH/Dockerfile"); "-" reads it from standard input; a pipe or an http(s) URL is read, too`)
 	fs.StringArrayVarP(&f.tags, "tag", "t", nil, `name of the image, as "name:tag"; it goes into Tenon's own store (tenon images)`)
 	fs.StringVar(&f.target, "target", "", "stage to build")
 	fs.StringArrayVar(&f.buildArgs, "build-arg", nil, `value of an ARG, as "NAME=value"; "NAME" alone takes it from the environment`)
@@ -68,17 +71,20 @@ func (f *buildFlags) register(fs *pflag.FlagSet) {
 	fs.StringArrayVar(&f.ulimits, "ulimit", nil, `limit for RUN steps, as "nofile=1024:2048"`)
 	fs.StringVar(&f.shmSize, "shm-size", "", `size of /dev/shm in RUN steps, as "128m"`)
 	fs.StringVar(&f.cgroupParent, "cgroup-parent", "", "parent cgroup of RUN steps")
-	fs.StringVar(&f.progress, "progress", "auto", `how progress is shown: "auto", "tty", "plain", "quiet" or "rawjson" (BUILDKIT_PROGRESS)`)
+	fs.StringVar(&f.progress, "progress", "auto", `how progress is shown: "auto", "tty", "plain", "quiet", "none" (quiet without the image's ID) or "rawjson" (BUILDKIT_PROGRESS)`)
 	fs.StringVar(&f.metadataFile, "metadata-file", "", "file to write what is known of the result to, as JSON")
 	fs.StringVar(&f.iidFile, "iidfile", "", "file to write the image's ID to")
-	fs.StringVar(&f.call, "call", "build", `what to do: "build", "check", "outline" or "targets"`)
+	fs.StringVar(&f.call, "call", "build", `what to do: "build", "check", "outline", "targets" or "subrequests.describe"; ",format=json" and ",ignorestatus=true" may follow`)
 	fs.BoolVar(&f.check, "check", false, "look for mistakes in the Dockerfile without building it, as --call=check")
 	fs.BoolVarP(&f.quiet, "quiet", "q", false, "show no progress; print the image's ID")
-	fs.StringSliceVar(&f.allow, "allow", nil, `what steps may do beyond the usual: "network.host", "security.insecure"`)
+	fs.StringSliceVar(&f.allow, "allow", nil, `what a build may do beyond the usual: "network.host", "security.insecure"; "buildx.local.delete" for -o type=local,mode=delete of a directory that is not below the current one`)
 	fs.StringVar(&f.provenance, "provenance", "", `only "false": provenance attestations are not made yet`)
 	fs.StringVar(&f.sbom, "sbom", "", `only "false": SBOM attestations are not made yet`)
-	fs.Lookup("provenance").NoOptDefVal = "true"
-	fs.Lookup("sbom").NoOptDefVal = "true"
+	fs.StringArrayVar(&f.attests, "attest", nil, "")
+	fs.StringArrayVar(&f.policies, "policy", nil, "")
+	for _, name := range []string{"attest", "policy"} { // only to say that there be none
+		fs.Lookup(name).Hidden = true
+	}
 	for _, name := range refusedNames {
 		fs.VarP(&refused{name: name, why: refusedFlags[name]}, name, refusedShorthands[name], "")
 		fs.Lookup(name).Hidden = true
@@ -95,23 +101,22 @@ func (f *buildFlags) register(fs *pflag.FlagSet) {
 // refusedFlags are flags of docker build and docker buildx build that are not
 // there, and why or what to do instead.
 var refusedFlags = map[string]string{
-	"attest":          "attestations are not made yet",
 	"builder":         "there are no builder instances: a build runs in this process",
 	"cache-from":      "caches of others are not read yet; builds of one --root share their cache",
 	"cache-to":        "caches are not exported yet; builds of one --root share their cache",
 	"compress":        "there is no socket to compress for: a local context is read in place",
-	"cpu-period":      "limits of a step's resources are not there yet",
-	"cpu-quota":       "limits of a step's resources are not there yet",
-	"cpu-shares":      "limits of a step's resources are not there yet",
-	"cpuset-cpus":     "limits of a step's resources are not there yet",
-	"cpuset-mems":     "limits of a step's resources are not there yet",
+	"cpu-period":      "limits of a step's resources are not there yet: --cgroup-parent names a cgroup that has them",
+	"cpu-quota":       "limits of a step's resources are not there yet: --cgroup-parent names a cgroup that has them",
+	"cpu-shares":      "limits of a step's resources are not there yet: --cgroup-parent names a cgroup that has them",
+	"cpuset-cpus":     "limits of a step's resources are not there yet: --cgroup-parent names a cgroup that has them",
+	"cpuset-mems":     "limits of a step's resources are not there yet: --cgroup-parent names a cgroup that has them",
 	"credential-spec": "it is for Windows",
 	"detach":          "there is no server that would go on with the build",
 	"isolation":       "it is for Windows",
-	"memory":          "limits of a step's resources are not there yet",
-	"memory-swap":     "limits of a step's resources are not there yet",
-	"policy":          "source policies are not there yet",
+	"memory":          "limits of a step's resources are not there yet: --cgroup-parent names a cgroup that has them",
+	"memory-swap":     "limits of a step's resources are not there yet: --cgroup-parent names a cgroup that has them",
 	"print":           "it is --call now, as in docker buildx build",
+	"resource":        "limits of a step's resources are not there yet: --cgroup-parent names a cgroup that has them",
 	"security-opt":    "steps run with the default profile, or without any: see RUN --security=insecure and --allow",
 	"squash":          "layers are not squashed; COPY --from a finished stage into an empty one does the same",
 	"stream":          "a local context is read in place",
@@ -152,10 +157,14 @@ func (s *so) Set(v string) error {
 
 // validate says what of the flags cannot be.
 func (f *buildFlags) validate() error {
-	for flag, v := range map[string]string{"provenance": f.provenance, "sbom": f.sbom} {
-		if v != "" && v != "false" {
-			return fmt.Errorf("--%s=%s: attestations are not made yet: leave the flag out, or say --%s=false", flag, v, flag)
-		}
+	if err := f.checkAttestations(); err != nil {
+		return err
+	}
+	if err := f.checkAllow(); err != nil {
+		return err
+	}
+	if f.quiet && f.progress != "auto" && f.progress != "quiet" && f.progress != "none" {
+		return fmt.Errorf("--quiet and --progress=%s: one of them", f.progress)
 	}
 	if f.check && f.call != "build" && f.call != "check" {
 		return fmt.Errorf("--check and --call=%s: one of them", f.call)
@@ -168,9 +177,6 @@ func (f *buildFlags) validate() error {
 	}
 	if f.network == "host" && !slices.Contains(f.allow, "network.host") {
 		return errors.New("--network=host: steps would reach what listens on this machine's loopback, and its abstract unix sockets: if you trust them, add --allow network.host")
-	}
-	if f.push && f.load {
-		return fmt.Errorf("--push and --load: one of them; --output can be given several times")
 	}
 	return nil
 }

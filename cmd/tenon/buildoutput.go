@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 
 	"github.com/containerd/console"
@@ -41,8 +42,9 @@ func (c *cli) exports(ctx context.Context, f *buildFlags) (reqs []export.Request
 		}
 		if isImage(o.Type) {
 			images = true
-			if o.Attrs["name"] == "" && names != "" {
-				o.Attrs["name"] = names
+			o.Attrs["name"] = bothNames(names, o.Attrs["name"])
+			if o.Attrs["name"] == "" {
+				delete(o.Attrs, "name")
 			}
 			for k, v := range notes {
 				if _, ok := o.Attrs[k]; !ok {
@@ -54,18 +56,11 @@ func (c *cli) exports(ctx context.Context, f *buildFlags) (reqs []export.Request
 			}
 		}
 		o.Umask = os.FileMode(c.umask)
-		req, err := o.Request(c.out)
+		req, err := c.outputRequest(ctx, o, f)
 		if err != nil {
 			return nil, false, err
 		}
 		reqs = append(reqs, req)
-	}
-	if f.load {
-		req, err := c.dockerLoad(ctx, names)
-		if err != nil {
-			return nil, false, err
-		}
-		reqs, images = append(reqs, req), true
 	}
 	if len(f.annotations) > 0 && !images {
 		return nil, false, errors.New("--annotation needs an image: there is no output of one")
@@ -76,13 +71,43 @@ func (c *cli) exports(ctx context.Context, f *buildFlags) (reqs []export.Request
 	return reqs, len(reqs) == 0, nil
 }
 
+// outputRequest is the request of one output. An image for docker that goes to no
+// file goes to docker.
+func (c *cli) outputRequest(ctx context.Context, o export.Output, f *buildFlags) (export.Request, error) {
+	if o.Type == export.TypeDocker && o.Dest == "" {
+		return c.dockerLoad(ctx, o.Attrs)
+	}
+	if o.Type == export.TypeLocal && strings.EqualFold(strings.TrimSpace(o.Attrs["mode"]), "delete") {
+		if err := f.mayDeleteIn(o.Dest); err != nil {
+			return export.Request{}, err
+		}
+	}
+	return o.Request(c.out)
+}
+
+// bothNames are the names of --tag and of an output. "*" is the frontend's name, and
+// alone.
+func bothNames(tags, own string) string {
+	switch {
+	case own == "" || own == "*" && tags != "":
+		return tags
+	case tags == "":
+		return own
+	}
+	return tags + "," + own
+}
+
 // checkStandardOutput checks that at most one output is written there, and that
 // there is somebody who can do something with it.
 func (c *cli) checkStandardOutput(outs []export.Output) error {
 	n := 0
 	for _, o := range outs {
 		switch o.Type {
-		case export.TypeTar, export.TypeOCI, export.TypeDocker:
+		case export.TypeTar, export.TypeOCI:
+		case export.TypeDocker:
+			if o.Dest == "" {
+				continue // it goes to docker
+			}
 		default:
 			continue
 		}
@@ -127,6 +152,11 @@ func (f *buildFlags) wanted() ([]export.Output, error) {
 		}
 		outs = append(outs, o)
 	}
+	load := export.Output{Type: export.TypeDocker, Attrs: map[string]string{}}
+	loaded := slices.ContainsFunc(outs, func(o export.Output) bool { return o.Type == export.TypeDocker && o.Dest == "" })
+	if f.load && !loaded {
+		outs = append(outs, load)
+	}
 	image := export.Output{Type: export.TypeImage, Attrs: map[string]string{}}
 	switch {
 	case f.push:
@@ -143,7 +173,7 @@ func (f *buildFlags) wanted() ([]export.Output, error) {
 		// layers of its base that nothing has read.
 		image.Attrs["push"], image.Attrs["store"] = "true", "false"
 		return append(outs, image), nil
-	case len(outs) == 0 && !f.load && (len(f.tags) > 0 || f.iidFile != "" || f.quiet || len(f.annotations) > 0):
+	case len(outs) == 0 && (len(f.tags) > 0 || f.iidFile != "" || f.quiet || len(f.annotations) > 0):
 		if len(f.tags) == 0 {
 			image.Attrs["dangling-name-prefix"] = "untagged"
 		}
@@ -177,7 +207,10 @@ func (f *buildFlags) annotationAttrs() (map[string]string, error) {
 			return nil, fmt.Errorf("--annotation %q: it should look like name=value", a)
 		}
 		where := "manifest"
-		if before, rest, ok := strings.Cut(key, ":"); ok && annotationTypes(before) {
+		if before, rest, ok := strings.Cut(key, ":"); ok {
+			if !annotationTypes(before) {
+				return nil, fmt.Errorf("--annotation %q: before the colon, there can be index, manifest, index-descriptor and manifest-descriptor, each with a [platform]", a)
+			}
 			where, key = before, rest
 		}
 		for w := range strings.SplitSeq(where, ",") {
@@ -206,17 +239,15 @@ func annotationTypes(s string) bool {
 
 // dockerLoad gives the image to the docker engine of this machine, by docker's own
 // command, which knows where that is.
-func (c *cli) dockerLoad(ctx context.Context, names string) (export.Request, error) {
+func (c *cli) dockerLoad(ctx context.Context, attrs map[string]string) (export.Request, error) {
+	const instead = "-o type=docker,dest=image.tar writes what docker load reads"
 	docker, err := exec.LookPath("docker")
 	if err != nil {
-		return export.Request{}, errors.New("--load needs the docker command, and there is none; -o type=docker,dest=image.tar writes what docker load reads")
+		return export.Request{}, errors.New("to load an image (--load, or -o type=docker without dest=) needs the docker command, and there is none; " + instead)
 	}
-	if out, err := exec.CommandContext(ctx, docker, "version", "--format", "{{.Server.Version}}").CombinedOutput(); err != nil {
-		return export.Request{}, fmt.Errorf("--load needs a docker engine: %s (%w); -o type=docker,dest=image.tar writes what docker load reads", bytes.TrimSpace(out), err)
-	}
-	attrs := map[string]string{}
-	if names != "" {
-		attrs["name"] = names
+	ask := exec.CommandContext(ctx, docker, "version", "--format", "{{.Server.Version}}")
+	if out, err := ask.CombinedOutput(); err != nil {
+		return export.Request{}, fmt.Errorf("to load an image (--load, or -o type=docker without dest=) needs a docker engine: %s (%w); %s", bytes.TrimSpace(out), err, instead)
 	}
 	return export.Request{Type: export.TypeDocker, Attrs: attrs, Open: func(map[string]string) (io.WriteCloser, error) {
 		cmd := exec.CommandContext(ctx, docker, "load", "--quiet")

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/moby/buildkit/util/gitutil"
+
 	"github.com/tenonbuild/tenon/engine/export"
 	"github.com/tenonbuild/tenon/engine/session"
 	"github.com/tenonbuild/tenon/engine/session/local"
@@ -25,7 +27,13 @@ func (c *cli) session(in *buildInput, f *buildFlags) (session.Session, error) {
 		}
 		opt.Secrets = append(opt.Secrets, secret)
 	}
-	for _, s := range f.ssh {
+	agents := f.ssh
+	if len(agents) == 0 && isSSHRepository(in.attrs["context"]) {
+		if _, ok := c.env("SSH_AUTH_SOCK"); ok {
+			agents = []string{local.DefaultSSH} // as for docker buildx build
+		}
+	}
+	for _, s := range agents {
 		agent, err := local.ParseSSH(s)
 		if err != nil {
 			return nil, err
@@ -33,6 +41,11 @@ func (c *cli) session(in *buildInput, f *buildFlags) (session.Session, error) {
 		opt.SSH = append(opt.SSH, agent)
 	}
 	return local.New(opt)
+}
+
+func isSSHRepository(context string) bool {
+	url, err := gitutil.ParseURL(context)
+	return err == nil && url.Scheme == gitutil.SSHProtocol
 }
 
 // written are the files and directories that the flags have written.

@@ -8,14 +8,13 @@ import (
 	"io"
 	"maps"
 	"os"
+	"strconv"
 	"strings"
 	"syscall"
 
 	"github.com/moby/buildkit/exporter/containerimage/exptypes"
 	"github.com/moby/buildkit/solver/errdefs"
 	"github.com/moby/buildkit/solver/pb"
-
-	"github.com/tenonbuild/tenon/engine"
 )
 
 // printError says what went wrong, with the lines of the Dockerfile that it is
@@ -46,7 +45,7 @@ func printError(w io.Writer, err error) {
 func firstLines(ranges []*pb.Range) []*pb.Range { return ranges[:min(len(ranges), 20)] }
 
 // report writes what the flags want to know of the result.
-func (c *cli) report(res *engine.Response, f *buildFlags) error {
+func (c *cli) report(res *outcome, f *buildFlags) error {
 	said := map[string]string{}
 	for _, s := range res.Exporters {
 		maps.Copy(said, s)
@@ -64,7 +63,11 @@ func (c *cli) report(res *engine.Response, f *buildFlags) error {
 		}
 	}
 	if f.metadataFile != "" {
-		dt, err := json.MarshalIndent(metadata(said), "", "  ")
+		known := metadata(said)
+		if v, _ := c.env("BUILDX_METADATA_WARNINGS"); isTrue(v) && len(res.warnings) > 0 {
+			known["buildx.build.warnings"] = res.warnings
+		}
+		dt, err := json.MarshalIndent(known, "", "  ")
 		if err != nil {
 			return err
 		}
@@ -72,10 +75,15 @@ func (c *cli) report(res *engine.Response, f *buildFlags) error {
 			return fmt.Errorf("--metadata-file: %w", err)
 		}
 	}
-	if f.quiet && id != "" {
+	if (f.quiet || f.progress == "quiet") && id != "" {
 		fmt.Fprintln(c.out, id)
 	}
 	return nil
+}
+
+func isTrue(v string) bool {
+	yes, err := strconv.ParseBool(v)
+	return err == nil && yes
 }
 
 // metadata are the values of a response as JSON: those that are JSON themselves,

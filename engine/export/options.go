@@ -137,6 +137,9 @@ func parseImageOptions(m map[string]string) (imageOptions, error) {
 		}
 		o.danglingPrefix = v
 	}
+	if !o.store && !o.push {
+		a.fail("%s=false without %s=true writes nothing: say type=cacheonly, if that is what you want", exptypes.OptKeyStore, exptypes.OptKeyPush)
+	}
 	a.never(string(exptypes.OptKeyUnpack), "the local store has no unpacked images; they are unpacked when a build uses them")
 	return o, a.done()
 }
@@ -158,6 +161,9 @@ type archiveOptions struct {
 func parseArchiveOptions(typ string, m map[string]string) (archiveOptions, error) {
 	a := newAttrs(typ, m)
 	o := archiveOptions{imageForm: a.form(), tar: a.boolean("tar", true)}
+	if typ == TypeDocker {
+		a.refuse("context", "the docker command has its own: set DOCKER_CONTEXT")
+	}
 	if typ == TypeDocker && !o.tar {
 		a.fail("tar=false goes with type=oci: docker loads archives")
 	}
