@@ -244,8 +244,17 @@ func (b *build) exportAll(ctx context.Context, res *Response, src *export.Source
 func (b *build) export(ctx context.Context, x export.Exporter, src *export.Source) (said map[string]string, err error) {
 	ctx, end := b.job.Begin(ctx, x.Name())
 	defer func() { end(err) }()
-	return x.Export(ctx, src, b.req.Session)
+	said, err = x.Export(ctx, src, b.req.Session)
+	// A blob that was damaged is gone by now, and is made or fetched again. There may be
+	// more of them.
+	for n := 0; n < maxDamaged && errors.Is(err, store.ErrDamagedBlob) && ctx.Err() == nil; n++ {
+		said, err = x.Export(ctx, src, b.req.Session)
+	}
+	return said, err
 }
+
+// maxDamaged is with how many damaged blobs an output is begun again.
+const maxDamaged = 1000
 
 // frontend is the build as frontends see it.
 func (b *build) frontend() *frontend.Build {

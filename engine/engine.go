@@ -60,6 +60,9 @@ type Options struct {
 	NoWait bool
 	// Waiting is called once before waiting for another process, which it names.
 	Waiting func(owner string)
+	// Notice is told, for people, what of the root was damaged and what became of it,
+	// while the Engine is opened, used and closed.
+	Notice func(text string)
 	// Registries says how registries are reached, by host.
 	Registries map[string]config.RegistryConfig
 	// Runtime says how containers are run. Its Root is set by Open.
@@ -107,7 +110,7 @@ type Engine struct {
 // Open opens or makes a root. The Engine is the caller's, who closes it.
 func Open(ctx context.Context, opt Options) (*Engine, error) {
 	st, err := store.Open(ctx, store.Options{
-		Root: opt.Root, Snapshotter: opt.Snapshotter, NoWait: opt.NoWait, Waiting: opt.Waiting, GC: opt.GC.For,
+		Root: opt.Root, Snapshotter: opt.Snapshotter, NoWait: opt.NoWait, Waiting: opt.Waiting, GC: opt.GC.For, Notice: opt.Notice,
 	})
 	if err != nil {
 		return nil, err

@@ -7,6 +7,8 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+
+	"github.com/tenonbuild/tenon/engine/store"
 )
 
 // tempPrefix begins the names of files that are not whole yet.
@@ -82,6 +84,10 @@ func writeTo(open func(map[string]string) (io.WriteCloser, error), resp map[stri
 	if err := write(w); err != nil {
 		if d, ok := w.(Discarder); ok {
 			return errors.Join(err, d.Discard())
+		}
+		if errors.Is(err, store.ErrDamagedBlob) {
+			// What was written cannot be taken back: so nobody may write it again.
+			err = fmt.Errorf("%v: build again", err)
 		}
 		return errors.Join(err, w.Close())
 	}

@@ -21,6 +21,7 @@ import (
 	"github.com/moby/buildkit/snapshot"
 	containerdsnapshot "github.com/moby/buildkit/snapshot/containerd"
 	"github.com/moby/sys/userns"
+	"github.com/opencontainers/go-digest"
 	bolt "go.etcd.io/bbolt"
 )
 
@@ -36,8 +37,10 @@ const (
 // backend is containerd's storage, embedded: its stores, and the file that holds
 // their metadata and our records.
 type backend struct {
-	file    *bolt.DB
-	meta    *metadata.DB
+	file *bolt.DB
+	meta *metadata.DB
+	// blobs are what content keeps the names for.
+	blobs   content.Store
 	content content.Store
 	images  images.Store
 	leases  leases.Manager
@@ -52,7 +55,7 @@ type backend struct {
 	overlayOptions []string
 }
 
-func openBackend(ctx context.Context, root, snapshotter string) (_ *backend, err error) {
+func openBackend(ctx context.Context, root, snapshotter string, tell func(string)) (_ *backend, err error) {
 	b := &backend{name: snapshotter}
 	defer func() {
 		if err != nil {
@@ -62,7 +65,7 @@ func openBackend(ctx context.Context, root, snapshotter string) (_ *backend, err
 	if snapshotter == overlayName {
 		b.overlayOptions = overlayOptions(root)
 	}
-	known, err := cleanSnapshots(ctx, filepath.Join(root, snapshotter))
+	known, err := cleanSnapshots(filepath.Join(root, snapshotter))
 	if err != nil {
 		return nil, fmt.Errorf("snapshotter %s: %w", snapshotter, err)
 	}
@@ -70,8 +73,11 @@ func openBackend(ctx context.Context, root, snapshotter string) (_ *backend, err
 		return nil, err
 	}
 	b.places = newPlaced(b.disk, known)
-	blobs, err := contentlocal.NewStore(filepath.Join(root, contentDir))
-	if err != nil {
+	// What was being written when a process died is written again.
+	if err := removePrefixed(filepath.Join(root, contentDir, "ingest"), ""); err != nil {
+		return nil, fmt.Errorf("content store: %w", err)
+	}
+	if b.blobs, err = contentlocal.NewStore(filepath.Join(root, contentDir)); err != nil {
 		return nil, fmt.Errorf("content store: %w", err)
 	}
 	name := filepath.Join(root, "metadata.db")
@@ -80,11 +86,14 @@ func openBackend(ctx context.Context, root, snapshotter string) (_ *backend, err
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
-	b.meta = metadata.NewDB(b.file, blobs, map[string]snapshots.Snapshotter{snapshotter: b.places})
+	b.meta = metadata.NewDB(b.file, b.blobs, map[string]snapshots.Snapshotter{snapshotter: b.places})
 	if err := b.meta.Init(ctx); err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
-	b.content = containerdsnapshot.NewContentStore(b.meta.ContentStore(), namespace)
+	b.content = &checkedContent{
+		Store: containerdsnapshot.NewContentStore(b.meta.ContentStore(), namespace), meta: b.meta,
+		disk: b.blobs, dir: filepath.Join(root, contentDir), tell: tell, sound: map[digest.Digest]fileState{},
+	}
 	b.images = nsImages{metadata.NewImageStore(b.meta)}
 	b.leases = metadata.NewLeaseManager(b.meta)
 	b.snaps = snapshot.NewMergeSnapshotter(ctx, snapshot.FromContainerdSnapshotter(snapshotter, b.meta.Snapshotter(snapshotter), nil), b.leases)

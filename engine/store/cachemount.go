@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/containerd/containerd/v2/core/mount"
 	"github.com/moby/buildkit/executor"
@@ -70,7 +71,12 @@ func (s *Store) takeCache(id, sharing string) (*CacheMount, <-chan struct{}) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	var found *record
+	there := 0
 	for _, r := range x.caches[id] {
+		if r.lost {
+			continue
+		}
+		there++
 		// One that others share goes before one that is free.
 		if r.holds > 0 && sharing == SharingShared && r.sharing == SharingShared {
 			found = r
@@ -85,7 +91,7 @@ func (s *Store) takeCache(id, sharing string) (*CacheMount, <-chan struct{}) {
 		found.sharing = sharing
 		return &CacheMount{s: s, rec: found}, nil
 	}
-	if len(x.caches[id]) == 0 || sharing == SharingPrivate {
+	if there == 0 || sharing == SharingPrivate {
 		return nil, nil
 	}
 	if x.freed[id] == nil {
@@ -111,7 +117,7 @@ func (s *Store) newCache(ctx context.Context, id string, base *Ref, sharing stri
 	s.chains.Lock()
 	defer s.chains.Unlock()
 	s.index.mu.Lock()
-	made := len(s.index.caches[id]) > 0
+	made := slices.ContainsFunc(s.index.caches[id], func(r *record) bool { return !r.lost })
 	s.index.mu.Unlock()
 	if made && sharing != SharingPrivate {
 		return nil

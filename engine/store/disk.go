@@ -2,8 +2,10 @@ package store
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
 
 	"github.com/containerd/containerd/v2/core/leases"
 	"github.com/containerd/containerd/v2/core/metadata/boltutil"
@@ -16,7 +18,7 @@ import (
 //
 //	tenon
 //	├── records   ID → facts, as JSON
-//	└── values    ID → a bucket: key → value
+//	└── values    ID → a bucket: key → a checksum (4 bytes), and the value
 var (
 	bucketTenon   = []byte("tenon")
 	bucketRecords = []byte("records")
@@ -178,8 +180,9 @@ func (r *Ref) Value(key string) (value []byte, err error) {
 		if b == nil {
 			return nil
 		}
-		if v := b.Get([]byte(key)); v != nil {
-			value = append([]byte{}, v...)
+		// What is damaged can be computed again.
+		if v := b.Get([]byte(key)); len(v) >= crc32.Size && binary.BigEndian.Uint32(v) == crc32.ChecksumIEEE(v[crc32.Size:]) {
+			value = append([]byte{}, v[crc32.Size:]...)
 		}
 		return nil
 	})
@@ -206,6 +209,6 @@ func (r *Ref) SetValue(key string, dt []byte) error {
 		if err != nil {
 			return err
 		}
-		return b.Put([]byte(key), dt)
+		return b.Put([]byte(key), append(binary.BigEndian.AppendUint32(nil, crc32.ChecksumIEEE(dt)), dt...))
 	})
 }

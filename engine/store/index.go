@@ -186,3 +186,32 @@ func (x *index) unhold(r *record) []*view {
 	}
 	return idle
 }
+
+// lose notes that the snapshot of a record is gone from the disk, and by that those of all
+// that was made upon it. What is made of others is without a snapshot from now on, until
+// it is needed; the rest is lost. The caller has mu.
+func (x *index) lose(gone *record) {
+	upon := map[*record]bool{gone: true, nil: false}
+	var is func(r *record) bool
+	is = func(r *record) bool {
+		known, ok := upon[r]
+		if !ok {
+			for _, p := range r.parents {
+				known = is(p) || known
+			}
+			upon[r] = known
+		}
+		return known
+	}
+	for _, r := range x.records {
+		if !is(r) || r.facts.Snapshot == "" {
+			continue
+		}
+		if r.facts.Kind == kindCommitted || r.facts.Kind == kindCacheMount {
+			r.lost = true
+			continue
+		}
+		r.facts.Snapshot, r.facts.Flat, r.facts.Size, r.dir = "", "", nil, ""
+		x.markDirty(r)
+	}
+}

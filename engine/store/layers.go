@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"time"
 
@@ -121,28 +123,44 @@ func (b blob) diffID(rec *record) digest.Digest {
 	return rec.facts.DiffID
 }
 
-// existing returns a blob of a record that will do, if there is one.
-func (s *Store) existing(rec *record, opt LayerOptions) (blob, bool) {
+// existing returns a blob of a record that will do, if there is one, here or where it
+// comes from.
+func (s *Store) existing(ctx context.Context, rec *record, opt LayerOptions) (blob, bool) {
 	want, err := opt.form()
 	if err != nil {
 		return blob{}, false
 	}
 	epoch := opt.epochOf(rec)
-	s.index.mu.Lock()
-	defer s.index.mu.Unlock()
+	all := s.blobsThere(ctx, rec)
 	// That a pulled layer was converted once is no reason not to have it as it came.
 	exact := opt.Compression.Force || rec.facts.Kind != kindLayer
-	for _, b := range rec.facts.Blobs {
+	for _, b := range all {
 		if exact && b.Epoch == epoch && b.Form == want {
 			return b, true
 		}
 	}
-	for _, b := range rec.facts.Blobs {
+	for _, b := range all {
 		if b.Epoch == epoch && (!opt.Compression.Force || compression.IsMediaType(opt.Compression.Type, b.Descriptor.MediaType)) {
 			return b, true
 		}
 	}
 	return blob{}, false
+}
+
+// blobsThere are the blobs of a record but for those that are gone from the disk, and of
+// which is not known where they come from.
+func (s *Store) blobsThere(ctx context.Context, rec *record) []blob {
+	s.index.mu.Lock()
+	all := slices.Clone(rec.facts.Blobs)
+	known := maps.Clone(rec.providers)
+	s.index.mu.Unlock()
+	return slices.DeleteFunc(all, func(b blob) bool {
+		if known[b.Descriptor.Digest] != nil {
+			return false
+		}
+		_, err := s.back.content.Info(ctx, b.Descriptor.Digest)
+		return errdefs.IsNotFound(err)
+	})
 }
 
 // epochOf is the bound of the times in a layer; "" where there is none.
@@ -155,7 +173,7 @@ func (o LayerOptions) epochOf(rec *record) string {
 
 // layer returns the blob of a piece, which it makes if need be.
 func (s *Store) layer(ctx context.Context, p piece, opt LayerOptions) (blob, error) {
-	if b, ok := s.existing(p.rec, opt); ok {
+	if b, ok := s.existing(ctx, p.rec, opt); ok {
 		return b, nil
 	}
 	want, err := opt.form()
@@ -164,7 +182,7 @@ func (s *Store) layer(ctx context.Context, p piece, opt LayerOptions) (blob, err
 	}
 	key := p.rec.id + " " + string(want) + " " + opt.epochOf(p.rec)
 	return s.forms.Do(ctx, key, func(ctx context.Context) (b blob, err error) {
-		if b, ok := s.existing(p.rec, opt); ok {
+		if b, ok := s.existing(ctx, p.rec, opt); ok {
 			return b, nil
 		}
 		ctx = leases.WithLease(ctx, p.rec.id)
@@ -178,7 +196,9 @@ func (s *Store) layer(ctx context.Context, p piece, opt LayerOptions) (blob, err
 		}
 		b.Form, b.Epoch = want, opt.epochOf(p.rec)
 		return b, s.save(ctx, p.rec, func(f *facts) {
-			f.Blobs = append(f.Blobs[:len(f.Blobs):len(f.Blobs)], b)
+			// One of that form is gone from the disk.
+			f.Blobs = slices.DeleteFunc(slices.Clone(f.Blobs), func(old blob) bool { return old.Form == b.Form && old.Epoch == b.Epoch && old.Form != "" })
+			f.Blobs = append(f.Blobs, b)
 			if f.DiffID == "" && b.Epoch == "" {
 				f.DiffID = b.diffID(p.rec)
 			}
@@ -199,7 +219,14 @@ func (s *Store) convert(ctx context.Context, rec *record, opt LayerOptions) (blo
 	if fn == nil {
 		return blob{Descriptor: desc}, nil
 	}
-	got, err := fn(ctx, s.back.content, desc)
+	var got *ocispec.Descriptor
+	err = s.undamaged(ctx, desc, func() (err error) {
+		if desc, err = s.fetch(ctx, rec); err != nil {
+			return err
+		}
+		got, err = fn(ctx, s.back.content, desc)
+		return err
+	})
 	if err != nil {
 		return blob{}, fmt.Errorf("conversion to %s: %w", opt.Compression.Type, err)
 	}
@@ -248,12 +275,12 @@ func (noBlobs) ReaderAt(_ context.Context, desc ocispec.Descriptor) (content.Rea
 var errNoBlob = errors.New("a layer has no blob yet")
 
 // existingLayers returns the layers of a tree that has blobs of all of them.
-func (s *Store) existingLayers(rec *record) ([]ocispec.Descriptor, content.Provider, error) {
+func (s *Store) existingLayers(ctx context.Context, rec *record) ([]ocispec.Descriptor, content.Provider, error) {
 	all := pieces(rec)
 	opt := LayerOptions{Compression: compression.New(compression.Default)}
 	var out []ocispec.Descriptor
 	for _, p := range all {
-		b, ok := s.existing(p.rec, opt)
+		b, ok := s.existing(ctx, p.rec, opt)
 		if !ok {
 			return nil, nil, errNoBlob
 		}

@@ -53,7 +53,7 @@ func (s *Store) sources(ctx context.Context, rec *record) []ocispec.Descriptor {
 func (s *Store) trySources(ctx context.Context, rec *record, fn func(ocispec.Descriptor) error) error {
 	var errs []error
 	for _, desc := range s.sources(ctx, rec) {
-		err := fn(desc)
+		err := s.undamaged(ctx, desc, func() error { return fn(desc) })
 		if err == nil || ctx.Err() != nil {
 			return err
 		}

@@ -27,7 +27,7 @@ type NewOptions struct {
 }
 
 // The types of records, and of what is kept beside them. The words are BuildKit's, but
-// for the last three, which it has no records of.
+// for the last four, which it has no records of.
 const (
 	TypeRegular     = "regular"
 	TypeInternal    = "internal"
@@ -38,6 +38,7 @@ const (
 	TypeGitRepo     = "source.git.repo"
 	TypeHTTPNotes   = "source.http.notes"
 	TypeImage       = "image.untagged"
+	TypeDamaged     = "damaged"
 )
 
 // facts returns what a new record of these options begins as.

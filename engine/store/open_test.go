@@ -78,27 +78,6 @@ func TestForeignRoots(t *testing.T) {
 	}
 }
 
-// TestDamagedMetadata: a file that cannot be read is an error, not a panic.
-func TestDamagedMetadata(t *testing.T) {
-	testenv.Root(t)
-	for _, name := range []string{"metadata.db", "cache.db"} {
-		root := t.TempDir()
-		s := openStore(t, store.Options{Root: root})
-		noError(t, s.Close())
-		noError(t, os.WriteFile(filepath.Join(root, name), []byte(strings.Repeat("not bolt ", 10000)), 0o600))
-		s, err := store.Open(context.Background(), store.Options{Root: root})
-		if err == nil {
-			noError(t, s.Close())
-			t.Errorf("%s: damage is not seen", name)
-		} else if !strings.Contains(err.Error(), name) {
-			t.Errorf("%s: got %v", name, err)
-		}
-		if _, err := store.Open(context.Background(), store.Options{Root: root, NoWait: true}); errors.As(err, new(*store.LockedError)) {
-			t.Errorf("%s: the lock was kept: %v", name, err)
-		}
-	}
-}
-
 func TestPathAndValues(t *testing.T) {
 	s := newStore(t, "")
 	if dir := filepath.Dir(s.Path("git")); dir != s.Path() {

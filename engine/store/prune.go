@@ -180,7 +180,7 @@ func (s *Store) removeRecords(ctx context.Context, chosen []*usedRecord) ([]*use
 	s.garbage.Add(int64(len(gone)))
 	var errs []error
 	for _, id := range ids {
-		if err := s.keys.Release(id); err != nil {
+		if err := s.keys.Release(id); err != nil && !unusable(err) { // then they are put aside by Close
 			errs = append(errs, fmt.Errorf("keys of record %s: %w", id, err))
 		}
 	}

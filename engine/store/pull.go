@@ -70,6 +70,11 @@ func (s *Store) FromLayers(ctx context.Context, layers []ocispec.Descriptor, pro
 			return nil, err
 		}
 	}
+	for _, r := range chain {
+		if err := s.snapshotThere(ctx, r); err != nil {
+			return nil, err
+		}
+	}
 	s.index.mu.Lock()
 	defer s.index.mu.Unlock()
 	ref := s.newRef(below)

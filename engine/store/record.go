@@ -1,9 +1,11 @@
 package store
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"slices"
 	"time"
 
@@ -95,6 +97,10 @@ type record struct {
 	holds int
 	// children counts the records that have this one for a parent.
 	children int
+	// lost says that the tree is gone from the disk, and cannot be made again.
+	lost bool
+	// dir is where the snapshot is; "" until asked for.
+	dir string
 	// layers is how many layers the tree has at most; set by index.insert.
 	layers int
 	// view is the read-only mount that the holders share; nil until needed, and
@@ -138,17 +144,34 @@ func (r *record) countLayers() int {
 	}
 }
 
+// sumMember begins what encodeFacts writes. Its checksum is that of the rest, from the
+// brace on. Records of before there was one have none.
+const sumMember = `{"sum":"`
+
 func encodeFacts(f facts) ([]byte, error) {
 	dt, err := json.Marshal(f)
 	if err != nil {
 		return nil, fmt.Errorf("record cannot be written: %w", err)
 	}
-	return dt, nil
+	return append(fmt.Appendf(nil, `%s%08x",`, sumMember, crc32.ChecksumIEEE(dt)), dt[1:]...), nil
+}
+
+// checkSum says whether what encodeFacts wrote is what it wrote.
+func checkSum(dt []byte) bool {
+	rest, ok := bytes.CutPrefix(dt, []byte(sumMember))
+	if !ok {
+		return !bytes.HasPrefix(dt, []byte(sumMember[:len(sumMember)/2]))
+	}
+	sum, rest, ok := bytes.Cut(rest, []byte(`",`))
+	return ok && string(sum) == fmt.Sprintf("%08x", crc32.ChecksumIEEE(append([]byte("{"), rest...)))
 }
 
 // decodeFacts reads what encodeFacts wrote, and refuses what cannot be a record.
 func decodeFacts(dt []byte) (facts, error) {
 	var f facts
+	if !checkSum(dt) {
+		return facts{}, fmt.Errorf("record: %w", errDamaged)
+	}
 	if err := json.Unmarshal(dt, &f); err != nil {
 		return facts{}, fmt.Errorf("record cannot be read: %w", err)
 	}

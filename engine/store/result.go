@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
+	"syscall"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -95,7 +98,7 @@ func (x results) LoadRemote(ctx context.Context, res solver.CacheResult) (*solve
 	if err != nil {
 		return nil, err
 	}
-	descs, provider, err := x.s.existingLayers(ref.rec)
+	descs, provider, err := x.s.existingLayers(x.s.Context(ctx), ref.rec)
 	if err := ref.Release(ctx); err != nil {
 		return nil, err
 	}
@@ -118,32 +121,70 @@ func (x results) Exists(id string) bool {
 	return rec != nil && rec.facts.Kind != kindCacheMount && x.s.reachable(context.Background(), rec) == nil
 }
 
-// reachable returns an error, solver.ErrNotFound, if a tree needs a blob of which
-// is not known where it is. It looks at what has no snapshot, each record once.
+// reachable returns an error, solver.ErrNotFound, if a tree cannot be had: it, or what it
+// is made of, is gone from the disk, or needs a blob of which is not known where it is.
+// It looks at each record once.
 func (s *Store) reachable(ctx context.Context, rec *record) error {
 	ctx = s.Context(ctx)
-	seen := map[*record]bool{}
+	seen := map[*record]bool{nil: true}
 	todo := []*record{rec}
 	for len(todo) > 0 {
 		r := todo[len(todo)-1]
 		todo = todo[:len(todo)-1]
-		if r == nil || seen[r] || s.snapshotOf(r) != "" {
+		if seen[r] {
 			continue
 		}
 		seen[r] = true
 		todo = append(todo, r.parents...)
+		if err := s.snapshotThere(ctx, r); err != nil {
+			return fmt.Errorf("tree %q: %w", rec.id, err)
+		}
 		if r.facts.Kind != kindLayer {
 			continue
 		}
-		desc, provider := s.source(r)
-		if provider != nil {
-			continue
+		if len(s.blobsThere(ctx, r)) == 0 {
+			desc, _ := s.source(r)
+			return fmt.Errorf("tree %q needs the layer %s, which is not here: %w", rec.id, desc.Digest, solver.ErrNotFound)
 		}
-		if _, err := s.back.content.Info(ctx, desc.Digest); errdefs.IsNotFound(err) {
-			return fmt.Errorf("tree %q needs the layer %s, which was not fetched: %w", rec.id, desc.Digest, solver.ErrNotFound)
-		} else if err != nil {
+	}
+	return nil
+}
+
+// snapshotThere returns an error, solver.ErrNotFound, if a record is lost. If it is seen
+// only now that its snapshot is gone from the disk, the record is lost from now on, as is
+// all that was made upon it, but for what can be made again.
+func (s *Store) snapshotThere(ctx context.Context, r *record) error {
+	s.index.mu.Lock()
+	key, dir, lost := r.facts.Snapshot, r.dir, r.lost
+	s.index.mu.Unlock()
+	if lost {
+		return fmt.Errorf("tree %q is gone from the disk: %w", r.id, solver.ErrNotFound)
+	}
+	if key == "" || s.back.name != overlayName { // others do not say where it is
+		return nil
+	}
+	if dir == "" {
+		info, err := s.back.snaps.Stat(ctx, key)
+		if err != nil && !errdefs.IsNotFound(err) {
 			return err
 		}
+		if dir = info.Labels[upperdirLabel]; dir != "" {
+			s.index.mu.Lock()
+			if r.facts.Snapshot == key {
+				r.dir = dir
+			}
+			s.index.mu.Unlock()
+		}
+	}
+	if fi, err := os.Lstat(dir); err == nil && fi.IsDir() {
+		return nil
+	} else if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ENOTDIR) {
+		return err
+	}
+	s.index.mu.Lock()
+	defer s.index.mu.Unlock()
+	if s.index.lose(r); r.lost {
+		return fmt.Errorf("tree %q is gone from the disk: %w", r.id, solver.ErrNotFound)
 	}
 	return nil
 }

@@ -7,6 +7,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"golang.org/x/sys/unix"
 )
 
 // What is in a root beside the parts of containerd's: see the package comment.
@@ -25,17 +27,28 @@ const rootVersion = 1
 type rootMark struct {
 	Tenon       int    `json:"tenon"`
 	Snapshotter string `json:"snapshotter"`
+
+	// lost says that the mark was not there, or could not be read, and is what the rest
+	// of the root says.
+	lost bool
 }
 
 // checkRoot looks whether a directory is a root, or can become one. A mark of
 // version 0 is that of a new root.
 func checkRoot(root string) (rootMark, error) {
-	dt, err := os.ReadFile(filepath.Join(root, versionFile))
+	name := filepath.Join(root, versionFile)
+	dt, err := os.ReadFile(name)
 	if err == nil {
 		return readMark(root, dt)
 	}
+	if fi, e := os.Lstat(name); e == nil && !fi.Mode().IsRegular() {
+		return readMark(root, nil)
+	}
 	if !errors.Is(err, fs.ErrNotExist) {
 		return rootMark{}, fmt.Errorf("root %s: %w", root, rootError(root, err))
+	}
+	if m := guessMark(root); m.lost {
+		return m, nil
 	}
 	entries, err := os.ReadDir(root)
 	if err != nil {
@@ -59,6 +72,9 @@ func checkRoot(root string) (rootMark, error) {
 func readMark(root string, dt []byte) (rootMark, error) {
 	var m rootMark
 	if err := json.Unmarshal(dt, &m); err != nil || m.Tenon < 1 {
+		if m := guessMark(root); m.lost {
+			return m, nil
+		}
 		return rootMark{}, fmt.Errorf("%s cannot be read: it is damaged, or %s is not a root of Tenon: choose another root, or remove this one", filepath.Join(root, versionFile), root)
 	}
 	if m.Tenon > rootVersion {
@@ -67,20 +83,61 @@ func readMark(root string, dt []byte) (rootMark, error) {
 	return m, nil
 }
 
-// markRoot makes a directory a root.
-func markRoot(root string, m rootMark) error {
+// guessMark returns the mark of a root that has lost it, if that is what a directory is:
+// it has all that a root has.
+func guessMark(root string) rootMark {
+	for _, name := range []string{overlayName, nativeName} {
+		all := true
+		for _, part := range []string{lockFile, contentDir, "metadata.db", filepath.Join(name, "snapshots")} {
+			_, err := os.Lstat(filepath.Join(root, part))
+			all = all && err == nil
+		}
+		if all {
+			return rootMark{Tenon: rootVersion, Snapshotter: name, lost: true}
+		}
+	}
+	return rootMark{}
+}
+
+// writeMark makes the directory a root, or one again.
+func (s *Store) writeMark(m rootMark) error {
+	name := filepath.Join(s.root, versionFile)
+	if m.lost {
+		aside, err := setAside(name)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			s.tell(fmt.Sprintf("%s is missing. It was made again", name))
+		case err != nil:
+			return fmt.Errorf("root %s: %w", s.root, rootError(s.root, err))
+		default:
+			s.tell(fmt.Sprintf("%s is damaged. It was moved to %s, and made again", name, aside))
+		}
+	}
 	dt, err := json.Marshal(m)
+	if err == nil {
+		err = writeSynced(name, append(dt, '\n'))
+	}
 	if err != nil {
-		return fmt.Errorf("root %s: %w", root, err)
-	}
-	name := filepath.Join(root, versionFile)
-	if err := os.WriteFile(name+".new", append(dt, '\n'), 0o644); err != nil {
-		return fmt.Errorf("root %s: %w", root, rootError(root, err))
-	}
-	if err := os.Rename(name+".new", name); err != nil {
-		return fmt.Errorf("root %s: %w", root, rootError(root, err))
+		return fmt.Errorf("root %s: %w", s.root, rootError(s.root, err))
 	}
 	return nil
+}
+
+// writeSynced writes a file that is there whole or not at all, whatever happens to the
+// machine.
+func writeSynced(name string, dt []byte) error {
+	f, err := os.OpenFile(name+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC|unix.O_NOFOLLOW, 0o644)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(dt)
+	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	if err := os.Rename(name+".new", name); err != nil {
+		return err
+	}
+	return syncDir(filepath.Dir(name))
 }
 
 // makePrivate makes directories that nobody but their owner can look into, also where

@@ -1,22 +1,19 @@
 package store
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
-
-	"github.com/containerd/containerd/v2/core/snapshots/storage"
-	"github.com/containerd/errdefs"
+	"strconv"
 )
 
 // cleanSnapshots removes the directories of which a snapshotter does not know, and
 // which are in its way when it comes to the same number again: those that were
 // being made, or removed, when a process died. It must not be open yet. It returns
 // the keys of those that are known, by the names of their directories.
-func cleanSnapshots(ctx context.Context, dir string) (known map[string]string, err error) {
+func cleanSnapshots(dir string) (known map[string]string, err error) {
 	entries, err := os.ReadDir(filepath.Join(dir, "snapshots"))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -24,17 +21,13 @@ func cleanSnapshots(ctx context.Context, dir string) (known map[string]string, e
 	if err != nil {
 		return nil, err
 	}
-	ms, err := storage.NewMetaStore(filepath.Join(dir, "metadata.db"))
-	if err != nil {
+	known = map[string]string{}
+	s := shelf{names: map[string]nameEntry{}}
+	if err := readBolt(filepath.Join(dir, "metadata.db"), s.readNames); err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, ms.Close()) }()
-	err = ms.WithTransaction(ctx, false, func(ctx context.Context) (err error) {
-		known, err = storage.IDMap(ctx)
-		return err
-	})
-	if err != nil && !errdefs.IsNotFound(err) { // it has no bucket before its first snapshot
-		return nil, err
+	for name, n := range s.names {
+		known[strconv.FormatUint(n.id, 10)] = name
 	}
 	for _, e := range entries {
 		if _, ok := known[e.Name()]; ok {

@@ -26,6 +26,26 @@
 // and a key without its record is a miss.
 //
 // What was being written when a process died is not a record. Open removes it.
+//
+// # Damage
+//
+// Open looks at the pages of metadata.db and of the snapshotter's file before anybody
+// maps them. Of one that is damaged it makes a new one of what can be read, and puts the
+// damaged one aside, as NAME.damaged-TIME, where Du and Prune find it. Then it makes the
+// files and the disk agree: what a record needs and is not there makes it none, unless it
+// can be made or fetched again; what nobody refers to is removed. Damaged keys of the
+// cache are put aside, and the cache begins anew. Records and values have checksums.
+// Blobs are held against their digests when they are read as a whole: see Content.
+//
+// # What lasts
+//
+// A record that was committed survives the death of the process at any instant. Of a
+// machine that loses its power the files metadata.db, cache.db and version, the
+// snapshotter's file and blobs survive as far as the disk keeps what it has acknowledged:
+// each is synced before anything refers to it, cache.db within 50 ms and at Close. The
+// files in trees are not synced, as with other builders: those of the last half minute
+// may be empty or short after a power cut. Prune what was built then, or build it with
+// --no-cache.
 package store
 
 import (
@@ -63,6 +83,9 @@ type Options struct {
 	// Waiting is called once before waiting for another process. Owner says for
 	// which, in words.
 	Waiting func(owner string)
+	// Notice is told, for people, what was damaged and what became of it, as long as the
+	// store is open. It may be called concurrently.
+	Notice func(text string)
 }
 
 // Store is an open root. Its methods may be called concurrently.
@@ -72,6 +95,7 @@ type Store struct {
 	back  *backend
 	keys  *boltstore.Store
 	index *index
+	tell  func(string) // Options.Notice, or nothing
 	// shared are mounts of cache mounts.
 	shared *sharedMounts
 	// run is the lease of what this process needs, such as views, and no record
@@ -126,7 +150,10 @@ func Open(ctx context.Context, opt Options) (_ *Store, err error) {
 	if _, err := checkRoot(opt.Root); err != nil {
 		return nil, err
 	}
-	s := &Store{root: opt.Root, index: newIndex(), run: "run-" + identity.NewID()}
+	s := &Store{root: opt.Root, index: newIndex(), run: "run-" + identity.NewID(), tell: func(string) {}}
+	if opt.Notice != nil {
+		s.tell = opt.Notice
+	}
 	if s.lock, err = takeLock(ctx, opt); err != nil {
 		return nil, err
 	}
@@ -135,80 +162,86 @@ func Open(ctx context.Context, opt Options) (_ *Store, err error) {
 			err = errors.Join(err, s.closeFiles())
 		}
 	}()
-	if err := s.openParts(ctx, opt); err != nil {
+	if err := s.start(ctx, opt); err != nil {
 		return nil, err
 	}
-	if opt.GC != nil {
-		if s.gc, err = opt.GC(s.root); err != nil {
-			return nil, fmt.Errorf("root %s: what is removed by itself: %w", s.root, err)
-		}
-	}
-	if err := s.recover(s.Context(ctx)); err != nil {
-		return nil, fmt.Errorf("root %s: cleaning up: %w", s.root, err)
-	}
+	s.Register("damaged", damagedFiles{s.root})
 	return s, nil
 }
 
-func (s *Store) openParts(ctx context.Context, opt Options) error {
-	mark, err := checkRoot(s.root)
+// start opens the parts, and cleans up. A panic is damage that nobody has thought of.
+func (s *Store) start(ctx context.Context, opt Options) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			// They are not closed: what has panicked may hold their locks.
+			s.back, s.keys = nil, nil
+			err = fmt.Errorf("root %s cannot be opened, since a file in it is damaged (%v): move %s away, or choose another root", s.root, v, s.root)
+		}
+	}()
+	mended, err := s.openParts(ctx, opt)
 	if err != nil {
 		return err
 	}
-	if err := makePrivate(s.Path(), filepath.Join(s.root, contentDir)); err != nil {
-		return fmt.Errorf("root %s: %w", s.root, rootError(s.root, err))
-	}
-	if mark.Tenon == 0 {
-		if mark.Snapshotter, err = pickSnapshotter(s.root, opt.Snapshotter); err != nil {
-			return err
-		}
-		mark.Tenon = rootVersion
-		if err := markRoot(s.root, mark); err != nil {
-			return err
+	if opt.GC != nil {
+		if s.gc, err = opt.GC(s.root); err != nil {
+			return fmt.Errorf("root %s: what is removed by itself: %w", s.root, err)
 		}
 	}
-	if opt.Snapshotter != "" && opt.Snapshotter != mark.Snapshotter {
-		return fmt.Errorf("root %s uses the snapshotter %s, not %s: choose another root for that", s.root, mark.Snapshotter, opt.Snapshotter)
-	}
-	if err := unmountStale(s.root); err != nil {
-		return fmt.Errorf("root %s: what a process that died has left: %w", s.root, err)
-	}
-	if s.shared, err = openSharedMounts(filepath.Join(s.root, mountsDir)); err != nil {
-		return fmt.Errorf("root %s: what a process that died has left: %w", s.root, rootError(s.root, err))
-	}
-	if s.back, err = openBackend(ctx, s.root, mark.Snapshotter); err != nil {
-		return fmt.Errorf("root %s: %w", s.root, rootError(s.root, err))
-	}
-	if s.keys, err = boltstore.Open(filepath.Join(s.root, "cache.db"), boltstore.Options{}); err != nil {
-		return fmt.Errorf("root %s: keys of the cache: %w", s.root, rootError(s.root, err))
+	if err := s.recover(s.Context(ctx), mended); err != nil {
+		return fmt.Errorf("root %s: cleaning up: %w", s.root, err)
 	}
 	return nil
 }
 
-// recover reads the records, and removes what has none: leases, and by that all
-// they held, of trees that were being written. It looks at everything once.
-func (s *Store) recover(ctx context.Context) error {
-	all, bad, err := readRecords(s.back.file)
+// openParts opens what is in the root, after it was mended.
+func (s *Store) openParts(ctx context.Context, opt Options) (*mender, error) {
+	mark, err := s.openRoot(opt)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	bad = append(bad, s.index.load(all)...)
-	held, err := s.back.leases.List(ctx)
+	if err := unmountStale(s.root); err != nil {
+		return nil, fmt.Errorf("root %s: what a process that died has left: %w", s.root, err)
+	}
+	if s.shared, err = openSharedMounts(filepath.Join(s.root, mountsDir)); err != nil {
+		return nil, fmt.Errorf("root %s: what a process that died has left: %w", s.root, rootError(s.root, err))
+	}
+	m := &mender{root: s.root, snapshotter: mark.Snapshotter, tell: s.tell}
+	if err := m.run(); err != nil {
+		return nil, fmt.Errorf("root %s: %w", s.root, rootError(s.root, err))
+	}
+	if s.back, err = openBackend(ctx, s.root, mark.Snapshotter, s.tell); err != nil {
+		return nil, fmt.Errorf("root %s: %w", s.root, rootError(s.root, err))
+	}
+	if err := s.openKeys(); err != nil {
+		return nil, fmt.Errorf("root %s: keys of the cache: %w", s.root, rootError(s.root, err))
+	}
+	return m, nil
+}
+
+// openRoot makes the directory a root, if it is none, and says which snapshotter it uses.
+func (s *Store) openRoot(opt Options) (rootMark, error) {
+	mark, err := checkRoot(s.root)
 	if err != nil {
-		return err
+		return mark, err
 	}
-	for _, l := range held {
-		if _, ok := s.index.records[l.ID]; !ok {
-			bad = append(bad, l.ID)
+	if err := makePrivate(s.Path(), filepath.Join(s.root, contentDir)); err != nil {
+		return mark, fmt.Errorf("root %s: %w", s.root, rootError(s.root, err))
+	}
+	if mark.Tenon == 0 || mark.lost {
+		if mark.Tenon == 0 {
+			if mark.Snapshotter, err = pickSnapshotter(s.root, opt.Snapshotter); err != nil {
+				return mark, err
+			}
+			mark.Tenon = rootVersion
+		}
+		if err := s.writeMark(mark); err != nil {
+			return mark, err
 		}
 	}
-	if err := s.erase(ctx, bad); err != nil {
-		return err
+	if opt.Snapshotter != "" && opt.Snapshotter != mark.Snapshotter {
+		return mark, fmt.Errorf("root %s uses the snapshotter %s, not %s: choose another root for that", s.root, mark.Snapshotter, opt.Snapshotter)
 	}
-	if _, err := s.back.leases.Create(ctx, leases.WithID(s.run)); err != nil {
-		return err
-	}
-	s.garbage.Add(int64(len(bad)))
-	return s.collectGarbage(ctx)
+	return mark, nil
 }
 
 // collectIfWorthIt collects garbage when there is much of it for what there is: a
@@ -267,7 +300,7 @@ func (s *Store) Close() error {
 func (s *Store) closeFiles() error {
 	var errs []error
 	if s.keys != nil {
-		errs = append(errs, s.keys.Close())
+		errs = append(errs, s.closeKeys())
 	}
 	if s.back != nil {
 		errs = append(errs, s.back.close())
@@ -282,7 +315,9 @@ func (s *Store) Context(ctx context.Context) context.Context {
 	return namespaces.WithNamespace(ctx, namespace)
 }
 
-// Content is the content store. What is written there stays while it is held: by
+// Content is the content store. Blobs that are gone from the disk, or cut short, are not
+// found; reading one in order that has other bytes ends with ErrDamagedBlob, and then it
+// is gone. What is written there stays while it is held: by
 // a lease (WithLease), or by an image of Images, directly or by the labels
 // "containerd.io/gc.ref.content.*" of content that is held. Its Delete is an error:
 // what nobody holds is removed by Prune.

@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/tenonbuild/tenon/solver"
+	"github.com/tenonbuild/tenon/solver/boltstore/boltpages"
 )
 
 // maxFaults is how many faults a check lists.
@@ -98,7 +99,7 @@ func checkFile(path string, f *faults) error {
 		return fmt.Errorf("boltstore: %w", err)
 	}
 	defer file.Close()
-	return checkPages(path, file, f)
+	return pagesError(path, boltpages.Check(file, func(text string) { f.add("%s", text) }))
 }
 
 // checker proves what the records say of each other. Pages are sound.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	"github.com/tenonbuild/tenon/solver"
+	"github.com/tenonbuild/tenon/solver/boltstore/boltpages"
 )
 
 // FuzzString: each string comes back, and its packed form says where it ends.
@@ -75,7 +76,7 @@ func FuzzRecord(f *testing.F) {
 		_, _, _, _ = takeBacklinkKey(b)
 		_, _, _ = takeHashNum(b)
 		_, _, _ = takeNumHash(b)
-		_, _ = parseMeta(b)
+		_, _ = boltpages.ParseMeta(b)
 		rec, err := decodeRecord(b)
 		if err != nil {
 			return

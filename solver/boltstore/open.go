@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"math/rand/v2"
 	"os"
@@ -14,6 +13,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/tenonbuild/tenon/solver/boltstore/boltpages"
 	bolt "go.etcd.io/bbolt"
 	berrors "go.etcd.io/bbolt/errors"
 )
@@ -127,7 +127,7 @@ func verify(path string) error {
 	if err == nil {
 		_, err = readFormat(path, db)
 	}
-	if err == nil && meta.freelist == noFreelist {
+	if err == nil && meta.Freelist == boltpages.NoFreelist {
 		// We always write it. Without it bolt walks the file as it opens it, and
 		// a fault there ends the process.
 		err = corrupt(path, "its list of free pages is missing")
@@ -283,23 +283,28 @@ func syncDir(dir string) error {
 }
 
 // checkHeader looks at a file before bolt does, which trusts it in places.
-func checkHeader(path string) (fileMeta, error) {
+func checkHeader(path string) (boltpages.Meta, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return fileMeta{}, fmt.Errorf("boltstore: %w", err)
+		return boltpages.Meta{}, fmt.Errorf("boltstore: %w", err)
 	}
 	defer f.Close()
-	return readMeta(path, f)
+	info, err := f.Stat()
+	if err != nil {
+		return boltpages.Meta{}, fmt.Errorf("boltstore: %w", err)
+	}
+	meta, err := boltpages.ReadMeta(f, info.Size())
+	return meta, pagesError(path, err)
 }
 
-// readAt reads all of b, or says that the file is cut short.
-func readAt(path string, f *os.File, b []byte, off int64) error {
-	n, err := f.ReadAt(b, off)
-	if err == io.EOF && n < len(b) {
-		return corrupt(path, "it ends at %d, in the middle of a page", off+int64(n))
-	}
-	if n == len(b) {
+// pagesError says of an error of boltpages which file it is about.
+func pagesError(path string, err error) error {
+	var damage *boltpages.Damage
+	switch {
+	case err == nil:
 		return nil
+	case errors.As(err, &damage):
+		return corrupt(path, "%s", damage.Detail)
 	}
 	return fmt.Errorf("boltstore: %s: %w", path, err)
 }

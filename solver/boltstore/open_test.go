@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/tenonbuild/tenon/solver"
+	"github.com/tenonbuild/tenon/solver/boltstore/boltpages"
 	"github.com/tenonbuild/tenon/solver/solvertest"
 	bolt "go.etcd.io/bbolt"
 )
@@ -156,9 +157,9 @@ func TestOpenNoBolt(t *testing.T) {
 
 func TestOpenTruncated(t *testing.T) {
 	content, _ := smallFile(t)
-	meta, err := readMetaOf(t, content)
+	meta, err := boltpages.ReadMeta(bytes.NewReader(content), int64(len(content)))
 	must(t, err)
-	used := int(meta.end * meta.pageSize)
+	used := int(meta.End * meta.PageSize)
 	path := storePath(t)
 	for size := 0; size < used; size += 512 {
 		must(t, os.WriteFile(path, content[:size], 0o600))
@@ -166,16 +167,6 @@ func TestOpenTruncated(t *testing.T) {
 			t.Fatalf("cut to %d of %d bytes: got %v, want ErrCorrupt", size, used, err)
 		}
 	}
-}
-
-func readMetaOf(t testing.TB, content []byte) (fileMeta, error) {
-	t.Helper()
-	path := storePath(t)
-	must(t, os.WriteFile(path, content, 0o600))
-	f, err := os.Open(path)
-	must(t, err)
-	defer f.Close()
-	return readMeta(path, f)
 }
 
 func TestOpenErrors(t *testing.T) {
