@@ -185,8 +185,9 @@ func (w *walk) freelist() {
 	}
 }
 
-// tree walks the pages below a page, whose keys are not below low and, if high
-// is not nil, below high. Path is where it belongs.
+// tree walks the pages below a page, whose keys begin with low, unless that is nil, and
+// are below high, unless that is nil: bolt finds a page in its parent by its first key
+// when it has changed. Path is where it belongs.
 func (w *walk) tree(id uint64, low, high []byte, path [][]byte) {
 	b, ok := w.page(id, 1)
 	if !ok {
@@ -234,7 +235,7 @@ func (w *walk) leaf(id uint64, b []byte, low, high []byte, path [][]byte) {
 		}
 		key, value := kv[:klen:klen], kv[klen:]
 		sound := klen > 0 && kind&^elemBucket == 0 && (i == 0 || bytes.Compare(last, key) < 0) &&
-			bytes.Compare(key, low) >= 0 && (high == nil || bytes.Compare(key, high) < 0)
+			(i > 0 || low == nil || bytes.Equal(key, low)) && (high == nil || bytes.Compare(key, high) < 0)
 		if !sound {
 			w.faultf("page %d: key %x is empty, of no known kind or not in order", id, key)
 			if w.to != nil {
@@ -292,7 +293,7 @@ func (w *walk) branch(id uint64, b []byte, low, high []byte, path [][]byte) {
 		sound = sound && keys[i] != nil
 	}
 	for i := 0; i < count && sound; i++ {
-		if len(keys[i]) == 0 || bytes.Compare(keys[i], low) < 0 || keys[i+1] != nil && bytes.Compare(keys[i], keys[i+1]) >= 0 {
+		if len(keys[i]) == 0 || i == 0 && low != nil && !bytes.Equal(keys[i], low) || keys[i+1] != nil && bytes.Compare(keys[i], keys[i+1]) >= 0 {
 			w.faultf("page %d: key %x is empty or not in order", id, keys[i])
 			sound = false
 		}
