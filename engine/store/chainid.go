@@ -8,6 +8,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/identity"
+	"github.com/tenonbuild/tenon/solver"
 	"golang.org/x/sys/unix"
 )
 
@@ -87,13 +88,19 @@ func (s *Store) ready(ctx context.Context, rec *record) (string, error) {
 		return key, nil
 	}
 	built := s.index.chains[digest.NewDigestFromEncoded(digest.Canonical, rec.id).String()]
-	if built == nil {
+	if built == nil || built.lost {
 		s.index.mu.Unlock()
 		return "", nil
 	}
 	ref, key := s.newRef(built), built.facts.Snapshot // which stays as long as the ref
 	s.index.mu.Unlock()
-	err := s.adopt(ctx, rec, key, isTree(key))
+	err := s.snapshotThere(ctx, built)
+	if errors.Is(err, solver.ErrNotFound) {
+		return "", ref.Release(context.WithoutCancel(ctx))
+	}
+	if err == nil {
+		err = s.adopt(ctx, rec, key, isTree(key))
+	}
 	if err := errors.Join(err, ref.Release(context.WithoutCancel(ctx))); err != nil {
 		return "", err
 	}
