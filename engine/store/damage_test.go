@@ -24,7 +24,7 @@ import (
 	"github.com/tenonbuild/tenon/solver"
 )
 
-var damages = flag.Int("store.damages", 12, "how many random damages TestRandomDamage does to each file")
+var damages = flag.Int("store.damages", 5, "how many random damages TestRandomDamage does to each file")
 
 // damagedRoot is a root with something of everything, to be copied and damaged.
 type damagedRoot struct {
