@@ -39,8 +39,12 @@ func (f *buildFlags) attrs(env func(string) (string, bool)) (map[string]string, 
 	if v, ok := env("SOURCE_DATE_EPOCH"); ok && v != "" && a["build-arg:SOURCE_DATE_EPOCH"] == "" {
 		a["build-arg:SOURCE_DATE_EPOCH"] = v
 	}
-	if len(f.platforms) > 0 {
-		a["platform"] = strings.Join(f.platforms, ",")
+	platform, err := platformAttr(f.platforms, env)
+	if err != nil {
+		return nil, err
+	}
+	if platform != "" {
+		a["platform"] = platform
 	}
 	for _, l := range f.labels {
 		name, value, _ := strings.Cut(l, "=")

@@ -53,7 +53,7 @@ func (f *buildFlags) register(fs *pflag.FlagSet) {
 	fs.StringArrayVarP(&f.tags, "tag", "t", nil, `name of the image, as "name:tag"; it goes into Tenon's own store (tenon images)`)
 	fs.StringVar(&f.target, "target", "", "stage to build")
 	fs.StringArrayVar(&f.buildArgs, "build-arg", nil, `value of an ARG, as "NAME=value"; "NAME" alone takes it from the environment`)
-	fs.StringSliceVar(&f.platforms, "platform", nil, `platforms to build for, as "linux/amd64,linux/arm64"`)
+	fs.StringSliceVar(&f.platforms, "platform", nil, `platforms to build for, as "linux/amd64,linux/arm64"; "local" is this machine's (default $DOCKER_DEFAULT_PLATFORM)`)
 	fs.StringArrayVar(&f.labels, "label", nil, `label of the image, as "name=value"`)
 	fs.StringArrayVar(&f.annotations, "annotation", nil, `annotation of the image's manifest, as "name=value"; "index:", "manifest[linux/amd64]:" and the like before it say where it goes`)
 	fs.BoolVar(&f.noCache, "no-cache", false, "run every step, whatever is in the cache, and begin with empty cache mounts")

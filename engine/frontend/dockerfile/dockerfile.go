@@ -7,7 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 
+	"github.com/containerd/platforms"
 	"github.com/moby/buildkit/client/llb"
 	"github.com/moby/buildkit/frontend/dockerfile/dockerfile2llb"
 	"github.com/moby/buildkit/frontend/dockerfile/linter"
@@ -40,6 +42,8 @@ func Build(ctx context.Context, c client.Client) (_ *client.Result, err error) {
 	if bc.SBOM != nil {
 		return nil, errors.New("attest:sbom: SBOM attestations are not there yet")
 	}
+	// A platform that is asked for twice is built once.
+	bc.TargetPlatforms = eachOnce(bc.TargetPlatforms)
 	src, err := bc.ReadEntrypoint(ctx, "Dockerfile")
 	if err != nil {
 		return nil, err
@@ -87,6 +91,17 @@ func Build(ctx context.Context, c client.Client) (_ *client.Result, err error) {
 		return nil, err
 	}
 	return rb.Finalize()
+}
+
+// eachOnce are platforms, which are normalised, without those that come again.
+func eachOnce(all []ocispec.Platform) (out []ocispec.Platform) {
+	for _, p := range all {
+		same := func(o ocispec.Platform) bool { return platforms.FormatAll(o) == platforms.FormatAll(p) }
+		if !slices.ContainsFunc(out, same) {
+			out = append(out, p)
+		}
+	}
+	return out
 }
 
 // converted is what a Dockerfile has become.
