@@ -23,6 +23,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"path/filepath"
 	"sync"
 
 	"github.com/containerd/platforms"
@@ -36,6 +37,8 @@ import (
 	"github.com/tenonbuild/tenon/engine/frontend/dockerfile"
 	"github.com/tenonbuild/tenon/engine/gcpolicy"
 	"github.com/tenonbuild/tenon/engine/ops"
+	"github.com/tenonbuild/tenon/engine/query"
+	"github.com/tenonbuild/tenon/engine/query/remote"
 	"github.com/tenonbuild/tenon/engine/registry"
 	"github.com/tenonbuild/tenon/engine/runtime"
 	"github.com/tenonbuild/tenon/engine/session"
@@ -101,6 +104,7 @@ type Engine struct {
 	exporters map[string]export.Factory
 	workers   []gwclient.WorkerInfo
 	collected func(store.UsageInfo, error)
+	answers   *remote.Server // nil where there can be none
 
 	mu      sync.Mutex // guards closed, and adding to running
 	closed  bool
@@ -119,8 +123,14 @@ func Open(ctx context.Context, opt Options) (*Engine, error) {
 	if err := e.assemble(ctx, opt); err != nil {
 		return nil, errors.Join(err, st.Close())
 	}
+	// Where there can be no socket, others wait until the root is free.
+	e.answers, _ = remote.Listen(Questions(st.Root()), query.Local(st))
 	return e, nil
 }
+
+// Questions is the directory by which the process that has a root is asked what is in
+// it: see remote.Ask.
+func Questions(root string) string { return filepath.Join(root, "state", "questions") }
 
 // assemble puts the parts together.
 func (e *Engine) assemble(ctx context.Context, opt Options) error {
@@ -207,6 +217,9 @@ func (e *Engine) Close() error {
 	var errs error
 	if e.runtime != nil {
 		errs = e.runtime.Close()
+	}
+	if e.answers != nil {
+		errs = errors.Join(errs, e.answers.Close())
 	}
 	return errors.Join(errs, e.store.Close())
 }

@@ -181,9 +181,7 @@ func (c *cli) open(ctx context.Context) (*engine.Engine, error) {
 		return nil, err
 	}
 	opt.NoWait = c.flags.noWait
-	opt.Waiting = func(owner string) {
-		fmt.Fprintf(c.err, "tenon: waiting for %s, which uses %s (--no-wait fails instead)\n", owner, opt.Root)
-	}
+	opt.Waiting = func(owner string) { c.waiting(owner, opt.Root) }
 	opt.Collected = func(_ store.UsageInfo, err error) {
 		if err != nil {
 			fmt.Fprintf(c.err, "tenon: what is kept is more than [gc] allows, and could not be removed: %v\n", err)

@@ -2,19 +2,64 @@ package main
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/tenonbuild/tenon/engine"
 	"github.com/tenonbuild/tenon/engine/images"
 	"github.com/tenonbuild/tenon/engine/query"
+	"github.com/tenonbuild/tenon/engine/query/remote"
+	"github.com/tenonbuild/tenon/engine/store"
 )
 
-// read lets use ask what there is.
+// readPoll is how often a command that only reads tries again to open the root, or to
+// reach who has it.
+const readPoll = 100 * time.Millisecond
+
+// read lets use ask what there is: of the root, or of the process that has it, if that
+// answers. It does not wait for a build. If nobody answers use is called again, so it
+// asks before it prints.
 func (c *cli) read(ctx context.Context, use func(query.Reader) error) error {
-	return c.with(ctx, func(e *engine.Engine) error { return use(query.Local(e.Store())) })
+	cfg, err := c.configure()
+	if err != nil {
+		return err
+	}
+	opt := cfg.engine()
+	opt.NoWait = true
+	for waits := 0; ; waits++ {
+		e, err := engine.Open(ctx, opt)
+		if err == nil {
+			return errors.Join(use(query.Local(e.Store())), e.Close())
+		}
+		var locked *store.LockedError
+		if !errors.As(err, &locked) {
+			return err
+		}
+		if err := use(remote.Ask(engine.Questions(cfg.Root))); !errors.Is(err, remote.ErrGone) {
+			return err
+		}
+		if c.flags.noWait {
+			return locked
+		}
+		if waits == 10 { // it may be about to answer, or to end
+			c.waiting(locked.Owner, cfg.Root)
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(readPoll):
+		}
+	}
+}
+
+// waiting says for whom a command waits.
+func (c *cli) waiting(owner, root string) {
+	fmt.Fprintf(c.err, "tenon: waiting for %s, which uses %s (--no-wait fails instead)\n", owner, root)
 }
 
 // completeImages lets shells complete names of images.
