@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"regexp"
 	"strings"
 
 	"github.com/containerd/containerd/v2/core/remotes/docker"
@@ -16,12 +17,26 @@ import (
 // ErrDenied is wrapped by errors of a registry that wants other credentials.
 var ErrDenied = errors.New("access denied")
 
+// query is what follows a question mark in a URL. Where registries redirect to, it is
+// often what lets anybody who knows it read a blob.
+var query = regexp.MustCompile(`(https?://[^\s"'?]*)\?[^\s"']+`)
+
+// unsigned is an error that shows no queries of URLs.
+type unsigned struct{ error }
+
+func (e unsigned) Error() string { return query.ReplaceAllString(e.error.Error(), "$1?...") }
+func (e unsigned) Unwrap() error { return e.error }
+
 // explain says what was being done, and what to do where that is known. The error
 // of a caller that has gone stays what it is.
 func explain(doing, ref string, err error) error {
 	if err == nil {
 		return nil
 	}
+	return unsigned{explained(doing, ref, err)}
+}
+
+func explained(doing, ref string, err error) error {
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return fmt.Errorf("%s %s: %w", doing, ref, err)
 	}

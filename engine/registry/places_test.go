@@ -307,3 +307,26 @@ func TestMirrorsHaveTheirOwnCredentials(t *testing.T) {
 	check.Equal(t, "the mirror saw", strings.Join(seen, " "), " mirror's")
 	check.Equal(t, "asked for", strings.Join(l.asked, " "), mirror.Host)
 }
+
+// What a registry signs a URL with that it redirects to is a secret for that URL: errors
+// do not show it.
+func TestSignedURLsAreNotShown(t *testing.T) {
+	s, hosts := secure(t)
+	img, layer := picture(t, 1, 1000)
+	ref := s.Put(t, "app:1", img)
+	gone := newPlace(t, true, nil)
+	gone.Close()
+	denies := newPlace(t, true, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusForbidden) })
+	busy := newPlace(t, true, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadGateway) })
+	for _, to := range []string{gone.URL, denies.URL, busy.URL} {
+		s.Fault("GET /v2/app/blobs/", 1, func(w http.ResponseWriter, r *http.Request, _ http.Handler) {
+			http.Redirect(w, r, to+"/blob?X-Signature="+secretPassword, http.StatusFound)
+		})
+		r, _ := open(t, registry.Options{Hosts: hosts, Attempts: 2})
+		err := fetch(t.Context(), r, ref, layer)
+		check.Says(t, err, to+"/blob")
+		if strings.Contains(err.Error(), secretPassword) {
+			t.Errorf("the error shows it: %v", err)
+		}
+	}
+}

@@ -196,7 +196,12 @@ func retryAfter(resp *http.Response) (d time.Duration, asked bool) {
 	return max(0, at.Sub(now)), true
 }
 
-// note tells whoever follows the work that ctx belongs to.
+// note tells whoever follows the work that ctx belongs to. Errors show no queries of URLs.
 func note(ctx context.Context, format string, args ...any) {
+	for i, a := range args {
+		if err, ok := a.(error); ok {
+			args[i] = unsigned{err}
+		}
+	}
 	solver.ProgressFrom(ctx).Log(2, fmt.Appendf(nil, format, args...))
 }
