@@ -60,6 +60,7 @@ func newMachine(t testing.TB) *machine {
 	m.base = m.tree(nil, busybox(t))
 	t.Cleanup(func() {
 		s.Close()
+		noError(t, e.Close())
 		noError(t, m.base.Release(context.Background()))
 		noError(t, e.Close())
 		noError(t, m.store.Close())

@@ -62,7 +62,7 @@ func (e *NoRuntimeError) Unwrap() []error {
 }
 
 // find makes an executor of the first candidate that works.
-func find(ctx context.Context, opt Options) (*Executor, error) {
+func find(ctx context.Context, opt Options, st *state) (*Executor, error) {
 	names := []string{"buildkit-runc", "runc", "crun"}
 	if opt.Binary != "" {
 		names = []string{opt.Binary}
@@ -78,20 +78,20 @@ func find(ctx context.Context, opt Options) (*Executor, error) {
 			no.Tried = append(no.Tried, Failure{Binary: name, Err: notFound(err)})
 			continue
 		}
-		e, err := newExecutor(opt, path)
+		e, err := newExecutor(opt, st, path)
 		if err != nil {
 			return nil, err // of the options, not of the runtime
 		}
 		if !swept {
 			if err := e.sweep(ctx, opt.Root); err != nil {
-				return nil, errors.Join(err, e.Close())
+				return nil, errors.Join(err, e.networks.close())
 			}
 			swept = true
 		}
 		if e.version, err = e.tried(ctx, opt); err == nil {
 			return e, nil
 		}
-		if closed := e.Close(); ctx.Err() != nil || closed != nil {
+		if closed := e.networks.close(); ctx.Err() != nil || closed != nil {
 			return nil, errors.Join(context.Cause(ctx), closed)
 		}
 		no.Tried = append(no.Tried, Failure{Binary: path, Err: err})

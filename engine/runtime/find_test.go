@@ -66,6 +66,7 @@ func TestFindsTheOneThatWorks(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	closing(t, e)
 	if want := filepath.Join(dir, "runc"); e.Binary() != want {
 		t.Fatalf("found %s, not %s", e.Binary(), want)
 	}
@@ -78,9 +79,11 @@ func TestFindsTheOneThatWorks(t *testing.T) {
 	counting := script(t, dir, "counting", `echo "$@" >> `+calls+`; exec `+real+` "$@"`)
 	opt.Binary = counting
 	for range 2 {
-		if _, err := runtime.New(t.Context(), opt); err != nil {
+		e, err := runtime.New(t.Context(), opt)
+		if err != nil {
 			t.Fatal(err)
 		}
+		closing(t, e)
 	}
 	dt, err := os.ReadFile(calls)
 	if err != nil {
@@ -105,6 +108,7 @@ func TestCrun(t *testing.T) {
 		}
 		t.Skipf("crun does not work on this machine: %v", err)
 	}
+	closing(t, e)
 	if out, err := run(t.Context(), e, root, "echo hello"); err != nil || out != "hello\n" {
 		t.Fatalf("%q, %v", out, err)
 	}

@@ -50,9 +50,10 @@ func (n networks) warm(ctx context.Context, mode pb.NetMode) {
 	}
 }
 
-// providers makes the networks of steps. Root is a directory for their state, and dns
+// providers makes the networks of steps. Root is a directory for their state, st that of
+// containers, and dns
 // what is configured of name servers, which may be nil.
-func (n Network) providers(root string, dns *oci.DNSConfig) (networks, error) {
+func (n Network) providers(root string, st *state, dns *oci.DNSConfig) (networks, error) {
 	host, none := network.NewHostProvider(), network.NewNoneProvider()
 	all := networks{pb.NetMode_HOST: host, pb.NetMode_NONE: none}
 	switch n.mode() {
@@ -70,9 +71,9 @@ func (n Network) providers(root string, dns *oci.DNSConfig) (networks, error) {
 		if err != nil {
 			return nil, fmt.Errorf("the network of containers: %w: %s", err, installNetwork)
 		}
-		all[pb.NetMode_UNSET] = newUserNetwork(program, root, dns)
+		all[pb.NetMode_UNSET] = newUserNetwork(program, st.memory, dns)
 	case "auto":
-		all[pb.NetMode_UNSET] = newAuto(root, dns)
+		all[pb.NetMode_UNSET] = newAuto(st.memory, dns)
 	default:
 		return nil, fmt.Errorf("the network of containers: mode %q is not known: use auto, slirp4netns, cni, host or none", n.Mode)
 	}

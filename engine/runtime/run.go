@@ -44,6 +44,13 @@ func (e *Executor) Run(ctx context.Context, id string, root executor.Mount, moun
 	if id == "" {
 		id = identity.NewID()
 	}
+	forget, err := e.state.begin(id)
+	if err != nil {
+		if started != nil {
+			close(started)
+		}
+		return nil, fmt.Errorf("noting the container %s: %w", id, err)
+	}
 	if e.init != "" {
 		mounts, process.Meta = withInit(e.init, mounts, process.Meta)
 	}
@@ -71,9 +78,9 @@ func (e *Executor) Run(ctx context.Context, id string, root executor.Mount, moun
 	waitErr := g.Wait()
 
 	if err != nil && ctx.Err() != nil {
-		return nil, errors.Join(context.Cause(ctx), waitErr, e.remove(ctx, id))
+		return nil, errors.Join(context.Cause(ctx), waitErr, e.remove(ctx, id), forget())
 	}
-	return rec, errors.Join(err, waitErr)
+	return rec, errors.Join(err, waitErr, forget())
 }
 
 // resolvConf guards what BuildKit's oci.GetResolvConf keeps in variables of its

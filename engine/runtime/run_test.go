@@ -31,18 +31,24 @@ func leftovers(t *testing.T, state string) []string {
 	if err != nil {
 		t.Fatal(err)
 	}
+	memory := filepath.Join(state, "run")
 	for _, m := range mounts {
-		left = append(left, "mounted: "+m.Mountpoint)
-	}
-	entries, err := os.ReadDir(state)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, e := range entries {
-		if !e.IsDir() {
+		if m.Mountpoint == memory {
 			continue
 		}
-		left = append(left, "there: "+e.Name())
+		left = append(left, "mounted: "+m.Mountpoint)
+	}
+	for _, dir := range []string{state, memory, filepath.Join(state, "names")} {
+		entries, err := os.ReadDir(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range entries {
+			own := dir == state && (e.Name() == "run" || e.Name() == "names")
+			if !own && (e.IsDir() || filepath.Base(dir) == "names") {
+				left = append(left, "there: "+filepath.Join(dir, e.Name()))
+			}
+		}
 	}
 	return left
 }

@@ -74,6 +74,7 @@ type Options struct {
 type Executor struct {
 	inner    executor.Executor
 	networks networks
+	state    *state
 	runc     *runc.Runc // for what inner does not do
 	log      *logrus.Entry
 	init     string
@@ -108,17 +109,26 @@ func New(ctx context.Context, opt Options) (*Executor, error) {
 			return nil, err
 		}
 	}
-	return find(ctx, opt)
+	st, err := openState(opt.Root)
+	if err != nil {
+		return nil, err
+	}
+	e, err := find(ctx, opt, st)
+	if err != nil {
+		return nil, errors.Join(err, st.close())
+	}
+	return e, nil
 }
 
-// newExecutor makes an executor of one runtime, without trying it.
-func newExecutor(opt Options, binary string) (*Executor, error) {
-	providers, err := opt.Network.providers(opt.Root, opt.DNS)
+// newExecutor makes an executor of one runtime, without trying it. The state is
+// borrowed, until it is found that the runtime works.
+func newExecutor(opt Options, st *state, binary string) (*Executor, error) {
+	providers, err := opt.Network.providers(opt.Root, st, opt.DNS)
 	if err != nil {
 		return nil, err
 	}
 	inner, err := runcexecutor.New(runcexecutor.Opt{
-		Root:                opt.Root,
+		Root:                st.memory,
 		CommandCandidates:   []string{binary},
 		Rootless:            os.Geteuid() != 0,
 		DefaultCgroupParent: opt.CgroupParent,
@@ -140,7 +150,7 @@ func newExecutor(opt Options, binary string) (*Executor, error) {
 		logger.SetOutput(opt.Log)
 	}
 	return &Executor{
-		inner: inner, networks: providers,
+		inner: inner, networks: providers, state: st,
 		runc:   &runc.Runc{Command: binary, Setpgid: true},
 		log:    logrus.NewEntry(logger),
 		init:   opt.Init,
@@ -149,8 +159,9 @@ func newExecutor(opt Options, binary string) (*Executor, error) {
 	}, nil
 }
 
-// Close gives up the networks that are kept ready.
-func (e *Executor) Close() error { return e.networks.close() }
+// Close gives up the networks that are kept ready, and the memory that has the state
+// of containers.
+func (e *Executor) Close() error { return errors.Join(e.networks.close(), e.state.close()) }
 
 // OwnNetwork is whether a step that asks for no particular network has one of its own,
 // in which this machine's loopback is not reached.

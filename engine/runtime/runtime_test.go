@@ -95,12 +95,17 @@ func newExecutor(t testing.TB, opt runtime.Options) *runtime.Executor {
 	if err != nil {
 		t.Fatal(err)
 	}
+	closing(t, e)
+	return e
+}
+
+// closing closes an executor when the test ends.
+func closing(t testing.TB, e *runtime.Executor) {
 	t.Cleanup(func() {
 		if err := e.Close(); err != nil {
 			t.Error(err)
 		}
 	})
-	return e
 }
 
 // run runs a shell script.

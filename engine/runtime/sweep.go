@@ -13,9 +13,27 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// sweep removes the containers that a process left in root which was killed. Files
-// are removed by name: should a file system not come off, nothing in it is touched.
+// sweep removes the containers of a process that was killed, and what it left in root.
 func (e *Executor) sweep(ctx context.Context, root string) error {
+	names, err := os.ReadDir(e.state.names)
+	if err != nil {
+		return err
+	}
+	for _, n := range names {
+		if err := e.remove(ctx, n.Name()); err != nil {
+			return fmt.Errorf("removing the container %s of a killed build: %w", n.Name(), err)
+		}
+		if err := e.state.forget(n.Name()); err != nil {
+			return err
+		}
+	}
+	return e.sweepFiles(ctx, root)
+}
+
+// sweepFiles removes what a process of an earlier version left in root, which kept all
+// of the state there. Files are removed by name: should a file system not come off,
+// nothing in it is touched.
+func (e *Executor) sweepFiles(ctx context.Context, root string) error {
 	entries, err := os.ReadDir(root)
 	if err != nil {
 		return err
