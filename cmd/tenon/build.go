@@ -52,6 +52,7 @@ setgid, have no capabilities, and there are no devices among them, unless
 	cmd.Flags().SortFlags = false
 	f.register(cmd.Flags())
 	completeValues(cmd)
+	c.completeBuild(cmd, f)
 	return cmd
 }
 

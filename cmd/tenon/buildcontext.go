@@ -69,6 +69,9 @@ func (c *cli) input(ctx context.Context, where string, f *buildFlags) (_ *buildI
 	if err := in.checkPolicy(f); err != nil {
 		return nil, err
 	}
+	if err := in.containerignore(); err != nil {
+		return nil, err
+	}
 	for _, nc := range f.contexts {
 		if err := in.named(nc); err != nil {
 			return nil, fmt.Errorf("--build-context %q: %w", nc, err)

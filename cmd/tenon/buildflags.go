@@ -49,7 +49,7 @@ type buildFlags struct {
 }
 
 func (f *buildFlags) register(fs *pflag.FlagSet) {
-	fs.StringVarP(&f.file, "file", "f", "", `the Dockerfile (default: "PATH/Dockerfile"); "-" reads it from standard input; a pipe or an http(s) URL is read, too`)
+	fs.StringVarP(&f.file, "file", "f", "", `the Dockerfile (default: "PATH/Dockerfile", then "PATH/Containerfile"); "-" reads it from standard input; a pipe or an http(s) URL is read, too`)
 	fs.StringArrayVarP(&f.tags, "tag", "t", nil, `name of the image, as "name:tag"; it goes into Tenon's own store (tenon images)`)
 	fs.StringVar(&f.target, "target", "", "stage to build")
 	fs.StringArrayVar(&f.buildArgs, "build-arg", nil, `value of an ARG, as "NAME=value"; "NAME" alone takes it from the environment`)

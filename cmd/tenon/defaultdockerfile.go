@@ -11,7 +11,7 @@ import (
 
 // defaultNames are what a Dockerfile is called that is not named, the first that there
 // is.
-var defaultNames = []string{"Dockerfile", "dockerfile"}
+var defaultNames = []string{"Dockerfile", "dockerfile", "Containerfile"}
 
 // defaultDockerfile finds the Dockerfile of a context where none is named, and returns
 // its name. Whoever wrote the context chose it, so it has to be in there: a link out of
@@ -42,5 +42,5 @@ func defaultDockerfile(dir string) (name string, err error) {
 		}
 		return name, nil
 	}
-	return "", fmt.Errorf("there is no Dockerfile: %s does not exist (name one with -f)", strings.Join(tried, ", and "))
+	return "", fmt.Errorf("there is no Dockerfile: none of %s exists (name one with -f)", strings.Join(tried, ", "))
 }
