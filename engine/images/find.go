@@ -91,11 +91,13 @@ func byDigest(all []*Image, ref string) (*Found, error) {
 			}
 		}
 	}
-	// Two images of one configuration: the digest of a target says which is meant.
-	if len(found) > 1 {
-		exact := slices.DeleteFunc(slices.Clone(found), func(img *Image) bool { return !strings.HasPrefix(img.Target.Digest.String(), prefix) })
-		if len(exact) == 1 {
-			found = exact
+	// Of images of one configuration it is that whose target begins so, or that has a name.
+	for _, less := range []func(*Image) bool{
+		func(img *Image) bool { return !strings.HasPrefix(img.Target.Digest.String(), prefix) },
+		func(img *Image) bool { return len(img.Names) == 0 },
+	} {
+		if rest := slices.DeleteFunc(slices.Clone(found), less); len(rest) == 1 {
+			found = rest
 		}
 	}
 	switch len(found) {
