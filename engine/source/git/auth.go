@@ -34,23 +34,25 @@ func (c *client) admit(ctx context.Context, remote string) error {
 		return nil
 	}
 	a := admitted{remote: remote, at: remote}
-	for range maxRedirects {
-		name, header, err := c.credential(ctx, remote, u)
-		if err != nil {
+	for n := 0; ; n++ {
+		var name string
+		if name, a.header, err = c.credential(ctx, remote, u); err != nil {
 			return err
 		}
-		a.header = header
-		if header == "" && u.String() == a.remote && !c.thorough {
+		if n == 0 && a.header == "" && !c.thorough {
 			break // git may follow what leads it on: it has nothing to give away
 		}
 		next, err := c.source.moved.Do(ctx, name+" "+u.String(), func() (*url.URL, error) {
-			return c.source.movedTo(ctx, u, header)
+			return c.source.movedTo(ctx, u, a.header)
 		})
 		if err != nil {
 			return err
 		}
 		if next == nil {
 			break
+		}
+		if n == maxRedirects {
+			return fmt.Errorf("%s redirects more than %d times", remote, maxRedirects)
 		}
 		u, a.at = next, next.String()
 	}

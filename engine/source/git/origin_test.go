@@ -2,6 +2,7 @@ package git_test
 
 import (
 	"encoding/pem"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -115,6 +116,11 @@ func TestSecretsAreBoundToOrigins(t *testing.T) {
 	a.moved["/moved"] = b.URL
 	a.moved["/renamed"] = a.URL
 	a.moved["/twice"] = a.URL + "/moved"
+	a.moved["/endless"] = a.URL + "/endless"
+	for n := range 4 {
+		a.moved[fmt.Sprint("/hop", n)] = fmt.Sprint(a.URL, "/hop", n+1)
+	}
+	a.moved["/hop4"], a.moved["/hop"] = b.URL, a.URL+"/hop0"
 	withPassword := func(name string) *pb.SourceOp {
 		o := a.at(name)
 		o.Attrs[pb.AttrFullRemoteURL] = strings.Replace(a.URL, "//", "//user:pw@", 1) + "/" + name
@@ -138,6 +144,9 @@ func TestSecretsAreBoundToOrigins(t *testing.T) {
 		{"general, renamed and moved", a.at("twice/r.git"), general, "Own G", "", "Own G", "", ""},
 		{"general, submodule outside", a.at("outside.git"), general, "Own G", "", "", "", ""},
 		{"general, submodule moved", a.at("moving.git"), general, "Own G", "", "", "", ""},
+		{"general, moved five times", a.at("hop0/r.git"), general, "Own G", "", "Own G", "", ""},
+		{"general, moved six times", a.at("hop/r.git"), general, "Own G", "", "Own G", "", "redirects more than"},
+		{"general, moved without an end", a.at("endless/r.git"), general, "Own G", "", "Own G", "", "redirects more than"},
 		{"named", a.at("inside.git"), forA, "Own A", "", "Own A", "", ""},
 		{"named, relative", a.at("relative.git"), forA, "Own A", "", "Own A", "", ""},
 		{"named, submodule outside", a.at("outside.git"), forA, "Own A", "", "Own A", "", ""},
