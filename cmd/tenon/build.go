@@ -148,7 +148,7 @@ func (c *cli) run(ctx context.Context, req engine.Request, mode string) (res *ou
 		// The display goes on until the last status has come, also when ctx ends.
 		eg.Go(func() error {
 			var err error
-			warnings, err = progress.Display(context.WithoutCancel(ctx), c.err, mode, status, &tally, &tail)
+			warnings, err = progress.Display(context.WithoutCancel(ctx), c.screen(), mode, status, &tally, &tail)
 			return err
 		})
 		built, err := e.Build(ctx, req)
@@ -182,7 +182,8 @@ func (c *cli) sumUp(mode string, err error, tally *progress.Tally, tail *progres
 			return
 		}
 		if lines := tail.Lines(ve.Digest, 10); len(lines) > 0 {
-			fmt.Fprintf(c.err, "------\n > %s:\n%s\n------\n", ve.Name, strings.Join(lines, "\n"))
+			fmt.Fprintf(c.err, "------\n > %s:\n", ve.Name)
+			fmt.Fprintf(c.screen(), "%s\n------\n", strings.Join(lines, "\n"))
 		}
 	default:
 		if said := tally.String(); said != "" {

@@ -86,7 +86,7 @@ func (c *cli) answer(said map[string][]byte, what call) error {
 		text = strings.TrimRight(string(said["result.json"]), "\n")
 	}
 	if what.request != lint.SubrequestLintDefinition.Name {
-		fmt.Fprintln(c.out, text)
+		fmt.Fprintln(c.text(), text)
 		return nil
 	}
 	broken, err := parseError(said["result.json"])
@@ -97,7 +97,7 @@ func (c *cli) answer(said map[string][]byte, what call) error {
 		text = "Check complete, no warnings found."
 	}
 	if text != "" {
-		fmt.Fprintln(c.out, text)
+		fmt.Fprintln(c.text(), text)
 	}
 	if broken != nil {
 		return broken

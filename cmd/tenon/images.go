@@ -134,7 +134,7 @@ func asReferences(patterns []string) (out []string) {
 func (c *cli) listImages(list []*images.Image, format string, quiet, noTrunc bool) error {
 	if quiet {
 		for _, img := range list {
-			fmt.Fprintln(c.out, img.Target.Digest)
+			fmt.Fprintln(c.text(), img.Target.Digest)
 		}
 		return nil
 	}
@@ -145,7 +145,7 @@ func (c *cli) listImages(list []*images.Image, format string, quiet, noTrunc boo
 		}
 		return short(digest.Digest(s).Encoded())
 	}
-	return printRows(c.out, format, rows, func(w io.Writer) error {
+	return printRows(c.text(), format, rows, func(w io.Writer) error {
 		fmt.Fprintln(w, "NAME\tIMAGE ID\tDIGEST\tPLATFORM\tCREATED\tSIZE")
 		for _, r := range rows {
 			name := r.Name
@@ -229,10 +229,10 @@ What a build has left of them stays for other builds: see tenon prune.`,
 func (c *cli) printRemoved(gone []images.Removed) {
 	for _, r := range gone {
 		for _, n := range r.Names {
-			fmt.Fprintf(c.out, "Untagged: %s\n", images.Familiar(n))
+			fmt.Fprintf(c.text(), "Untagged: %s\n", images.Familiar(n))
 		}
 		if r.Digest != "" {
-			fmt.Fprintf(c.out, "Deleted: %s\n", r.Digest)
+			fmt.Fprintf(c.text(), "Deleted: %s\n", r.Digest)
 		}
 	}
 }
@@ -279,7 +279,7 @@ func (c *cli) pruneImages(ctx context.Context, e *engine.Engine, opt images.Prun
 	if err := errors.Join(err, err2); err != nil {
 		return err
 	}
-	fmt.Fprintf(c.out, "freed %s in %d images\n", size(max(0, before.Total-after.Total)), len(gone))
+	fmt.Fprintf(c.text(), "freed %s in %d images\n", size(max(0, before.Total-after.Total)), len(gone))
 	return nil
 }
 

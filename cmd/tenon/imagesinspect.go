@@ -145,7 +145,7 @@ func onePlatform(img *images.Image, want string) (*images.Platform, error) {
 
 func (c *cli) printInspected(list []inspected, format string) error {
 	if format == "" || format == "json" {
-		enc := json.NewEncoder(c.out)
+		enc := json.NewEncoder(c.text())
 		enc.SetIndent("", "    ")
 		return enc.Encode(list)
 	}
@@ -154,7 +154,7 @@ func (c *cli) printInspected(list []inspected, format string) error {
 		return fmt.Errorf("--format %q: %w", format, err)
 	}
 	for _, i := range list {
-		if err := execute(c.out, format, t, i); err != nil {
+		if err := execute(c.text(), format, t, i); err != nil {
 			return err
 		}
 	}

@@ -90,7 +90,7 @@ func (c *cli) push(ctx context.Context, refs []string, f *pushFlags) error {
 		req.Status = status
 		var eg errgroup.Group
 		eg.Go(func() error {
-			_, err := progress.Display(context.WithoutCancel(ctx), c.err, mode, status, &progress.Tally{}, &progress.Tail{})
+			_, err := progress.Display(context.WithoutCancel(ctx), c.screen(), mode, status, &progress.Tally{}, &progress.Tail{})
 			return err
 		})
 		var said []string
@@ -103,7 +103,7 @@ func (c *cli) push(ctx context.Context, refs []string, f *pushFlags) error {
 		})
 		err = errors.Join(err, eg.Wait())
 		for _, line := range said {
-			fmt.Fprintln(c.out, line)
+			fmt.Fprintln(c.text(), line)
 		}
 		return err
 	})
@@ -230,11 +230,11 @@ func (c *cli) load(ctx context.Context, e *engine.Engine, file string, in io.Rea
 	for _, l := range loaded {
 		switch {
 		case quiet:
-			fmt.Fprintln(c.out, l.Target.Digest)
+			fmt.Fprintln(c.text(), l.Target.Digest)
 		case l.Name == "":
-			fmt.Fprintf(c.out, "Loaded image ID: %s\n", l.ID)
+			fmt.Fprintf(c.text(), "Loaded image ID: %s\n", l.ID)
 		default:
-			fmt.Fprintf(c.out, "Loaded image: %s\n", images.Familiar(l.Name))
+			fmt.Fprintf(c.text(), "Loaded image: %s\n", images.Familiar(l.Name))
 		}
 	}
 	return nil

@@ -122,9 +122,9 @@ func (c *cli) llbDumpCommand() *cobra.Command {
 				return err
 			}
 			if dot {
-				return llb.DumpDot(c.out, def)
+				return llb.DumpDot(c.text(), def)
 			}
-			return llb.Dump(c.out, def)
+			return llb.Dump(c.text(), def)
 		},
 	}
 	cmd.Flags().BoolVar(&dot, "dot", false, "as a graph for Graphviz")

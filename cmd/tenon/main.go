@@ -18,7 +18,7 @@ func run() int {
 	umask := syscall.Umask(0)
 	ctx, ends := interruptible(grace, abandon)
 	defer ends.stop()
-	c := &cli{in: &input{ctx: ctx, f: os.Stdin}, out: os.Stdout, err: output{os.Stderr, ends.unread}, env: os.LookupEnv, umask: umask}
+	c := &cli{in: &input{ctx: ctx, f: os.Stdin}, out: os.Stdout, err: forPeople{output{os.Stderr, ends.unread}, true}, env: os.LookupEnv, umask: umask}
 	c.alone = func() error { return mountns.Enter(umask) }
 	return c.main(ctx, os.Args[1:])
 }

@@ -15,6 +15,8 @@ import (
 	"github.com/moby/buildkit/exporter/containerimage/exptypes"
 	"github.com/moby/buildkit/solver/errdefs"
 	"github.com/moby/buildkit/solver/pb"
+
+	"github.com/tenonbuild/tenon/engine/progress"
 )
 
 // printError says what went wrong, with the lines of the Dockerfile that it is
@@ -29,7 +31,7 @@ func printError(w io.Writer, err error) {
 			fmt.Fprint(w, text.String())
 		}
 	}
-	fmt.Fprintf(w, "ERROR: %v\n", err)
+	fmt.Fprintf(w, "ERROR: %s\n", progress.Bounded(err.Error()))
 	var out *outputError
 	switch {
 	case errors.As(err, &out): // it may well be that disk that is full, and not ours
@@ -76,7 +78,7 @@ func (c *cli) report(res *outcome, f *buildFlags) error {
 		}
 	}
 	if (f.quiet || f.progress == "quiet") && id != "" {
-		fmt.Fprintln(c.out, id)
+		fmt.Fprintln(c.text(), id)
 	}
 	return nil
 }

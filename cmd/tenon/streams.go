@@ -5,9 +5,12 @@ import (
 	"errors"
 	"io"
 	"os"
+	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/tenonbuild/tenon/engine/progress"
 )
 
 // input is a standard stream that is read until a context ends: a read of a terminal
@@ -55,6 +58,40 @@ func (o output) Write(p []byte) (int, error) {
 		o.gone()
 	}
 	return n, err
+}
+
+// forPeople is a stream of what is said to people. What strangers chose of it, such as names,
+// does nothing to a terminal; with bounded it does not fill it, either.
+type forPeople struct {
+	io.Writer
+	bounded bool
+}
+
+// Write implements io.Writer. It is given whole lines.
+func (w forPeople) Write(p []byte) (int, error) {
+	text := progress.Visible(string(p))
+	if w.bounded {
+		text = progress.Bounded(string(p))
+		if strings.HasSuffix(string(p), "\n") && !strings.HasSuffix(text, "\n") {
+			text += "\n"
+		}
+	}
+	if _, err := io.WriteString(w.Writer, text); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
+
+// text is standard output for what is said to people. What is asked for as it is, such as
+// an archive, is written to c.out.
+func (c *cli) text() io.Writer { return forPeople{Writer: c.out} }
+
+// screen is the stream that progress is drawn on, with the output of steps.
+func (c *cli) screen() io.Writer {
+	if w, ok := c.err.(forPeople); ok {
+		return w.Writer
+	}
+	return c.err
 }
 
 // spoken is standard output that remembers the first error of writing to it: what

@@ -77,7 +77,7 @@ func (c *cli) du(u *store.Usage, f *duFlags) error {
 	for _, r := range list {
 		total += r.Size
 	}
-	err = printRows(c.out, f.format, list, func(w io.Writer) error {
+	err = printRows(c.text(), f.format, list, func(w io.Writer) error {
 		if f.verbose {
 			for _, r := range list {
 				printRecord(w, r)
@@ -94,16 +94,16 @@ func (c *cli) du(u *store.Usage, f *duFlags) error {
 		return err
 	}
 	if len(f.filters) > 0 {
-		fmt.Fprintf(c.out, "total: %s in %d records that match\n", size(total), len(list))
+		fmt.Fprintf(c.text(), "total: %s in %d records that match\n", size(total), len(list))
 		return nil
 	}
-	fmt.Fprintf(c.out, "records: %s in %d records\n", size(total), len(list))
-	fmt.Fprintf(c.out, "images: %s in %d images, %s of it in no record\n", size(u.ImagesSize), u.Images, size(u.ImagesUnique))
-	fmt.Fprintf(c.out, "other: %s, databases and what is being made\n", size(u.Other))
+	fmt.Fprintf(c.text(), "records: %s in %d records\n", size(total), len(list))
+	fmt.Fprintf(c.text(), "images: %s in %d images, %s of it in no record\n", size(u.ImagesSize), u.Images, size(u.ImagesUnique))
+	fmt.Fprintf(c.text(), "other: %s, databases and what is being made\n", size(u.Other))
 	if said := capOf(u.Cap); said != "" {
-		fmt.Fprintf(c.out, "cap: %s (see [gc] in the configuration)\n", said)
+		fmt.Fprintf(c.text(), "cap: %s (see [gc] in the configuration)\n", said)
 	}
-	fmt.Fprintf(c.out, "total: %s, of which tenon prune --all can free %s\n", size(u.Total), size(u.Reclaimable))
+	fmt.Fprintf(c.text(), "total: %s, of which tenon prune --all can free %s\n", size(u.Total), size(u.Reclaimable))
 	return nil
 }
 
@@ -247,15 +247,15 @@ func (c *cli) prune(ctx context.Context, e *engine.Engine, f *pruneFlags) error 
 		total += u.Size
 		n++
 		if f.verbose {
-			printRecord(c.out, u)
+			printRecord(c.text(), u)
 			return
 		}
-		fmt.Fprintf(c.out, "%s  %s  %s\n", shortID(u), size(u.Size), oneLine(u.Description, 80))
+		fmt.Fprintf(c.text(), "%s  %s  %s\n", shortID(u), size(u.Size), oneLine(u.Description, 80))
 	})
 	verb := "freed"
 	if f.opt.DryRun {
 		verb = "would free"
 	}
-	fmt.Fprintf(c.out, "%s %s in %d records\n", verb, size(total), n)
+	fmt.Fprintf(c.text(), "%s %s in %d records\n", verb, size(total), n)
 	return err
 }

@@ -17,7 +17,7 @@ func (c *cli) versionCommand() *cobra.Command {
 		Short: "Show the version",
 		Args:  cobra.NoArgs,
 		Run: func(*cobra.Command, []string) {
-			fmt.Fprintln(c.out, versionLine())
+			fmt.Fprintln(c.text(), versionLine())
 		},
 	}
 }

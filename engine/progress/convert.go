@@ -5,7 +5,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-	"unicode"
 
 	bkclient "github.com/moby/buildkit/client"
 	"github.com/moby/buildkit/solver/pb"
@@ -258,12 +257,12 @@ func position(p client.Position) *pb.Position {
 }
 
 // printable makes a name fit for a line of a terminal: names come from
-// definitions, and could otherwise move the cursor.
+// definitions, and could otherwise move the cursor, or fill the screen.
 func printable(name string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) {
+	return boundedLine(strings.Map(func(r rune) rune {
+		if r == '\n' || r == '\t' || unseen(r) {
 			return ' '
 		}
 		return r
-	}, name)
+	}, name))
 }

@@ -42,6 +42,8 @@ type Observer interface {
 // reads ch to its end also when it fails, so that nobody waits for it; only the
 // end of ctx stops it at once, with the context's cause and without a last look.
 // So to show how a build is cancelled, let the status stream end and keep ctx.
+// What names and errors have of control characters is shown as text; what a step writes
+// is its own, and is shown as it is, colors and all, as docker shows it.
 // TTY is an error if out is no terminal. Each of also is told what comes, before it is shown.
 func Display(ctx context.Context, out io.Writer, mode string, ch <-chan *client.SolveStatus, also ...Observer) ([]bkclient.VertexWarning, error) {
 	warnings, err := display(ctx, out, mode, ch, also)
@@ -78,6 +80,9 @@ func display(ctx context.Context, out io.Writer, mode string, ch <-chan *client.
 				warnings = append(warnings, *w)
 			}
 			out.Warnings = nil
+			for _, v := range out.Vertexes {
+				v.Error = Bounded(v.Error)
+			}
 			select {
 			case converted <- out:
 				return nil
