@@ -15,7 +15,7 @@ SEEDS ?= 20000
 KILLS ?= 300
 T ?= 30s
 
-.PHONY: help demo demo-solver tools test test-modules test-race lint sim crash fuzz bench-solver bench-build dist tidy
+.PHONY: help demo demo-solver tools test test-modules test-race lint sim crash fuzz bench-solver bench-build confine dist tidy
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -82,6 +82,9 @@ bench-build: ## measure builds beside BuildKit's daemon (as root, on Linux); SHO
 
 dist: ## static binaries, .deb, .rpm, completions and checksums, in dist/; VERSION=v1.2.3
 	@packaging/dist
+
+confine: ## compare what a step may do with what it may under BuildKit's daemon (as root, on Linux)
+	cd bench && go run ./cmd/confine
 
 # go mod tidy knows no workspace: while it runs, the solver is replaced by this tree's.
 tidy: ## go mod tidy in the modules that are published

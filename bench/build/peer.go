@@ -28,7 +28,7 @@ type Peer struct {
 const peerStart = 30 * time.Second // the time that the daemon gets to start
 
 // NewPeer starts a daemon with all its files in dir, on a socket in it. Its steps
-// use the host's network, as ours do.
+// use the host's network, which costs nothing; ours have one of their own.
 func NewPeer(ctx context.Context, dir, buildkitd, buildctl string) (_ *Peer, err error) {
 	runc, err := exec.LookPath("runc")
 	if err != nil {

@@ -9,9 +9,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
 	"os/signal"
-	"path/filepath"
 	"runtime"
 	"runtime/pprof"
 	"slices"
@@ -74,7 +72,7 @@ func run(ctx context.Context, o options) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	busybox, err := shell(ctx, dir)
+	busybox, err := build.Shell(ctx, dir)
 	if err != nil {
 		return err
 	}
@@ -103,58 +101,20 @@ func run(ctx context.Context, o options) (err error) {
 // there is an error.
 func start(ctx context.Context, o options, dir string) (builders []build.Builder, err error) {
 	if o.builder != "peer" {
-		program := filepath.Join(dir, "tenon")
-		if _, err := output(ctx, "go", "build", "-o", program, "github.com/tenonbuild/tenon/cmd/tenon"); err != nil {
-			return builders, err
-		}
-		ours, err := build.NewOurs(ctx, filepath.Join(dir, "ours"), program)
+		ours, err := build.StartOurs(ctx, dir)
 		if err != nil {
 			return builders, err
 		}
 		builders = append(builders, ours)
 	}
 	if o.builder != "ours" {
-		// The module's tool directives say which version. Go keeps what it builds.
-		fmt.Fprintln(os.Stderr, "# building the peer, which takes minutes the first time")
-		buildkitd, err := output(ctx, "go", "tool", "-n", "buildkitd")
-		if err != nil {
-			return builders, err
-		}
-		buildctl, err := output(ctx, "go", "tool", "-n", "buildctl")
-		if err != nil {
-			return builders, err
-		}
-		peer, err := build.NewPeer(ctx, filepath.Join(dir, "peer"), buildkitd, buildctl)
+		peer, err := build.StartPeer(ctx, dir)
 		if err != nil {
 			return builders, err
 		}
 		builders = append(builders, peer)
 	}
 	return builders, nil
-}
-
-// shell makes a directory with a static busybox.
-func shell(ctx context.Context, dir string) (string, error) {
-	path, err := exec.LookPath("busybox")
-	if err != nil {
-		return "", fmt.Errorf("the steps that are measured use a static busybox (Debian: busybox-static): %w", err)
-	}
-	to := filepath.Join(dir, "busybox")
-	if err := os.Mkdir(to, 0o755); err != nil {
-		return "", err
-	}
-	_, err = output(ctx, "cp", path, filepath.Join(to, "busybox"))
-	return to, err
-}
-
-func output(ctx context.Context, name string, args ...string) (string, error) {
-	cmd := exec.CommandContext(ctx, name, args...)
-	cmd.Stderr = os.Stderr
-	out, err := cmd.Output()
-	if err != nil {
-		return "", fmt.Errorf("%s: %w", cmd, err)
-	}
-	return strings.TrimSpace(string(out)), nil
 }
 
 // profiled does something under a CPU profile, if a file is named for it.
