@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/docker/cli/cli/config/configfile"
@@ -28,9 +27,9 @@ const credentialsAge = 4 * time.Minute
 type logins struct {
 	dockerDir string // of the only file that is looked at; "" is docker's own, and then podman's
 
-	// mu guards what is below, and lets one helper run at a time: some do not
-	// bear company.
-	mu    sync.Mutex
+	// turn is held by who looks something up, and guards what is below: it lets one
+	// helper run at a time, since some do not bear company.
+	turn  chan struct{}
 	files []*configfile.ConfigFile // nil until read
 	known map[string]knownCredentials
 }
@@ -41,13 +40,47 @@ type knownCredentials struct {
 	asked time.Time
 }
 
-// of returns what the first file says that knows the host or the repository.
+func newLogins(dockerDir string) *logins {
+	return &logins{dockerDir: dockerDir, turn: make(chan struct{}, 1)}
+}
+
+// of returns what the first file says that knows the host or the repository. It returns
+// when ctx ends, also while a helper does not answer.
 func (l *logins) of(ctx context.Context, host, repository string) (session.Credentials, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if err := ctx.Err(); err != nil {
+	if ctx.Err() != nil {
 		return session.Credentials{}, context.Cause(ctx)
 	}
+	select {
+	case l.turn <- struct{}{}:
+	case <-ctx.Done():
+		return session.Credentials{}, fmt.Errorf("credentials of %s: waiting for another look-up: %w", host, context.Cause(ctx))
+	}
+	type answer struct {
+		session.Credentials
+		err error
+	}
+	said := make(chan answer, 1)
+	go func() { // helpers are run by a library that cannot stop them
+		defer func() { <-l.turn }()
+		var a answer
+		defer func() {
+			if r := recover(); r != nil {
+				a.err = fmt.Errorf("credentials of %s: the look-up panicked: %v", host, r)
+			}
+			said <- a
+		}()
+		a.Credentials, a.err = l.find(host, repository)
+	}()
+	select {
+	case a := <-said:
+		return a.Credentials, a.err
+	case <-ctx.Done():
+		return session.Credentials{}, fmt.Errorf("credentials of %s: %w", host, context.Cause(ctx))
+	}
+}
+
+// find is of without a context, for who has the turn.
+func (l *logins) find(host, repository string) (session.Credentials, error) {
 	if l.files == nil {
 		files, err := readLogins(l.dockerDir)
 		if err != nil {

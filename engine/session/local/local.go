@@ -47,7 +47,7 @@ func New(opt Options) (session.Session, error) {
 		secrets: map[string][]byte{},
 		agents:  map[string]dialer{},
 		layouts: map[string]content.Store{},
-		creds:   &logins{dockerDir: opt.DockerConfig},
+		creds:   newLogins(opt.DockerConfig),
 		noPull:  opt.NoPull,
 	}
 	outputs, err := realPaths(opt.Outputs)
