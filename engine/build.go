@@ -148,7 +148,7 @@ func (r *Request) check() error {
 	if r.Edge.Vertex != nil && r.NoCache {
 		return errors.New("a build of an Edge has no NoCache: its vertices say so themselves (solver.VertexOptions.IgnoreCache)")
 	}
-	return nil
+	return r.checkWindows()
 }
 
 func (e *Engine) makeExporters(reqs []export.Request) ([]export.Exporter, error) {

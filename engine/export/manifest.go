@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -112,6 +113,9 @@ func writeManifest(ctx context.Context, img *image, form imageForm, src *Source,
 	if err != nil {
 		return ocispec.Descriptor{}, err
 	}
+	if below := diffIDsOf(base); done.platform.OS == "windows" && len(layers) > below {
+		return ocispec.Descriptor{}, ErrWindows
+	}
 	if done.surplus {
 		warn(ctx, "the image's history tells of more layers than there are: the last ones are marked as empty")
 	}
@@ -166,6 +170,17 @@ func (s *Source) base(p Platform) (*ocispec.Image, error) {
 		return nil, fmt.Errorf("the base image's config is not valid: %w", err)
 	}
 	return &img, nil
+}
+
+// ErrWindows says why there is no image. One that has no layers of its own can be.
+var ErrWindows = errors.New("images for Windows cannot be made: their layers are laid out in another way, which is not there yet: take type=local or type=tar")
+
+// diffIDsOf is how many layers an image has; 0 of none.
+func diffIDsOf(img *ocispec.Image) int {
+	if img == nil {
+		return 0
+	}
+	return len(img.RootFS.DiffIDs)
 }
 
 // layersOf makes the layers of a tree in the form asked for. Those that were pulled
