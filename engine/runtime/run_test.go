@@ -228,6 +228,46 @@ func TestSweep(t *testing.T) {
 	}
 }
 
+// A process that is killed at any instant of many runs leaves nothing behind the next.
+func TestSweepAtAnyInstant(t *testing.T) {
+	const parent = "tenon-test-instant"
+	if ms := os.Getenv("TENON_TEST_KILL_AFTER"); ms != "" {
+		after, err := time.ParseDuration(ms)
+		if err != nil {
+			t.Fatal(err)
+		}
+		e := newExecutor(t, runtime.Options{Root: os.Getenv("TENON_TEST_STATE"), CgroupParent: parent})
+		time.AfterFunc(after, func() { _ = unix.Kill(os.Getpid(), unix.SIGKILL) })
+		for {
+			_, _ = run(t.Context(), e, bind(os.Getenv("TENON_TEST_ROOTFS")), "true; true & sh -c 'sleep 0.01'")
+		}
+	}
+	root := rootfs(t)
+	state := filepath.Join(t.TempDir(), "containers")
+	newExecutor(t, runtime.Options{Root: state, CgroupParent: parent}) // the trial is made once
+	rounds := 25
+	if testing.Short() {
+		rounds = 5
+	}
+	rng, found := rand.New(rand.NewPCG(1, 1)), 0
+	for range rounds {
+		cmd := exec.Command(os.Args[0], "-test.run=^TestSweepAtAnyInstant$")
+		cmd.Env = append(os.Environ(), "TENON_TEST_STATE="+state, "TENON_TEST_ROOTFS="+string(root),
+			"TENON_TEST_KILL_AFTER="+(time.Duration(rng.IntN(120))*time.Millisecond).String())
+		if out, err := cmd.CombinedOutput(); cmd.ProcessState.ExitCode() >= 0 {
+			t.Fatalf("it was not killed: %v, %s", err, out)
+		}
+		found += len(leftovers(t, state))
+		newExecutor(t, runtime.Options{Root: state, CgroupParent: parent})
+		if left := append(leftovers(t, state), known(t, parent)...); len(left) != 0 {
+			t.Fatalf("left behind:\n%s", strings.Join(left, "\n"))
+		}
+	}
+	if found == 0 {
+		t.Error("the test is of no use: nothing was ever left")
+	}
+}
+
 // TestKilledProcess is the process that TestSweep kills.
 func TestKilledProcess(t *testing.T) {
 	state := os.Getenv("TENON_TEST_STATE")

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 
 	"github.com/containerd/containerd/v2/core/mount"
@@ -46,6 +47,11 @@ func (e *Executor) sweepFiles(ctx context.Context, root string) error {
 			err = os.RemoveAll(path)
 		case entry.IsDir() && isBundle(path):
 			err = e.sweepBundle(ctx, name, path)
+		case entry.IsDir() && bundleName.MatchString(name):
+			// It was about to become a bundle; if there is more in it, it is none.
+			if err = os.Remove(path); errors.Is(err, unix.ENOTEMPTY) {
+				err = nil
+			}
 		case strings.HasPrefix(name, "hosts.") || name == "runc-log.json":
 			err = os.Remove(path)
 		default:
@@ -58,6 +64,9 @@ func (e *Executor) sweepFiles(ctx context.Context, root string) error {
 	return nil
 }
 
+// bundleName matches the names of containers, which are random: see identity.NewID.
+var bundleName = regexp.MustCompile(`^[0-9a-z]{25}$`)
+
 func isBundle(path string) bool {
 	_, err := os.Lstat(filepath.Join(path, "rootfs"))
 	return err == nil
@@ -65,6 +74,9 @@ func isBundle(path string) bool {
 
 func (e *Executor) sweepBundle(ctx context.Context, id, path string) error {
 	if err := e.remove(ctx, id); err != nil {
+		return err
+	}
+	if err := removeCgroups(ctx, id, path); err != nil {
 		return err
 	}
 	rootfs := filepath.Join(path, "rootfs")
