@@ -16,6 +16,7 @@ import (
 	"github.com/moby/buildkit/solver/errdefs"
 	"github.com/moby/buildkit/solver/pb"
 
+	"github.com/tenonbuild/tenon/engine/export"
 	"github.com/tenonbuild/tenon/engine/progress"
 )
 
@@ -33,8 +34,11 @@ func printError(w io.Writer, err error) {
 	}
 	fmt.Fprintf(w, "ERROR: %s\n", progress.Bounded(err.Error()))
 	var out *outputError
+	var place *export.OutputError
 	switch {
 	case errors.As(err, &out): // it may well be that disk that is full, and not ours
+	case errors.As(err, &place) && (errors.Is(place, syscall.ENOSPC) || errors.Is(place, syscall.EDQUOT)):
+		fmt.Fprintf(w, "The disk that %s is written to is full: make room there, or write it to another one.\n", progress.Bounded(place.Path))
 	case errors.Is(err, syscall.ENOSPC):
 		fmt.Fprintln(w, "The disk is full. \"tenon du\" shows what builds have left there, and \"tenon prune\" removes it.")
 	case errors.Is(err, syscall.EPERM) && os.Geteuid() != 0:

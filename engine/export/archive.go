@@ -65,6 +65,9 @@ func (e *archiveExporter) Export(ctx context.Context, src *Source, _ session.Ses
 	if !e.opt.tar {
 		err := step(ctx, "writing layout", func() error { return writeLayout(ctx, e.req.Dir, e.req.Umask, img.blobs, desc, img.names) })
 		if err != nil {
+			if isFull(err) {
+				err = outputError(e.req.Dir, err) // blobs are read from elsewhere
+			}
 			return nil, fmt.Errorf("writing layout %s: %w", e.req.Dir, err)
 		}
 		return resp, nil

@@ -124,6 +124,9 @@ func (w *dirWriter) entry(from fsutil.FS) gofs.WalkDirFunc {
 		} else {
 			err = w.file(at, base, st, from)
 		}
+		if isFull(err) {
+			return outputError(p, err) // a tree that is read is not full
+		}
 		if err != nil {
 			return fmt.Errorf("%s: %w", p, err)
 		}

@@ -7,8 +7,10 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"github.com/tenonbuild/tenon/engine/store"
+	"golang.org/x/sys/unix"
 )
 
 // tempPrefix begins the names of files that are not whole yet.
@@ -21,7 +23,8 @@ type Discarder interface {
 }
 
 // File returns a Request.Open that writes the file at path: beside it at first, and
-// in its place when it is closed. It is a Discarder. What exists and is no regular
+// in its place when it is closed. It is a Discarder. A process that is killed leaves
+// nothing of it, unless the file system has no files without names (O_TMPFILE). What exists and is no regular
 // file, such as /dev/stdout or a pipe, is written directly. Directories above it
 // must exist. The mode of a new file is 0666 without the bits of umask, and those of
 // the process's.
@@ -31,7 +34,11 @@ func File(path string, umask os.FileMode) func(map[string]string) (io.WriteClose
 		fi, err := os.Stat(path)
 		switch {
 		case err == nil && !fi.Mode().IsRegular():
-			return os.OpenFile(path, os.O_WRONLY, 0)
+			f, err := os.OpenFile(path, os.O_WRONLY, 0)
+			if err != nil {
+				return nil, err
+			}
+			return &file{f, path}, nil
 		case err == nil:
 			mode = fi.Mode().Perm()
 		case !errors.Is(err, os.ErrNotExist):
@@ -41,33 +48,115 @@ func File(path string, umask os.FileMode) func(map[string]string) (io.WriteClose
 		if real, err := filepath.EvalSymlinks(path); err == nil {
 			path = real
 		}
-		temp := filepath.Join(filepath.Dir(path), tempPrefix+rand.Text())
-		f, err := os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
+		f, temp, err := newFile(path, mode)
 		if err != nil {
-			return nil, fmt.Errorf("output file %s: %w", path, err)
+			return nil, outputError(path, err)
 		}
-		return &atomicFile{File: f, path: path}, nil
+		return &atomicFile{file{f, path}, temp}, nil
 	}
 }
 
-// atomicFile is a file that takes its place when it is closed.
-type atomicFile struct {
-	*os.File
+// newFile makes a file beside path. It has no name, so that it is gone when the process
+// is, or, where the file system has no such files, a temporary one.
+func newFile(path string, mode os.FileMode) (f *os.File, temp string, err error) {
+	dir := filepath.Dir(path)
+	if f, err = os.OpenFile(dir, os.O_WRONLY|unix.O_TMPFILE, mode); err == nil {
+		return f, "", nil
+	}
+	temp = tempName(dir)
+	f, err = os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
+	return f, temp, err
+}
+
+func tempName(dir string) string { return filepath.Join(dir, tempPrefix+rand.Text()) }
+
+// OutputError says that something could not be written to a place that the caller has
+// named: its disk may be another than that of the root.
+type OutputError struct {
+	// Path is the file or directory.
+	Path string
+	Err  error
+}
+
+func (e *OutputError) Error() string { return fmt.Sprintf("writing %s: %v", e.Path, e.Err) }
+
+// Unwrap returns Err.
+func (e *OutputError) Unwrap() error { return e.Err }
+
+// outputError makes an OutputError of what the system said. Names of temporary files say
+// nothing to people.
+func outputError(path string, err error) error {
+	var at *os.PathError
+	var link *os.LinkError
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &at):
+		err = at.Err
+	case errors.As(err, &link):
+		err = link.Err
+	}
+	return &OutputError{Path: path, Err: err}
+}
+
+// isFull says of an error of writing that there is no room.
+func isFull(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
+}
+
+// file is a file for which its path stands in errors.
+type file struct {
+	f    *os.File
 	path string
 }
 
+func (f *file) Write(p []byte) (int, error) {
+	n, err := f.f.Write(p)
+	return n, outputError(f.path, err)
+}
+
+func (f *file) Close() error { return outputError(f.path, f.f.Close()) }
+
+// atomicFile is a file that takes its place when it is closed.
+type atomicFile struct {
+	file
+	temp string // "" while it has no name
+}
+
 func (f *atomicFile) Close() error {
-	if err := f.File.Close(); err != nil {
-		return errors.Join(err, os.Remove(f.Name()))
+	if err := f.place(); err != nil {
+		return errors.Join(outputError(f.path, err), f.Discard())
 	}
-	if err := os.Rename(f.Name(), f.path); err != nil {
-		return errors.Join(err, os.Remove(f.Name()))
+	return f.file.Close()
+}
+
+// place gives the file its name.
+func (f *atomicFile) place() error {
+	if f.temp == "" {
+		name := func(to string) error {
+			return unix.Linkat(unix.AT_FDCWD, fmt.Sprint("/proc/self/fd/", f.f.Fd()), unix.AT_FDCWD, to, unix.AT_SYMLINK_FOLLOW)
+		}
+		if err := name(f.path); !errors.Is(err, unix.EEXIST) {
+			return err
+		}
+		temp := tempName(filepath.Dir(f.path)) // a link replaces nothing
+		if err := name(temp); err != nil {
+			return err
+		}
+		f.temp = temp
+	}
+	if err := os.Rename(f.temp, f.path); err != nil {
+		return err
 	}
 	return nil
 }
 
 func (f *atomicFile) Discard() error {
-	return errors.Join(f.File.Close(), os.Remove(f.Name()))
+	err := f.f.Close()
+	if f.temp != "" {
+		err = errors.Join(err, os.Remove(f.temp))
+	}
+	return err
 }
 
 // WriteFile writes a file as File does, and leaves nothing of it if write fails.

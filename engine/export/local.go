@@ -58,6 +58,11 @@ func (e *localExporter) Export(ctx context.Context, src *Source, _ session.Sessi
 		}
 		return w.finish()
 	})
+	var place *OutputError
+	if errors.As(err, &place) {
+		place.Path = filepath.Join(e.dir, place.Path)
+		return nil, err
+	}
 	if err != nil {
 		return nil, fmt.Errorf("writing to %s: %w", e.dir, err)
 	}
