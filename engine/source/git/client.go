@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -173,22 +174,54 @@ func (c *client) run(ctx context.Context, protocols, dir, tree string, args ...s
 func shell(ctx context.Context, cmd *exec.Cmd, env []string, said *bytes.Buffer) error {
 	args := append([]string{"-c", `umask 022 && exec "$@"`, "sh", cmd.Path}, cmd.Args[1:]...)
 	sh := exec.CommandContext(ctx, "/bin/sh", args...)
-	sh.Dir, sh.Env, sh.Stdout, sh.Stderr = cmd.Dir, env, cmd.Stdout, &both{cmd.Stderr.(*bytes.Buffer), said}
+	sh.Dir, sh.Env, sh.Stderr = cmd.Dir, env, &both{cmd.Stderr.(*bytes.Buffer), said}
+	out := &bounded{cmd.Stdout, maxOutput}
+	if cmd.Stdout != nil {
+		sh.Stdout = out
+	}
 	sh.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
 	sh.Cancel = func() error { return syscall.Kill(-sh.Process.Pid, syscall.SIGTERM) }
 	sh.WaitDelay = 10 * time.Second
 	// Pdeathsig means the death of the thread that starts the command.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	return sh.Run()
+	err := sh.Run()
+	if out.left < 0 { // which is why it failed
+		return errOutput
+	}
+	return err
 }
 
-// both writes to two buffers.
+// What a git command says is kept in memory, and much of it are the server's words: of
+// errors the beginning is kept; more output than a million references have is an error.
+const (
+	maxErrors = 1 << 20
+	maxOutput = 256 << 20
+)
+
+// both writes to two buffers, up to maxErrors.
 type both [2]*bytes.Buffer
 
 func (b *both) Write(p []byte) (int, error) {
-	b[1].Write(p) // a Buffer does not fail
-	return b[0].Write(p)
+	for _, buf := range b {
+		buf.Write(p[:min(len(p), max(0, maxErrors-buf.Len()))]) // a Buffer does not fail
+	}
+	return len(p), nil
+}
+
+var errOutput = fmt.Errorf("git prints more than %d MiB", maxOutput>>20)
+
+// bounded is an error for what writes more than is left.
+type bounded struct {
+	io.Writer
+	left int
+}
+
+func (b *bounded) Write(p []byte) (int, error) {
+	if b.left -= len(p); b.left < 0 {
+		return 0, errOutput
+	}
+	return b.Writer.Write(p)
 }
 
 // scrub takes secrets out of a text.
