@@ -228,3 +228,22 @@ func addrs(list string) []netip.Addr {
 	}
 	return out
 }
+
+// Abstract unix sockets are of a network namespace: a step sees this machine's only
+// where it has this machine's network.
+func TestAbstractSockets(t *testing.T) {
+	ln, err := net.Listen("unix", "@tenon-test-abstract")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	root := rootfs(t)
+	e := newExecutor(t, runtime.Options{})
+	for mode, want := range map[pb.NetMode]bool{pb.NetMode_UNSET: false, pb.NetMode_NONE: false, pb.NetMode_HOST: true} {
+		meta := executor.Meta{Args: []string{"/bin/cat", "/proc/net/unix"}, Cwd: "/", NetMode: mode}
+		out, err := runMeta(t.Context(), e, root, nil, meta, nil)
+		if err != nil || strings.Contains(out, "@tenon-test-abstract") != want {
+			t.Errorf("%s: %v\n%s", mode, err, out)
+		}
+	}
+}
