@@ -101,7 +101,6 @@ func TestLazyBase(t *testing.T) {
 	src := single(lazy)
 	src.Metadata = map[string][]byte{"source.date.epoch": []byte("1000")}
 	mustOutput(t, deps, src, "type=image,rewrite-timestamp=true")
-	mustOutput(t, deps, src, "type=image,name=x,store=false")
 	if n := count.reads.Load(); n != 0 {
 		t.Errorf("read %d times for nothing", n)
 	}
