@@ -148,9 +148,14 @@ func (v *vertex) missingContents() []missingContent {
 
 func (c *execCall) do(ctx context.Context) {
 	s := c.solver()
+	if p, ok := c.v.op.op.(Preparer); ok {
+		c.err = callPrepare(ctx, p, c.inputs)
+	}
 	s.begin(c.v)
 	var results []Result
-	results, c.err = callExec(ctx, c.v.op.op, c.inputs)
+	if c.err == nil {
+		results, c.err = callExec(ctx, c.v.op.op, c.inputs)
+	}
 	c.outputs = share(results)
 	if c.err == nil && ctx.Err() == nil {
 		if c.also != nil {
@@ -210,6 +215,11 @@ func (m *missingContent) compute(ctx context.Context, on Result) (digest.Digest,
 		}
 	}
 	return contentDigest(ctx, m.fn, on)
+}
+
+func callPrepare(ctx context.Context, p Preparer, inputs []Result) (err error) {
+	defer recovered("Prepare", &err)
+	return p.Prepare(ctx, inputs)
 }
 
 func callExec(ctx context.Context, op Op, inputs []Result) (outputs []Result, err error) {

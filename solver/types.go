@@ -174,6 +174,14 @@ type CacheMap struct {
 	}
 }
 
+// Preparer is implemented by an Op that may have to wait before it can run, for what its
+// inputs stand for. Prepare is called before Exec, with the same inputs, which it
+// borrows; the vertex counts as begun when it has returned. Its error is that of the
+// vertex, and Exec is then not called.
+type Preparer interface {
+	Prepare(ctx context.Context, inputs []Result) error
+}
+
 // ExportableCacheKey is a cache key with what exports the chain of records that
 // lead to it.
 type ExportableCacheKey struct {

@@ -16,6 +16,12 @@ import (
 	"github.com/tenonbuild/tenon/solver/client"
 )
 
+// Prepare implements solver.Preparer: it has the inputs fetched and unpacked, which is
+// the work of the steps that they come from.
+func (o *op) Prepare(ctx context.Context, inputs []solver.Result) error {
+	return store.ExtractAll(ctx, inputs)
+}
+
 // Exec implements solver.Op: it runs the process and returns the outputs, by index.
 // A process that ends badly is an *ExitError; what it wrote is thrown away. When ctx
 // ends, the process is killed and the error is ctx's cause.

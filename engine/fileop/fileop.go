@@ -53,6 +53,12 @@ type ActionError struct {
 func (e *ActionError) Error() string { return fmt.Sprintf("%s: %v", e.Action, e.Err) }
 func (e *ActionError) Unwrap() error { return e.Err }
 
+// Prepare implements solver.Preparer: it has the inputs fetched and unpacked, which is
+// the work of the steps that they come from.
+func (o *op) Prepare(ctx context.Context, inputs []solver.Result) error {
+	return store.ExtractAll(ctx, inputs)
+}
+
 // Exec runs the actions. The results are in the order of their output numbers.
 func (o *op) Exec(ctx context.Context, inputs []solver.Result) (_ []solver.Result, err error) {
 	refs := make([]*store.Ref, len(inputs))

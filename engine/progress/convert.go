@@ -43,6 +43,8 @@ type step struct {
 	// source that finds out what it is. Nil if it does not, or that is over.
 	looking *time.Time
 	open    map[string]*client.VertexStatus // statuses that have not completed, as last told
+	// again is since when a step that had ended is at work once more; nil if it is not.
+	again *time.Time
 	// shown: it has been shown as something that began.
 	shown bool
 }
@@ -205,7 +207,13 @@ func (c *Converter) say(out *bkclient.SolveStatus, b *bkclient.Vertex, word stri
 
 func (c *Converter) status(out *bkclient.SolveStatus, st *client.VertexStatus) {
 	s := c.look(out, st.Vertex, st.Timestamp)
-	if end := s.vertex.Completed; st.Completed == nil && end != nil && s.vertex.Outcome != "" {
+	end := s.vertex.Completed
+	switch ended := end != nil && s.vertex.Outcome != ""; {
+	case !ended:
+	case s.again != nil || st.Started != nil && st.Started.After(*end):
+		c.reopen(out, s, st)
+		return
+	case st.Completed == nil:
 		// It was told with the end of its step, or after.
 		closed := *st
 		closed.Completed = end
@@ -223,6 +231,27 @@ func (c *Converter) status(out *bkclient.SolveStatus, st *client.VertexStatus) {
 		s.looking = nil
 		out.Vertexes = append(out.Vertexes, b)
 	}
+}
+
+// reopen shows a step that has ended at work again: what it stands for is fetched when
+// somebody needs it.
+func (c *Converter) reopen(out *bkclient.SolveStatus, s *step, st *client.VertexStatus) {
+	if s.again == nil {
+		s.again = st.Started
+	}
+	b := c.plain(&s.vertex)
+	b.Started, b.Completed, b.Cached = s.again, nil, false
+	if st.Completed == nil {
+		s.open[st.ID] = st
+	} else {
+		delete(s.open, st.ID)
+	}
+	if len(s.open) == 0 {
+		b.Completed = st.Completed
+		s.again = nil
+	}
+	out.Vertexes = append(out.Vertexes, b)
+	out.Statuses = append(out.Statuses, shownStatus(st))
 }
 
 // look shows a vertex as begun that reports something before the solver has

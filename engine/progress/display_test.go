@@ -361,6 +361,36 @@ func TestTTY(t *testing.T) {
 	}
 }
 
+// What an image stands for is fetched when a step needs it, and is the image's work.
+func TestPlainFetchedLater(t *testing.T) {
+	plain(t, `
+#1 FROM image
+#1 resolve
+#1 resolve 0.5s done
+#1 DONE 0.5s
+
+#1 FROM image
+#1 layer
+#1 extracting
+#1 layer 3.0s done
+#1 extracting 1.0s done
+#1 DONE 4.5s
+
+#2 RUN true
+#2 DONE 0.5s`, func(s *stream) {
+		s.send(s.vertex("FROM image", 0, -1, ""))
+		s.send(s.status("FROM image", "resolve", 0, -1))
+		s.send(s.status("FROM image", "resolve", 0, 0.5))
+		s.send(s.vertex("FROM image", 0, 0.5, client.Executed))
+		s.send(s.vertex("RUN true", -1, -1, ""))
+		s.send(s.status("FROM image", "layer", 1, -1))
+		s.send(s.status("FROM image", "extracting", 4, -1))
+		s.send(s.status("FROM image", "layer", 1, 4))
+		s.send(s.status("FROM image", "extracting", 4, 5))
+		s.send(s.vertex("RUN true", 5, 5.5, client.Executed))
+	})
+}
+
 // A part of a step that failed may never be told to have ended: the step has.
 func TestPlainFailureWithOpenStatus(t *testing.T) {
 	plain(t, `

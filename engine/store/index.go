@@ -177,7 +177,7 @@ func (x *index) unhold(r *record) []*view {
 			idle = append(idle, r.view)
 			r.view = nil
 		}
-		r.providers = nil
+		r.providers, r.teller = nil, nil
 		for _, p := range r.parents {
 			if p != nil {
 				todo = append(todo, p)

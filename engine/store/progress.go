@@ -19,10 +19,17 @@ type progress struct {
 	last time.Time
 }
 
-// startProgress reports a beginning. Total is 0 where it is not known.
-func startProgress(ctx context.Context, name string, total int64) *progress {
+// startProgress reports the beginning of what it takes to have a record: to the step
+// that it comes from, or else to who wants it. Total is 0 where it is not known.
+func (s *Store) startProgress(ctx context.Context, rec *record, name string, total int64) *progress {
 	now := time.Now()
-	p := &progress{to: solver.ProgressFrom(ctx), last: now}
+	s.index.mu.Lock()
+	to := rec.teller
+	s.index.mu.Unlock()
+	if to == nil {
+		to = solver.ProgressFrom(ctx)
+	}
+	p := &progress{to: to, last: now}
 	p.st = client.VertexStatus{ID: name, Name: name, Total: total, Started: &now}
 	p.to.Status(p.st)
 	return p

@@ -13,6 +13,8 @@ import (
 	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/identity"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/tenonbuild/tenon/solver"
 )
 
 // FromLayers makes a tree of layers, the lowest first, that are fetched from
@@ -83,6 +85,9 @@ func (s *Store) FromLayers(ctx context.Context, layers []ocispec.Descriptor, pro
 			r.providers = map[digest.Digest]content.Provider{}
 		}
 		r.providers[layers[i].Digest] = provider
+		if teller := solver.ProgressFrom(ctx); *teller != (solver.Progress{}) {
+			r.teller = teller
+		}
 		known := func(b blob) bool { return b.Descriptor.Digest == layers[i].Digest }
 		if !slices.ContainsFunc(r.facts.Blobs, known) {
 			r.facts.Blobs = append(slices.Clone(r.facts.Blobs), blob{Descriptor: pulled(layers[i])})

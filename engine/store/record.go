@@ -12,6 +12,8 @@ import (
 	"github.com/containerd/containerd/v2/core/content"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/tenonbuild/tenon/solver"
 )
 
 // kind says how a record's tree comes about, and so what its parents are.
@@ -113,6 +115,9 @@ type record struct {
 	dropped bool
 	// providers are where blobs can be fetched from, while there are holds.
 	providers map[digest.Digest]content.Provider
+	// teller is of the step that said where the blobs are: what it takes to get them is
+	// its work, whoever waits for it. Nil without holds.
+	teller *solver.Progress
 }
 
 // parent is the tree that a committed record, a layer or a cache mount is on.

@@ -7,6 +7,9 @@ import (
 	"time"
 
 	"github.com/moby/buildkit/executor"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/tenonbuild/tenon/solver"
 )
 
 // ErrReleased is what is said of a handle that is used, or released, after it was
@@ -137,6 +140,19 @@ func (r *Ref) Mount(ctx context.Context, readonly bool) (executor.MountableRef, 
 		return nil, err
 	}
 	return r.s.readonly(ctx, rec, key)
+}
+
+// ExtractAll makes the trees of results ready to be mounted: see Extract.
+func ExtractAll(ctx context.Context, results []solver.Result) error {
+	eg, ctx := errgroup.WithContext(ctx)
+	for _, r := range results {
+		ref, err := RefOf(r)
+		if err != nil {
+			return err
+		}
+		eg.Go(func() error { return ref.Extract(ctx) })
+	}
+	return eg.Wait()
 }
 
 // Extract makes the tree ready to be mounted: it fetches and unpacks what is

@@ -165,7 +165,7 @@ func (s *Store) copyBlob(ctx context.Context, rec *record, desc ocispec.Descript
 		return err
 	}
 	defer func() { err = errors.Join(err, w.Close()) }()
-	progress := startProgress(ctx, desc.Digest.String(), desc.Size)
+	progress := s.startProgress(ctx, rec, desc.Digest.String(), desc.Size)
 	err = content.Copy(ctx, w, progress.reader(content.NewReader(ra)), desc.Size, desc.Digest)
 	progress.done(err)
 	if err != nil {
@@ -201,7 +201,7 @@ func (s *Store) unpack(ctx context.Context, rec *record, desc ocispec.Descriptor
 	if err != nil {
 		return "", fmt.Errorf("layer %s: %w", desc.Digest, err)
 	}
-	progress := startProgress(ctx, "extracting "+desc.Digest.String(), 0)
+	progress := s.startProgress(ctx, rec, "extracting "+desc.Digest.String(), 0)
 	got, err := s.applyBlob(ctx, desc, list)
 	if err == nil && got != rec.facts.DiffID {
 		err = &lieError{got: got, said: rec.facts.DiffID}
