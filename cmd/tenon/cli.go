@@ -187,7 +187,7 @@ func (c *cli) open(ctx context.Context) (*engine.Engine, error) {
 			fmt.Fprintf(c.err, "tenon: what is kept is more than [gc] allows, and could not be removed: %v\n", err)
 		}
 	}
-	opt.Notice = func(text string) { fmt.Fprintf(c.err, "tenon: %s\n", text) }
+	opt.Notice = c.notice
 	return engine.Open(ctx, opt)
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"time"
@@ -31,6 +32,7 @@ func (c *cli) read(ctx context.Context, use func(query.Reader) error) error {
 	}
 	opt := cfg.engine()
 	opt.NoWait = true
+	opt.Notice = c.notice
 	for waits := 0; ; waits++ {
 		e, err := engine.Open(ctx, opt)
 		if err == nil {
@@ -57,6 +59,9 @@ func (c *cli) read(ctx context.Context, use func(query.Reader) error) error {
 	}
 }
 
+// notice says what of the root was damaged.
+func (c *cli) notice(text string) { fmt.Fprintf(c.err, "tenon: %s\n", text) }
+
 // waiting says for whom a command waits.
 func (c *cli) waiting(owner, root string) {
 	fmt.Fprintf(c.err, "tenon: waiting for %s, which uses %s (--no-wait fails instead)\n", owner, root)
@@ -65,7 +70,7 @@ func (c *cli) waiting(owner, root string) {
 // completeImages lets shells complete names of images.
 func (c *cli) completeImages(cmd *cobra.Command, args []string, word string) (names []string, _ cobra.ShellCompDirective) {
 	quiet := *c
-	quiet.flags.noWait = true
+	quiet.flags.noWait, quiet.err = true, io.Discard
 	if !quiet.hasRoot() {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
