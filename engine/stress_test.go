@@ -288,13 +288,13 @@ func (w *stress) left(t *testing.T, e *engine.Engine) (left []string) {
 			left = append(left, fmt.Sprintf("record %s (%s) is in use", u.ID, u.Description))
 		}
 	}
-	for _, dir := range []string{"runtime", "secrets"} {
+	for _, dir := range []string{"runtime/run", "runtime/names", "secrets"} {
 		entries, err := os.ReadDir(e.Store().Path(dir))
 		if err != nil {
 			t.Fatal(err)
 		}
 		for _, entry := range entries {
-			if entry.IsDir() {
+			if entry.IsDir() || dir == "runtime/names" {
 				left = append(left, fmt.Sprintf("%s/%s is left", dir, entry.Name()))
 			}
 		}

@@ -26,13 +26,13 @@ func TestOutputs(t *testing.T) {
 		"-t x -o out --push":        {"local dir=out", "image name=docker.io/library/x:latest push=true store=false"},
 		"-t x -o type=image --push": {"image name=docker.io/library/x:latest push=true"},
 		"-t x -o type=registry":     {"image name=docker.io/library/x:latest push=true store=false"},
-		"-o type=image,name=y -t x": {"image name=y"},
+		"-o type=image,name=y -t x": {"image name=docker.io/library/x:latest,y"},
 		"-o type=cacheonly":         {"cacheonly"},
 		"-t x -o type=oci,dest=a.tar -o type=docker,dest=b.tar": {
 			"oci open name=docker.io/library/x:latest", "docker open name=docker.io/library/x:latest"},
 		"-t x --annotation a=b":                           {"image annotation-manifest.a=b name=docker.io/library/x:latest"},
 		"-t x --annotation index,manifest[linux/386]:a=b": {"image annotation-index.a=b annotation-manifest[linux/386].a=b name=docker.io/library/x:latest"},
-		"-t x --annotation org:a=b":                       {"image annotation-manifest.org:a=b name=docker.io/library/x:latest"},
+		"-t x --annotation org.a=b":                       {"image annotation-manifest.org.a=b name=docker.io/library/x:latest"},
 	} {
 		t.Run(args, func(t *testing.T) {
 			c := &cli{out: &bytes.Buffer{}, env: environment()}

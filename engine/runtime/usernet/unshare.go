@@ -42,12 +42,19 @@ func within(ns *os.File, f func() error) error {
 }
 
 // onThread runs f on a thread of its own, which ends afterwards: nothing else ever
-// runs in the namespace that f has put it into.
+// runs in the namespace that f has put it into. It is never the main thread, which
+// would stay, and which is what /proc/self shows of the process.
 func onThread(f func() error) error {
 	done := make(chan error, 1)
 	go func() {
-		runtime.LockOSThread() // not unlocked: the thread ends with the goroutine
+		runtime.LockOSThread()
+		if unix.Gettid() == unix.Getpid() {
+			done <- onThread(f) // on another thread, since this one is taken
+			runtime.UnlockOSThread()
+			return
+		}
 		done <- f()
+		// Not unlocked: so the thread ends with the goroutine.
 	}()
 	return <-done
 }
