@@ -2,7 +2,6 @@ package runtime
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -13,24 +12,15 @@ import (
 	"time"
 
 	"github.com/moby/sys/mountinfo"
-	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 )
 
-// removeCgroups removes the cgroups of a container, with the processes in them: an OCI
-// runtime that was killed while it made a container has not noted them. Bundle is the
-// container's directory; without a configuration in it there are none.
-func removeCgroups(ctx context.Context, id, bundle string) error {
-	dt, err := os.ReadFile(filepath.Join(bundle, "config.json"))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	var spec specs.Spec
-	// What is not a path that ends with the ID may be somebody else's, or half written.
-	if json.Unmarshal(dt, &spec) != nil || spec.Linux == nil || id == "" || filepath.Base(spec.Linux.CgroupsPath) != id || !filepath.IsAbs(spec.Linux.CgroupsPath) {
+// removeCgroups removes the cgroups of containers, with the processes in them: an OCI
+// runtime that was killed while it made a container has not noted them. They are found
+// by the containers' IDs, which are random, and which their names are: what said where
+// they are has gone with the process that was killed.
+func removeCgroups(ctx context.Context, ids map[string]bool) error {
+	if len(ids) == 0 {
 		return nil
 	}
 	mounts, err := mountinfo.GetMounts(mountinfo.FSTypeFilter("cgroup", "cgroup2"))
@@ -40,8 +30,22 @@ func removeCgroups(ctx context.Context, id, bundle string) error {
 	ctx, stop := context.WithTimeout(ctx, deleteWait)
 	defer stop()
 	for _, m := range mounts {
-		if err := removeCgroup(ctx, filepath.Join(m.Mountpoint, spec.Linux.CgroupsPath)); err != nil {
-			return err
+		err := filepath.WalkDir(m.Mountpoint, func(path string, d fs.DirEntry, err error) error {
+			switch {
+			case errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENODEV):
+				return nil // it has gone meanwhile
+			case err != nil:
+				return err
+			case !d.IsDir() || !ids[d.Name()]:
+				return nil
+			}
+			if err := removeCgroup(ctx, path); err != nil {
+				return err
+			}
+			return fs.SkipDir
+		})
+		if err != nil {
+			return fmt.Errorf("cgroups of killed containers: %w", err)
 		}
 	}
 	return nil

@@ -20,11 +20,18 @@ func (e *Executor) sweep(ctx context.Context, root string) error {
 	if err != nil {
 		return err
 	}
+	ids := map[string]bool{}
 	for _, n := range names {
 		if err := e.remove(ctx, n.Name()); err != nil {
 			return fmt.Errorf("removing the container %s of a killed build: %w", n.Name(), err)
 		}
-		if err := e.state.forget(n.Name()); err != nil {
+		ids[n.Name()] = true
+	}
+	if err := removeCgroups(ctx, ids); err != nil {
+		return err
+	}
+	for id := range ids {
+		if err := e.state.forget(id); err != nil {
 			return err
 		}
 	}
@@ -76,7 +83,7 @@ func (e *Executor) sweepBundle(ctx context.Context, id, path string) error {
 	if err := e.remove(ctx, id); err != nil {
 		return err
 	}
-	if err := removeCgroups(ctx, id, path); err != nil {
+	if err := removeCgroups(ctx, map[string]bool{id: true}); err != nil {
 		return err
 	}
 	rootfs := filepath.Join(path, "rootfs")
