@@ -2,13 +2,16 @@ package main
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
-	"os"
+	"io/fs"
 	"path/filepath"
 	"strings"
 
 	"github.com/docker/cli/cli/config"
 	"github.com/docker/cli/cli/config/configfile"
+
+	"github.com/tenonbuild/tenon/internal/dockerconfig"
 )
 
 // dockerHost is the daemon that docker speaks to where nothing else is said.
@@ -21,12 +24,13 @@ const dockerHost = "unix:///var/run/docker.sock"
 func addProxies(attrs map[string]string, env func(string) (string, bool)) error {
 	dir, _ := env(config.EnvOverrideConfigDir)
 	dir = cmp.Or(dir, config.Dir())
-	if _, err := os.Stat(filepath.Join(dir, config.ConfigFileName)); os.IsNotExist(err) {
-		return nil // which config.Load would look for in older places
+	path := filepath.Join(dir, config.ConfigFileName)
+	file, err := dockerconfig.Read(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
 	}
-	file, err := config.Load(dir)
 	if err != nil {
-		return fmt.Errorf("proxies for steps: %w; mend %s, or set DOCKER_CONFIG to another directory", err, filepath.Join(dir, config.ConfigFileName))
+		return fmt.Errorf("proxies for steps: %w; mend %s, or set DOCKER_CONFIG to another directory", err, path)
 	}
 	host, _ := env("DOCKER_HOST")
 	for name, value := range proxiesOf(file, cmp.Or(host, dockerHost)) {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -18,6 +19,7 @@ import (
 	"github.com/tenonbuild/tenon/engine/execop"
 	"github.com/tenonbuild/tenon/engine/gcpolicy"
 	"github.com/tenonbuild/tenon/engine/runtime"
+	"github.com/tenonbuild/tenon/internal/regular"
 )
 
 // configuration is the configuration file. Each field is what a flag or a variable
@@ -169,17 +171,19 @@ func (c *cli) configFiles() []configFile {
 	return append(files, configFile{filepath.Join(dir, "tenon", "tenon.toml"), false})
 }
 
+// maxConfiguration is how many bytes a configuration file may have.
+const maxConfiguration = 1 << 20
+
 // read adds what a file says. A key that is not known is an error.
 func (cfg *configuration) read(path string, must bool) error {
-	f, err := os.Open(path)
+	dt, err := regular.Read(path, maxConfiguration)
 	if err != nil {
 		if !must && errors.Is(err, fs.ErrNotExist) {
 			return nil
 		}
 		return fmt.Errorf("configuration: %w", err)
 	}
-	defer f.Close()
-	d := toml.NewDecoder(f)
+	d := toml.NewDecoder(bytes.NewReader(dt))
 	d.DisallowUnknownFields()
 	err = d.Decode(cfg)
 	var unknown *toml.StrictMissingError

@@ -1,10 +1,8 @@
 package local
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -14,13 +12,12 @@ import (
 	"github.com/docker/cli/cli/config"
 	"github.com/docker/cli/cli/config/configfile"
 	"github.com/docker/cli/cli/config/credentials"
+
+	"github.com/tenonbuild/tenon/internal/dockerconfig"
 )
 
 // authFileEnv names podman's file with credentials.
 const authFileEnv = "REGISTRY_AUTH_FILE"
-
-// maxLogins is how many bytes of a file with credentials are read.
-const maxLogins = 16 << 20
 
 // readLogins reads the files that credentials may be in, in the order in which they are
 // looked at. Those that are not there are left out. In a directory that is named there is
@@ -42,7 +39,7 @@ func readLogins(dockerDir string) ([]*configfile.ConfigFile, error) {
 		files = []*configfile.ConfigFile{env, docker}
 	}
 	for _, path := range podmanFiles() {
-		file, err := readPodman(path)
+		file, err := dockerconfig.Read(path)
 		if errors.Is(err, fs.ErrNotExist) && path != os.Getenv(authFileEnv) {
 			continue
 		}
@@ -62,9 +59,13 @@ func readDocker(dir string) (*configfile.ConfigFile, error) {
 	if dir == "" {
 		dir = config.Dir()
 	}
-	file, err := config.Load(dir)
+	path := filepath.Join(dir, config.ConfigFileName)
+	file, err := dockerconfig.Read(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		file, err = configfile.New(path), nil
+	}
 	if err != nil {
-		return nil, fmt.Errorf("registry credentials: %w; mend %s, or set DOCKER_CONFIG to another directory", err, filepath.Join(dir, config.ConfigFileName))
+		return nil, fmt.Errorf("registry credentials: %w; mend %s, or set DOCKER_CONFIG to another directory", err, path)
 	}
 	if !file.ContainsAuth() {
 		file.CredentialsStore = credentials.DetectDefaultStore(file.CredentialsStore)
@@ -88,28 +89,4 @@ func podmanFiles() []string {
 		paths = append(paths, filepath.Join(dir, "containers", "auth.json"))
 	}
 	return paths
-}
-
-// readPodman reads an auth.json, which is written as docker's configuration is.
-func readPodman(path string) (_ *configfile.ConfigFile, err error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	dt, err := io.ReadAll(io.LimitReader(f, maxLogins+1))
-	if err != nil {
-		return nil, err
-	}
-	if len(dt) > maxLogins {
-		return nil, fmt.Errorf("%s is larger than %d MiB", path, maxLogins>>20)
-	}
-	file := configfile.New(path)
-	if len(bytes.TrimSpace(dt)) == 0 {
-		return file, nil
-	}
-	if err := file.LoadFromReader(bytes.NewReader(dt)); err != nil {
-		return nil, fmt.Errorf("%s cannot be read: %w", path, err)
-	}
-	return file, nil
 }

@@ -13,6 +13,8 @@ import (
 
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/crypto/ssh/agent"
+
+	"github.com/tenonbuild/tenon/internal/regular"
 )
 
 // DefaultSSH is the ID of the agent that a definition means if it names none.
@@ -103,13 +105,8 @@ func (a SSH) dialer() (dialer, error) {
 	return func(context.Context) (net.Conn, error) { return serve(keys, nil), nil }, nil
 }
 
-func addKey(keys agent.Agent, path string) (err error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	dt, err := io.ReadAll(io.LimitReader(f, maxKey))
+func addKey(keys agent.Agent, path string) error {
+	dt, err := regular.Read(path, maxKey)
 	if err != nil {
 		return err
 	}
