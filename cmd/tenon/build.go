@@ -102,10 +102,8 @@ func (c *cli) build(ctx context.Context, where string, f *buildFlags) (err error
 		return err
 	}
 	req.Exports = exports
-	if f.iidFile != "" { // that of an earlier build would be taken for this one's
-		if err := os.Remove(f.iidFile); err != nil && !errors.Is(err, os.ErrNotExist) {
-			return fmt.Errorf("--iidfile: %w", err)
-		}
+	if err := forgetID(f.iidFile); err != nil {
+		return fmt.Errorf("--iidfile: %w", err)
 	}
 	res, err := c.run(ctx, req, f.progressMode(c.env))
 	if err != nil {
@@ -190,4 +188,23 @@ func (c *cli) sumUp(mode string, err error, tally *progress.Tally, tail *progres
 			fmt.Fprintln(c.err, said)
 		}
 	}
+}
+
+// forgetID takes away the ID that an earlier build has written, which would be taken for
+// this one's. Devices, pipes and links stay what they are.
+func forgetID(path string) error {
+	if path == "" {
+		return nil
+	}
+	fi, err := os.Stat(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil || !fi.Mode().IsRegular() {
+		return err
+	}
+	if l, err := os.Lstat(path); err == nil && l.Mode().IsRegular() {
+		return os.Remove(path)
+	}
+	return os.Truncate(path, 0)
 }

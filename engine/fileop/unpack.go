@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path"
+	"sync"
 
 	"github.com/containerd/continuity/fs"
 	"github.com/moby/buildkit/solver/pb"
@@ -53,12 +54,13 @@ func unpack(ctx context.Context, srcRoot, src, destRoot, dest string, u *fscopy.
 		return false, err
 	}
 	// What is read is decompressed, so that an archive that never ends can be stopped.
-	clean := newCleaned(&cancellable{ctx: ctx, r: dt})
+	plain := &cancellable{ctx: ctx, r: dt}
+	clean := newCleaned(plain)
 	err = chrootarchive.UntarUncompressed(clean, to, opt)
 	if refused := clean.Close(); refused != nil {
 		err = refused
 	}
-	_ = dt.Close() // a decompressor that is not read to its end may complain
+	_ = plain.Close() // a decompressor that is not read to its end may complain
 	if cause := context.Cause(ctx); cause != nil {
 		return false, cause
 	}
@@ -99,15 +101,32 @@ func decompress(f io.Reader) (io.ReadCloser, error) {
 	return dt, err
 }
 
-// cancellable ends with ctx.
+// cancellable ends with ctx, or when it is closed: whoever reads beside may do so later.
 type cancellable struct {
 	ctx context.Context
-	r   io.Reader
+
+	mu     sync.Mutex // held while r is read or closed
+	r      io.ReadCloser
+	closed bool
 }
 
+// Read implements io.Reader.
 func (c *cancellable) Read(p []byte) (int, error) {
 	if err := context.Cause(c.ctx); err != nil {
 		return 0, err
 	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return 0, os.ErrClosed
+	}
 	return c.r.Read(p)
+}
+
+// Close implements io.Closer. It waits for a read that is under way.
+func (c *cancellable) Close() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.closed = true
+	return c.r.Close()
 }

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/gofrs/flock"
+
+	"github.com/tenonbuild/tenon/internal/regular"
 )
 
 // lockPoll is how often a process that waits looks whether the root is free:
@@ -39,7 +41,7 @@ type owner struct {
 
 // ownerOf reads who has a lock. The file may be half written, or someone else's.
 func ownerOf(path string) string {
-	dt, err := os.ReadFile(path)
+	dt, err := regular.Read(path, maxMark)
 	if err != nil {
 		return "another process"
 	}
@@ -53,6 +55,11 @@ func ownerOf(path string) string {
 // takeLock makes this process the owner of the root.
 func takeLock(ctx context.Context, opt Options) (*flock.Flock, error) {
 	path := filepath.Join(opt.Root, lockFile)
+	// To open a pipe is to wait for its other end, and a link leads elsewhere. It is not
+	// replaced: then two processes could have a lock each.
+	if fi, err := os.Lstat(path); err == nil && !fi.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is no regular file, and nobody can lock it: remove it, when no tenon runs", path)
+	}
 	// Nobody else may open it: who can may hold the lock.
 	lock := flock.New(path, flock.SetPermissions(0o600))
 	ok, err := lock.TryLock()

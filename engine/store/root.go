@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/tenonbuild/tenon/internal/regular"
 )
 
 // What is in a root beside the parts of containerd's: see the package comment.
@@ -33,11 +35,14 @@ type rootMark struct {
 	lost bool
 }
 
+// maxMark is how many bytes a version file may have.
+const maxMark = 1 << 16
+
 // checkRoot looks whether a directory is a root, or can become one. A mark of
 // version 0 is that of a new root.
 func checkRoot(root string) (rootMark, error) {
 	name := filepath.Join(root, versionFile)
-	dt, err := os.ReadFile(name)
+	dt, err := regular.Read(name, maxMark)
 	if err == nil {
 		return readMark(root, dt)
 	}
