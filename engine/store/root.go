@@ -46,7 +46,7 @@ func checkRoot(root string) (rootMark, error) {
 	if err == nil {
 		return readMark(root, dt)
 	}
-	if fi, e := os.Lstat(name); e == nil && !fi.Mode().IsRegular() {
+	if fi, e := os.Lstat(name); e == nil && (!fi.Mode().IsRegular() || fi.Size() > maxMark) {
 		return readMark(root, nil)
 	}
 	if !errors.Is(err, fs.ErrNotExist) {
