@@ -32,14 +32,14 @@ tools: ## install what the tests use besides Go, where that is possible
 	@.ci/tools
 
 test-modules:
-	@failed=; for m in $(MODULES); do echo "== $$m"; (cd $$m && go test -timeout 20m ./...) || failed=1; done; [ -z "$$failed" ]
+	@failed=; for m in $(MODULES); do echo "== $$m"; (cd $$m && go test -timeout 40m ./...) || failed=1; done; [ -z "$$failed" ]
 
 test-race:
 	@if .ci/cc; then \
 		echo "== solver, with the race detector"; \
-		(cd solver && CGO_ENABLED=1 go test -race -short -timeout 20m ./...); \
+		(cd solver && CGO_ENABLED=1 go test -race -short -timeout 40m ./...); \
 		echo "== the engine, with the race detector"; \
-		CGO_ENABLED=1 go test -race -short -timeout 20m ./engine/...; \
+		CGO_ENABLED=1 go test -race -short -timeout 40m ./engine/...; \
 	else \
 		echo "skipped: the race detector needs a C compiler, and there is none"; \
 	fi
@@ -61,15 +61,16 @@ sim: ## both simulations with SEEDS=n seeds each
 	cd solver && go test ./internal/edge -run '^TestSim$$' -edge.seeds=$(SEEDS) -timeout 0
 	cd solver && go test . -run '^TestSimulation$$' -sim.seeds=$(SEEDS) -timeout 0
 
-crash: ## boltstore's crash test with KILLS=n kills
-	cd solver && go test ./boltstore -run '^TestCrash$$' -boltstore.kills=$(KILLS) -timeout 0
+crash: ## the crash tests of logstore and filestore with KILLS=n kills each
+	cd solver && go test ./logstore -run '^TestCrash$$' -logstore.kills=$(KILLS) -timeout 0
+	cd solver && go test ./filestore -run '^TestCrash$$' -filestore.kills=$(KILLS) -timeout 0
 
 fuzz: ## every fuzz target of every module, for T=30s each
 	@for m in $(MODULES); do \
 		for f in $$(cd $$m && grep -rl --include='*_test.go' $$([ $$m != . ] || echo "$(NESTED)") '^func Fuzz' . | sed 's,^\./,,' || true); do \
 			for name in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\)(.*/\1/p' $$m/$$f); do \
 				echo "== $$m/$$f $$name"; \
-				(cd $$m && go test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(T) ./$$(dirname $$f)); \
+				(cd $$m && go test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(T) -fuzzminimizetime 10x ./$$(dirname $$f)); \
 			done; \
 		done; \
 	done

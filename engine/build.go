@@ -5,14 +5,20 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
+	"github.com/moby/buildkit/exporter/verifier"
 	gwclient "github.com/moby/buildkit/frontend/gateway/client"
 	"github.com/moby/buildkit/identity"
 	"github.com/moby/buildkit/solver/pb"
+	spb "github.com/moby/buildkit/sourcepolicy/pb"
+	"github.com/moby/buildkit/sourcepolicy/policysession"
 	"github.com/moby/buildkit/util/entitlements"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/tenonbuild/tenon/engine/emulation"
 	"github.com/tenonbuild/tenon/engine/export"
+	"github.com/tenonbuild/tenon/engine/failed"
 	"github.com/tenonbuild/tenon/engine/frontend"
 	"github.com/tenonbuild/tenon/engine/llb"
 	"github.com/tenonbuild/tenon/engine/ops"
@@ -22,7 +28,7 @@ import (
 	"github.com/tenonbuild/tenon/solver/client"
 )
 
-// Request is one build. It has a Definition, a Frontend or an Edge.
+// Request is one build. It has a Definition, a Frontend, a Run or an Edge.
 type Request struct {
 	// ID names the build while it runs; "" is a random one.
 	ID string
@@ -37,13 +43,27 @@ type Request struct {
 	Frontend       string
 	FrontendAttrs  map[string]string
 	FrontendInputs map[string]*pb.Definition
+	// Run is a frontend that belongs to this request, as those by name do to the Engine.
+	// FrontendAttrs and FrontendInputs are for it, too.
+	Run frontend.Func
 	// Session is what the build may use of the caller's: package session/local makes
-	// one of this process's directories, secrets and agents. It is lent to one build at
-	// a time, until Build returns. Nil lends nothing.
+	// one of this process's directories, secrets and agents. It is lent until Build
+	// returns, and may be lent to other builds, too. Nil lends nothing.
 	Session session.Session
+	// SessionID names, instead, a session that was or will be added to
+	// Engine.Sessions: Build waits for it, but not long.
+	SessionID string
+	// SourcePolicy, if not nil, says which sources the build may have, and which others
+	// are put in their place.
+	SourcePolicy *spb.Policy
+	// PolicyVerifier, if not nil, decides about each source, after SourcePolicy.
+	PolicyVerifier policysession.PolicyVerifierClient
 	// Exports are what is made of the result. They are checked before anything is
 	// built, and run one after the other. With none, the result is only built.
 	Exports []export.Request
+	// PassedOver is what was asked for that the build goes on without, and why, for
+	// progress.
+	PassedOver map[string]error
 	// Allow grants entitlements: "network.host", "security.insecure".
 	Allow []string
 	// NoCache runs every step, whatever the cache holds. The vertices of an Edge say
@@ -51,6 +71,10 @@ type Request struct {
 	NoCache bool
 	// Priority is the build's share of the slots relative to others'; 0 stands for 1.
 	Priority int
+	// AwaitStatus is how long after its beginning a build that has ended is still there for
+	// who asks for its status (Engine.Status), if nobody has: callers in other processes
+	// ask for both at the same time.
+	AwaitStatus time.Duration
 	// Status, if not nil, gets what happens, and is closed before Build returns. It
 	// must be read until then; reading slowly delays nothing but the return.
 	Status chan<- *client.SolveStatus
@@ -64,7 +88,7 @@ type Response struct {
 	// subrequest is in it.
 	Metadata map[string][]byte
 	// Trace is what was decided about each edge, and why.
-	Trace []solver.EdgeTrace
+	Trace solver.Trace
 }
 
 // Build builds. When ctx ends, it returns at once what ctx says; steps that other
@@ -79,6 +103,8 @@ func (e *Engine) Build(ctx context.Context, req Request) (_ *Response, err error
 		return nil, err
 	}
 	defer e.running.Done()
+	ended := e.counter.begin()
+	defer func() { ended(err) }()
 	if err := req.check(); err != nil {
 		return nil, err
 	}
@@ -86,30 +112,37 @@ func (e *Engine) Build(ctx context.Context, req Request) (_ *Response, err error
 	if err != nil {
 		return nil, err
 	}
-	allowed, err := grant(req.Allow)
+	allowed, err := e.grant(req.Allow)
 	if err != nil {
 		return nil, err
 	}
-	if req.Session == nil {
-		req.Session = session.Empty(identity.NewID())
-	}
-	remove, err := e.sessions.Add(req.Session)
-	if err != nil {
-		return nil, err
-	}
-	defer remove()
 	if req.ID == "" {
 		req.ID = identity.NewID()
 	}
-	job, err := e.solver.NewJob(req.ID)
+	if req.Session == nil && req.SessionID == "" {
+		req.Session = session.Empty(identity.NewID())
+	}
+	if req.Session != nil {
+		req.SessionID = req.Session.ID()
+	}
+	attester, err := newAttester(req.FrontendAttrs)
 	if err != nil {
 		return nil, err
 	}
-	job.SessionID, job.Priority = req.Session.ID(), req.Priority
+	job, err := e.newJob(req.ID, req.SessionID)
+	if err != nil {
+		return nil, err
+	}
+	job.Priority = req.Priority
 
-	b := &build{engine: e, req: req, job: job, allowed: allowed, exporters: exporters}
+	b := &build{engine: e, req: req, job: job, allowed: allowed, exporters: exporters, attester: attester, begun: time.Now(), watched: make(chan struct{})}
+	defer e.builds.add(req.ID, b)()
 	// Definitions that are found while building are checked like the first one.
-	job.SetValue(ops.LoadOptionsKey, e.loadOptions(b.loadOptions()))
+	found, err := b.withPolicy(ctx, e.loadOptions(b.loadOptions()), nil)
+	if err != nil {
+		return nil, errors.Join(err, job.Discard())
+	}
+	job.SetValue(ops.LoadOptionsKey, found)
 	// The stream ends when the job is discarded, whatever happens to ctx: so the
 	// last status always arrives.
 	var stream errgroup.Group
@@ -117,8 +150,17 @@ func (e *Engine) Build(ctx context.Context, req Request) (_ *Response, err error
 		stream.Go(func() error { return b.stream(context.WithoutCancel(ctx), req.Status) })
 	}
 	watched := e.watchDisk(ctx)
-	res, err := b.run(ctx)
+	// The build is known by now, and its session may still be on its way. It stays until
+	// the job is discarded: work that others wait for may go by it.
+	res := &Response{}
+	var remove func()
+	b.req.Session, remove, err = e.lent(ctx, req.Session, req.SessionID)
+	defer remove()
+	if err == nil {
+		res, err = b.run(ctx)
+	}
 	watched()
+	b.awaitStatus(ctx)
 	// Some libraries say of a wait that ended with ctx only what was waited for.
 	if cause := context.Cause(ctx); cause != nil && err != nil && !errors.Is(err, cause) {
 		err = fmt.Errorf("%w (%w)", cause, err)
@@ -137,13 +179,16 @@ func (e *Engine) Build(ctx context.Context, req Request) (_ *Response, err error
 // check says whether a request says what to build.
 func (r *Request) check() error {
 	n := 0
-	for _, has := range []bool{r.Definition != nil, r.Frontend != "", r.Edge.Vertex != nil} {
+	for _, has := range []bool{r.Definition != nil, r.Frontend != "", r.Run != nil, r.Edge.Vertex != nil} {
 		if has {
 			n++
 		}
 	}
 	if n != 1 {
-		return fmt.Errorf("a build has one of Definition, Frontend and Edge: this one has %d", n)
+		return fmt.Errorf("a build has one of Definition, Frontend, Run and Edge: this one has %d", n)
+	}
+	if r.Session != nil && r.SessionID != "" {
+		return errors.New("a build has a Session or a SessionID: this one has both")
 	}
 	if r.Edge.Vertex != nil && r.NoCache {
 		return errors.New("a build of an Edge has no NoCache: its vertices say so themselves (solver.VertexOptions.IgnoreCache)")
@@ -163,16 +208,16 @@ func (e *Engine) makeExporters(reqs []export.Request) ([]export.Exporter, error)
 	return out, nil
 }
 
-func grant(names []string) (entitlements.Set, error) {
-	set := entitlements.Set{}
-	for _, name := range names {
-		ent, rest, err := entitlements.Parse(name)
-		if err != nil {
+// grant is what a request is granted of what it asks for.
+func (e *Engine) grant(names []string) (entitlements.Set, error) {
+	asked := make([]entitlements.Entitlement, len(names))
+	for i, name := range names {
+		if _, _, err := entitlements.Parse(name); err != nil {
 			return nil, fmt.Errorf("allow %q: %w", name, err)
 		}
-		set[ent] = rest
+		asked[i] = entitlements.Entitlement(name)
 	}
-	return set, nil
+	return entitlements.WhiteList(asked, e.grantable)
 }
 
 // build is one build under way.
@@ -182,9 +227,15 @@ type build struct {
 	job       *solver.Job
 	allowed   entitlements.Set
 	exporters []export.Exporter
+	attester  *attester
 	groups    groups
 	dropped   sync.Map // llb.CacheMount: true
 	metadata  metadata
+	begun     time.Time
+	watching  sync.Once
+	watched   chan struct{} // closed when somebody has asked for the status
+	failed    failed.Steps
+	keeping   sync.Once // failed is among the job's values
 }
 
 // run solves and exports. The Response is never nil.
@@ -194,16 +245,26 @@ func (b *build) run(ctx context.Context) (res *Response, err error) {
 		return res, b.runEdge(ctx, res)
 	}
 	c := frontend.NewClient(b.frontend(), b.req.FrontendAttrs, b.req.FrontendInputs)
-	defer func() { err = errors.Join(err, c.Close(context.WithoutCancel(ctx))) }()
-	result, err := c.Solve(ctx, gwclient.SolveRequest{
-		Definition: b.req.Definition, Frontend: b.req.Frontend,
-		FrontendOpt: b.req.FrontendAttrs, FrontendInputs: b.req.FrontendInputs,
-	})
+	for what, why := range b.req.PassedOver {
+		_, end := b.job.Begin(ctx, what)
+		end(why)
+	}
+	defer func() {
+		ctx := context.WithoutCancel(ctx)
+		err = errors.Join(err, c.Close(ctx), b.failed.Release(ctx))
+	}()
+	result, err := b.solve(ctx, c)
 	if err != nil {
 		return res, err
 	}
 	if result == nil { // a subrequest without an answer
 		return res, nil
+	}
+	if err := b.warnOfPlatforms(ctx, result); err != nil {
+		return res, err
+	}
+	if err := b.attester.scan(ctx, b, c, result); err != nil {
+		return res, err
 	}
 	res.Metadata = result.Metadata
 	src, err := exportSource(ctx, result)
@@ -213,7 +274,38 @@ func (b *build) run(ctx context.Context) (res *Response, err error) {
 	if src == nil {
 		return res, nil
 	}
+	if err := b.attester.tell(ctx, b, result, src); err != nil {
+		return res, err
+	}
 	return res, b.exportAll(ctx, res, src)
+}
+
+// warnOfPlatforms warns of a result that is not for the platforms that were asked for.
+func (b *build) warnOfPlatforms(ctx context.Context, res *gwclient.Result) error {
+	asked := res.Clone()
+	if err := verifier.CaptureFrontendOpts(b.req.FrontendAttrs, asked); err != nil {
+		return err
+	}
+	warnings, err := verifier.CheckInvalidPlatforms(ctx, asked)
+	if err != nil || len(warnings) == 0 {
+		return err
+	}
+	ctx, end := b.job.Begin(ctx, "verifying platforms")
+	defer end(nil)
+	for _, w := range warnings {
+		solver.ProgressFrom(ctx).Warn(client.VertexWarning{Short: w.Short})
+	}
+	return nil
+}
+
+func (b *build) solve(ctx context.Context, c *frontend.Client) (*gwclient.Result, error) {
+	if b.req.Run != nil {
+		return c.RunFunc(ctx, "of the request", b.req.Run)
+	}
+	return c.Solve(ctx, gwclient.SolveRequest{
+		Definition: b.req.Definition, Frontend: b.req.Frontend,
+		FrontendOpt: b.req.FrontendAttrs, FrontendInputs: b.req.FrontendInputs,
+	})
 }
 
 // runEdge solves and exports vertices of the program's own.
@@ -259,8 +351,8 @@ const maxDamaged = 1000
 // frontend is the build as frontends see it.
 func (b *build) frontend() *frontend.Build {
 	return &frontend.Build{
-		SessionID:       b.req.Session.ID(),
-		Workers:         b.engine.workers,
+		SessionID:       b.req.SessionID,
+		Workers:         []gwclient.WorkerInfo{b.engine.worker.info()},
 		Load:            b.load,
 		Solve:           b.job.Build,
 		ResolveMetadata: b.resolveMetadata,
@@ -269,12 +361,25 @@ func (b *build) frontend() *frontend.Build {
 			_, end := b.job.Begin(ctx, text)
 			end(nil)
 		},
+		NewContainer: b.newContainer,
+		KeepLeft:     b.keepLeft,
+		Left:         b.failed.Of,
+		Lent: func() (secrets, agents []string) {
+			if l, ok := b.req.Session.(session.Lister); ok {
+				return l.Lent()
+			}
+			return nil, nil
+		},
 		Frontends: b.engine.frontends,
 	}
 }
 
-func (b *build) load(def *pb.Definition) (*llb.Graph, error) {
-	g, err := b.engine.load(def, b.loadOptions())
+func (b *build) load(ctx context.Context, def *pb.Definition, policies []*spb.Policy) (*llb.Graph, error) {
+	opt, err := b.withPolicy(ctx, b.loadOptions(), policies)
+	if err != nil {
+		return nil, err
+	}
+	g, err := b.engine.load(def, opt)
 	if err == nil {
 		b.groups.add(g)
 	}
@@ -284,7 +389,7 @@ func (b *build) load(def *pb.Definition) (*llb.Graph, error) {
 // loadOptions are what the request says about definitions.
 func (b *build) loadOptions() llb.LoadOptions {
 	return llb.LoadOptions{
-		Allowed: b.allowed, NoCache: b.req.NoCache, SessionID: b.req.Session.ID(), DropCaches: b.dropCaches,
+		Allowed: b.allowed, NoCache: b.req.NoCache, SessionID: b.req.SessionID, DropCaches: b.dropCaches,
 	}
 }
 
@@ -309,7 +414,7 @@ func (e *Engine) load(def *pb.Definition, opt llb.LoadOptions) (*llb.Graph, erro
 
 // loadOptions adds what the engine knows.
 func (e *Engine) loadOptions(opt llb.LoadOptions) llb.LoadOptions {
-	opt.DefaultPlatform = pb.PlatformFromSpec(e.workers[0].Platforms[0])
+	opt.DefaultPlatform = pb.PlatformFromSpec(nativePlatform())
 	opt.CheckSource = func(op *pb.SourceOp, platform *pb.Platform) error {
 		src, err := e.sources.For(op.GetIdentifier())
 		if err == nil {
@@ -317,6 +422,7 @@ func (e *Engine) loadOptions(opt llb.LoadOptions) llb.LoadOptions {
 		}
 		return err
 	}
+	opt.CheckRun = func(p *pb.Platform) error { return emulation.Check(p.Spec()) }
 	return opt
 }
 

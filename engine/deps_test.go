@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -32,7 +33,7 @@ func TestOriginalSolverIsNotImported(t *testing.T) {
 	const original = "github.com/moby/buildkit/"
 	allowed := []string{
 		"solver/errdefs", "solver/llbsolver/cdidevices", "solver/llbsolver/provenance/types", "solver/pb", "solver/result",
-		"source/types", "exporter/containerimage/exptypes", "exporter/exptypes",
+		"source/types", "exporter/containerimage/exptypes", "exporter/exptypes", "exporter/verifier",
 	}
 	for _, path := range goList(t, "-deps", module+"engine/...", module+"cmd/...") {
 		rest, ok := strings.CutPrefix(path, original)
@@ -53,22 +54,29 @@ func TestLayers(t *testing.T) {
 	may := map[string][]string{
 		"engine":                       {"engine"}, // it puts all parts together
 		"cmd/tenon":                    {"engine"},
+		"cmd/tenond":                   {"engine"},
 		"engine/contenthash":           {"engine/store"},
-		"engine/execop":                {"engine/contenthash", "engine/session", "engine/store"},
-		"engine/fileop":                {"engine/contenthash", "engine/store"},
-		"engine/ops":                   {"engine/execop", "engine/fileop", "engine/llb", "engine/session", "engine/source", "engine/store"},
-		"engine/frontend":              {"engine/llb", "engine/store"},
+		"engine/execop":                {"engine/contenthash", "engine/emulation", "engine/failed", "engine/session", "engine/store"},
+		"engine/failed":                {"engine/store"},
+		"engine/fileop":                {"engine/contenthash", "engine/failed", "engine/store"},
+		"engine/ops":                   {"engine/execop", "engine/failed", "engine/fileop", "engine/llb", "engine/session", "engine/source", "engine/store"},
+		"engine/frontend":              {"engine/failed", "engine/llb", "engine/store"},
 		"engine/images":                {"engine/registry", "engine/store"},
 		"engine/gcpolicy":              {"engine/store"},
 		"engine/query":                 {"engine/images", "engine/store"},
 		"engine/query/remote":          {"engine/images", "engine/query", "engine/store"},
 		"engine/export":                {"engine/images", "engine/registry", "engine/session", "engine/store"},
-		"engine/frontend/dockerfile":   {"engine/llb"},
+		"engine/frontend/dockerfile":   {"engine/llb", "engine/session"},
 		"engine/registry":              {"engine/session"},
 		"engine/registry/registrytest": {"engine/session"},
 		"engine/runtime":               {"engine/runtime"},
+		"engine/store":                 {"engine/store/boltpages"},
 		"engine/session/local":         {"engine/session"},
-		"engine/source":                {"engine/contenthash", "engine/registry", "engine/session", "engine/source", "engine/store"},
+		"engine/session/remote":        {"engine/session"},
+		"engine/session/serve":         {"engine/session"},
+		"engine/daemon":                {"engine"},
+		"engine/control":               {"engine"},
+		"engine/source":                {"engine/contenthash", "engine/provenance", "engine/registry", "engine/session", "engine/source", "engine/store"},
 		"engine/internal":              {"engine"}, // of tests
 	}
 	for _, line := range goList(t, "-f", `{{.ImportPath}} {{join .Imports " "}}`, module+"engine/...", module+"cmd/...") {
@@ -90,6 +98,41 @@ func TestLayers(t *testing.T) {
 			if !slices.ContainsFunc(may[rule], func(root string) bool { return below(imported, root) }) {
 				t.Errorf("%s imports %s: an arrow that ARCHITECTURE.md does not have", pkg, imported)
 			}
+		}
+	}
+}
+
+// ARCHITECTURE.md names each package, by the end of its path, and no file or package
+// that is not there.
+func TestLayersAreNamed(t *testing.T) {
+	text, err := os.ReadFile("../ARCHITECTURE.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	named := strings.FieldsFunc(string(text), func(r rune) bool { return r == '`' })
+	for _, path := range goList(t, module+"...") {
+		path = strings.TrimPrefix(path, module)
+		if below(path, "bench") {
+			continue // its README does
+		}
+		if !slices.ContainsFunc(named, func(n string) bool {
+			n = strings.TrimSuffix(n, "/")
+			return n != "" && (path == n || strings.HasSuffix(path, "/"+n))
+		}) {
+			t.Errorf("ARCHITECTURE.md does not name the package %s", path)
+		}
+	}
+	for _, n := range named {
+		top, _, _ := strings.Cut(n, "/")
+		if !slices.Contains([]string{"engine", "cmd", "internal", "packaging", "solver", "bench"}, top) || strings.ContainsAny(n, " \n") {
+			continue
+		}
+		there := func(dir string) bool {
+			found, _ := filepath.Glob(filepath.Join(dir, strings.TrimSuffix(n, "/...")))
+			return len(found) > 0
+		}
+		if !there("..") && !there("../solver") {
+			t.Errorf("ARCHITECTURE.md names %s, which is not there", n)
 		}
 	}
 }

@@ -26,15 +26,14 @@ import (
 	"path/filepath"
 	"sync"
 
-	"github.com/containerd/platforms"
-	gwclient "github.com/moby/buildkit/frontend/gateway/client"
+	"github.com/moby/buildkit/util/entitlements"
 	"github.com/moby/buildkit/util/resolver/config"
-	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/tenonbuild/tenon/engine/execop"
 	"github.com/tenonbuild/tenon/engine/export"
 	"github.com/tenonbuild/tenon/engine/frontend"
 	"github.com/tenonbuild/tenon/engine/frontend/dockerfile"
+	"github.com/tenonbuild/tenon/engine/gateway"
 	"github.com/tenonbuild/tenon/engine/gcpolicy"
 	"github.com/tenonbuild/tenon/engine/ops"
 	"github.com/tenonbuild/tenon/engine/query"
@@ -76,6 +75,13 @@ type Options struct {
 	// Collected, if not nil, is told what was removed by itself, and why something could
 	// not be: then the rest is zero. It may be called at any time until Close returns.
 	Collected func(u store.UsageInfo, err error)
+	// Labels are the worker's, beside those that it has by itself.
+	Labels map[string]string
+	// Entitlements are those that builds can be granted (Request.Allow); nil stands for
+	// all: who asks for a build then decides.
+	Entitlements []string
+	// ProvenanceEnv is what provenance says of the builder, beside what it is made of.
+	ProvenanceEnv map[string]any
 	// Parallelism bounds how many steps run at once; 0 is the solver's default.
 	Parallelism int
 	// Log bounds what is shown of a step's output, and so kept in memory while its build
@@ -84,6 +90,10 @@ type Options struct {
 	// Frontends are run by name beside the built-in ones, before those of equal
 	// names.
 	Frontends map[string]frontend.Func
+	// WithoutFrontends are names of built-in frontends that there are not to be.
+	WithoutFrontends []string
+	// FrontendImages says which images may be run as frontends; the zero value: all.
+	FrontendImages gateway.Images
 	// Exporters are used by type beside the built-in ones, before those of equal
 	// types.
 	Exporters map[string]export.Factory
@@ -102,9 +112,15 @@ type Engine struct {
 	registry  *registry.Registry
 	frontends map[string]frontend.Func
 	exporters map[string]export.Factory
-	workers   []gwclient.WorkerInfo
+	worker    Worker
+	grantable []entitlements.Entitlement // nil: all
 	collected func(store.UsageInfo, error)
 	answers   *remote.Server // nil where there can be none
+	ops       *ops.Env
+	builds    builds
+	counter   counter
+
+	provenanceEnv map[string]any // only to be read
 
 	mu      sync.Mutex // guards closed, and adding to running
 	closed  bool
@@ -119,7 +135,7 @@ func Open(ctx context.Context, opt Options) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &Engine{store: st, sessions: &session.Sessions{}, workers: worker(), collected: opt.Collected}
+	e := &Engine{store: st, sessions: &session.Sessions{}, collected: opt.Collected, provenanceEnv: opt.ProvenanceEnv}
 	if err := e.assemble(ctx, opt); err != nil {
 		return nil, errors.Join(err, st.Close())
 	}
@@ -134,6 +150,22 @@ func Questions(root string) string { return filepath.Join(root, "state", "questi
 
 // assemble puts the parts together.
 func (e *Engine) assemble(ctx context.Context, opt Options) error {
+	gc, err := opt.GC.For(e.store.Root())
+	if err != nil {
+		return err
+	}
+	if e.worker, err = newWorker(e.store, gc, opt.Labels); err != nil {
+		return err
+	}
+	if opt.Entitlements != nil {
+		e.grantable = []entitlements.Entitlement{}
+		for _, name := range opt.Entitlements {
+			if _, _, err := entitlements.Parse(name); err != nil {
+				return fmt.Errorf("entitlement %q: %w", name, err)
+			}
+			e.grantable = append(e.grantable, entitlements.Entitlement(name))
+		}
+	}
 	reg, err := registry.New(registry.Options{Hosts: opt.Registries, Sessions: e.sessions})
 	if err != nil {
 		return err
@@ -149,7 +181,10 @@ func (e *Engine) assemble(ctx context.Context, opt Options) error {
 	e.sources = source.NewSet(sources...)
 	e.exporters = export.Builtin(export.Deps{Store: e.store, Pusher: export.ViaRegistry(reg)})
 	maps.Copy(e.exporters, opt.Exporters)
-	e.frontends = map[string]frontend.Func{dockerfile.Name: dockerfile.Build}
+	e.frontends = map[string]frontend.Func{dockerfile.Name: dockerfile.Build, gateway.ImageFrontend: opt.FrontendImages.Frontend}
+	for _, name := range opt.WithoutFrontends {
+		delete(e.frontends, name)
+	}
 	maps.Copy(e.frontends, opt.Frontends)
 
 	if err := execop.Sweep(e.store); err != nil {
@@ -167,6 +202,7 @@ func (e *Engine) assemble(ctx context.Context, opt Options) error {
 	default:
 		env.NoExecutor = err
 	}
+	e.ops = env
 	e.solver = solver.NewSolver(solver.SolverOpt{
 		ResolveOpFunc: env.Resolve,
 		DefaultCache:  solver.NewCacheManager("local", e.store.CacheKeys(), e.store.Results()),
@@ -190,11 +226,6 @@ func builtinSources(st *store.Store, sessions *session.Sessions, reg *registry.R
 		local.New(local.Options{Store: st, Sessions: sessions}),
 		h, g,
 	}, nil
-}
-
-// worker is this process, as frontends see it.
-func worker() []gwclient.WorkerInfo {
-	return []gwclient.WorkerInfo{{ID: "local", Platforms: []ocispec.Platform{platforms.Normalize(platforms.DefaultSpec())}}}
 }
 
 // Store is where the engine keeps what it makes. It is the engine's: do not close it.

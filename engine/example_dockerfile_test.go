@@ -40,7 +40,7 @@ func ExampleEngine_Build_dockerfile() {
 	defer e.Close()
 	// What the build may read and write. The Dockerfile frontend reads the directories
 	// "context" and "dockerfile".
-	session, err := local.New(local.Options{
+	session, err := local.New(ctx, local.Options{
 		Dirs:    map[string]string{"context": source, "dockerfile": source},
 		Outputs: []string{out},
 	})

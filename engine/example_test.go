@@ -136,12 +136,7 @@ func (s shout) MakeOp(env *ops.Env, _ solver.Vertex, _ solver.Builder) (solver.O
 type shoutOp struct{ store *store.Store }
 
 func (shoutOp) CacheMap(context.Context, int) (*solver.CacheMap, bool, error) {
-	cm := &solver.CacheMap{Digest: digest.FromString("shout, version 1")}
-	cm.Deps = append(cm.Deps, struct {
-		Selector          digest.Digest
-		ComputeDigestFunc solver.ResultBasedCacheFunc
-	}{})
-	return cm, true, nil
+	return solver.NewCacheMap(digest.FromString("shout, version 1"), 1), true, nil
 }
 
 func (o shoutOp) Exec(ctx context.Context, inputs []solver.Result) ([]solver.Result, error) {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/moby/buildkit/client/llb/sourceresolver"
 	"github.com/moby/buildkit/solver/pb"
+	"google.golang.org/protobuf/proto"
 )
 
 // metadata is what sources have said in one build. Each is asked once: a Dockerfile
@@ -25,8 +26,18 @@ type told struct {
 	cancelled bool
 }
 
-// resolveMetadata asks a source, and shows that it does.
+// resolveMetadata asks a source, if the policies allow it, and shows that it does.
 func (b *build) resolveMetadata(ctx context.Context, op *pb.SourceOp, opt sourceresolver.Opt) (*sourceresolver.MetaResponse, error) {
+	op = proto.CloneOf(op)
+	if err := b.decide(ctx, op, opt); err != nil {
+		return nil, err
+	}
+	return b.metadataOf(ctx, op, opt)
+}
+
+// metadataOf asks a source whatever the policies say.
+func (b *build) metadataOf(ctx context.Context, op *pb.SourceOp, opt sourceresolver.Opt) (*sourceresolver.MetaResponse, error) {
+	opt.SourcePolicies = nil
 	name := opt.LogName
 	if name == "" {
 		name = "load metadata for " + op.GetIdentifier()

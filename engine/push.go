@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"errors"
 
@@ -36,19 +37,17 @@ func (e *Engine) Push(ctx context.Context, req PushRequest, each func(name, dige
 		return err
 	}
 	defer e.running.Done()
-	if req.Session == nil {
-		req.Session = session.Empty(identity.NewID())
-	}
-	remove, err := e.sessions.Add(req.Session)
+	id := identity.NewID()
+	sess := cmp.Or(req.Session, session.Empty(identity.NewID()))
+	_, remove, err := e.lent(ctx, sess, "")
 	if err != nil {
 		return err
 	}
 	defer remove()
-	job, err := e.solver.NewJob(identity.NewID())
+	job, err := e.newJob(id, sess.ID())
 	if err != nil {
 		return err
 	}
-	job.SessionID = req.Session.ID()
 	var stream errgroup.Group
 	if req.Status != nil {
 		b := &build{engine: e, job: job}

@@ -2,14 +2,17 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/moby/buildkit/exporter/containerimage/exptypes"
 	gwclient "github.com/moby/buildkit/frontend/gateway/client"
+	"github.com/moby/buildkit/solver/result"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/tenonbuild/tenon/engine/export"
 	"github.com/tenonbuild/tenon/engine/frontend"
+	"github.com/tenonbuild/tenon/engine/store"
 )
 
 // exportSource solves what a frontend has returned, all platforms at the same
@@ -21,19 +24,36 @@ func exportSource(ctx context.Context, res *gwclient.Result) (*export.Source, er
 		return nil, err
 	}
 	eg, ctx := errgroup.WithContext(ctx)
-	for i, ref := range refs {
+	solve := func(ref gwclient.Reference, to **store.Ref) error {
 		if ref == nil {
-			continue // the empty tree
+			return nil // the empty tree
 		}
 		r, ok := ref.(*frontend.Reference)
 		if !ok || r == nil {
-			return nil, fmt.Errorf("the frontend returned a reference that it did not get from its client: %T", ref)
+			return fmt.Errorf("the frontend returned a reference that it did not get from its client: %T", ref)
 		}
-		eg.Go(func() error {
-			tree, err := r.Ref(ctx)
-			src.Platforms[i].Ref = tree
+		eg.Go(func() (err error) {
+			*to, err = r.Ref(ctx)
 			return err
 		})
+		return nil
+	}
+	for i, ref := range refs {
+		p := &src.Platforms[i]
+		err := solve(ref, &p.Ref)
+		given := attestationsOf(res, p.ID)
+		p.Attestations = make([]export.Attestation, len(given))
+		for n, a := range given {
+			if err == nil {
+				p.Attestations[n].Attestation = result.Attestation[*store.Ref]{
+					Kind: a.Kind, Metadata: a.Metadata, Path: a.Path, ContentFunc: a.ContentFunc, InToto: a.InToto,
+				}
+				err = solve(a.Ref, &p.Attestations[n].Ref)
+			}
+		}
+		if err != nil {
+			return nil, errors.Join(err, eg.Wait())
+		}
 	}
 	if err := eg.Wait(); err != nil {
 		return nil, err
@@ -41,18 +61,24 @@ func exportSource(ctx context.Context, res *gwclient.Result) (*export.Source, er
 	return src, nil
 }
 
-// layOut puts a frontend's references in the order of its platforms.
-func layOut(res *gwclient.Result) (*export.Source, []gwclient.Reference, error) {
-	for id, list := range res.Attestations {
-		if len(list) > 0 {
-			return nil, nil, fmt.Errorf("the frontend returned attestations for %s: they are not there yet", id)
+// attestationsOf are what a frontend says of a platform; "" is the one that it did not
+// name, which attestations know by the platform that is meant.
+func attestationsOf(res *gwclient.Result, platform string) []result.Attestation[gwclient.Reference] {
+	if platform == "" {
+		if list, err := exptypes.ParsePlatforms(res.Metadata); err == nil {
+			platform = list.Platforms[0].ID
 		}
 	}
+	return res.Attestations[platform]
+}
+
+// layOut puts a frontend's references in the order of its platforms.
+func layOut(res *gwclient.Result) (*export.Source, []gwclient.Reference, error) {
 	src := &export.Source{Metadata: res.Metadata, MultiPlatform: len(res.Refs) > 0}
 	var refs []gwclient.Reference
 	said := res.Metadata[exptypes.ExporterPlatformsKey] != nil
 	if !said && len(res.Refs) == 0 {
-		if res.Ref == nil && len(res.Metadata) > 0 && !hasImage(res) {
+		if res.Ref == nil && isAnswer(res.Metadata) {
 			return nil, nil, nil
 		}
 		src.Platforms = []export.Platform{{Config: exptypes.ParseKey(res.Metadata, exptypes.ExporterImageConfigKey, nil)}}
@@ -79,7 +105,13 @@ func layOut(res *gwclient.Result) (*export.Source, []gwclient.Reference, error) 
 	return src, refs, nil
 }
 
-func hasImage(res *gwclient.Result) bool {
-	_, ok := res.Metadata[exptypes.ExporterImageConfigKey]
-	return ok
+// isAnswer says whether a result without a tree is the answer to a subrequest, and not an
+// empty tree: see BuildKit's frontend/subrequests.
+func isAnswer(metadata map[string][]byte) bool {
+	for _, key := range []string{"result.json", "result.txt"} {
+		if _, ok := metadata[key]; ok {
+			return true
+		}
+	}
+	return false
 }

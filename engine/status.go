@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"slices"
 	"sync"
 
 	"github.com/opencontainers/go-digest"
@@ -38,18 +39,32 @@ func (g *groups) of(vertex digest.Digest) *client.ProgressGroup {
 	return g.byVertex[vertex]
 }
 
-// stream passes on what happens to the job until it is discarded.
+// stream passes on what has happened and happens to the job, until that is discarded or
+// ctx ends. A warning that several steps give, and that is about no line, is passed on
+// once.
 func (b *build) stream(ctx context.Context, to chan<- *client.SolveStatus) error {
 	ch := make(chan *client.SolveStatus)
 	var eg errgroup.Group
 	eg.Go(func() error { return b.job.Status(ctx, ch) })
+	warned := map[string]bool{}
 	for st := range ch {
-		for _, v := range st.Vertexes {
+		st.Warnings = slices.DeleteFunc(st.Warnings, func(w *client.VertexWarning) bool {
+			text := string(w.Short)
+			again := len(w.Range) == 0 && warned[text]
+			warned[text] = true
+			return again
+		})
+		for i, v := range st.Vertexes {
 			if v.ProgressGroup == nil {
-				v.ProgressGroup = b.groups.of(v.Digest)
+				own := *v // other readers of the status have the same
+				own.ProgressGroup = b.groups.of(v.Digest)
+				st.Vertexes[i] = &own
 			}
 		}
-		to <- st
+		select {
+		case to <- st:
+		case <-ctx.Done(): // the stream ends by itself
+		}
 	}
 	return eg.Wait()
 }

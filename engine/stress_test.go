@@ -142,7 +142,7 @@ func (w *stress) prune(e *engine.Engine, done <-chan struct{}) error {
 
 // build makes one build, of a kind and with an end that rnd says.
 func (w *stress) build(e *engine.Engine, rnd *rand.Rand) error {
-	sess, err := local.New(local.Options{
+	sess, err := local.New(context.Background(), local.Options{
 		ID:      identity.NewID(),
 		Dirs:    map[string]string{"context": w.context, "dockerfile": w.context},
 		Secrets: []local.Secret{{ID: "s", File: w.secret}},
@@ -256,7 +256,9 @@ type nowhere struct{ io.Writer }
 
 func (nowhere) Close() error { return nil }
 
-func discard(map[string]string) (io.WriteCloser, error) { return nowhere{io.Discard}, nil }
+func discard(context.Context, map[string]string) (io.WriteCloser, error) {
+	return nowhere{io.Discard}, nil
+}
 
 // checkIdle makes sure that nothing is held any more. A build that is cancelled
 // returns at once, before its steps have cleaned up: that is waited for.

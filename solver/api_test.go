@@ -80,6 +80,11 @@ var (
 			ComputeDigestFunc solver.ResultBasedCacheFunc
 		}
 	}{})
+	// An alias: code that spells the type out, as the seed does, and code that names it mix.
+	_ []solver.CacheMapDep = []struct {
+		Selector          digest.Digest
+		ComputeDigestFunc solver.ResultBasedCacheFunc
+	}{}
 	_ = solver.CacheRecord{ID: "", Size: int(0), CreatedAt: time.Time{}, Priority: int(0)}
 	_ = solver.CacheResult(struct {
 		CreatedAt time.Time

@@ -55,7 +55,7 @@ func (o *odd) CacheMap(context.Context, int) (*solver.CacheMap, bool, error) {
 	if o.cacheMap != nil {
 		return o.cacheMap(), !o.more, nil
 	}
-	return cacheMap(digest.FromString(o.ID), len(o.Inputs())), !o.more, nil
+	return solver.NewCacheMap(digest.FromString(o.ID), len(o.Inputs())), !o.more, nil
 }
 
 func (o *odd) Exec(ctx context.Context, in []solver.Result) ([]solver.Result, error) {
@@ -63,18 +63,6 @@ func (o *odd) Exec(ctx context.Context, in []solver.Result) ([]solver.Result, er
 		return o.exec(ctx, o.b, in), nil
 	}
 	return []solver.Result{solvertest.NewResult("odd", o.Stats)}, nil
-}
-
-// cacheMap has a digest and so many plain deps.
-func cacheMap(dgst digest.Digest, deps int) *solver.CacheMap {
-	cm := &solver.CacheMap{Digest: dgst}
-	for range deps {
-		cm.Deps = append(cm.Deps, struct {
-			Selector          digest.Digest
-			ComputeDigestFunc solver.ResultBasedCacheFunc
-		}{})
-	}
-	return cm
 }
 
 // resolveOdd resolves nodes and odd vertices.
@@ -172,12 +160,12 @@ func TestBadInput(t *testing.T) {
 			o.resolved = func() (solver.Op, error) { return solvertest.Resolve(foreignSys{w.node("x")}, nil) }
 		}), []string{"odd", "not a node"}},
 		{"nil cache map", atMap(func() *solver.CacheMap { return nil }), []string{"odd", "no cache map"}},
-		{"cache map without a digest", atMap(func() *solver.CacheMap { return cacheMap("", 1) }), []string{"odd", "CacheMap(0)", "digest"}},
-		{"cache map with a malformed digest", atMap(func() *solver.CacheMap { return cacheMap("no digest", 1) }), []string{"odd", "CacheMap(0)", `"no digest"`}},
-		{"too few deps", atMap(func() *solver.CacheMap { return cacheMap("sha256:ab", 0) }), []string{"odd", "0 deps for 1 inputs"}},
-		{"too many deps", atMap(func() *solver.CacheMap { return cacheMap("sha256:ab", 2) }), []string{"odd", "2 deps for 1 inputs"}},
+		{"cache map without a digest", atMap(func() *solver.CacheMap { return solver.NewCacheMap("", 1) }), []string{"odd", "CacheMap(0)", "digest"}},
+		{"cache map with a malformed digest", atMap(func() *solver.CacheMap { return solver.NewCacheMap("no digest", 1) }), []string{"odd", "CacheMap(0)", `"no digest"`}},
+		{"too few deps", atMap(func() *solver.CacheMap { return solver.NewCacheMap("sha256:ab", 0) }), []string{"odd", "0 deps for 1 inputs"}},
+		{"too many deps", atMap(func() *solver.CacheMap { return solver.NewCacheMap("sha256:ab", 2) }), []string{"odd", "2 deps for 1 inputs"}},
 		{"malformed selector", atMap(func() *solver.CacheMap {
-			cm := cacheMap("sha256:ab", 1)
+			cm := solver.NewCacheMap("sha256:ab", 1)
 			cm.Deps[0].Selector = "/path"
 			return cm
 		}), []string{"odd", "selector of input 0", `"/path"`}},
@@ -255,26 +243,20 @@ func TestVertexChanged(t *testing.T) {
 	})
 }
 
-// A content key that is no digest is as good as none, and is reported.
+// A content key that is no digest is an error of the op.
 func TestMalformedContentKey(t *testing.T) {
 	for _, bad := range []digest.Digest{"", "nonsense", "sha256:"} {
 		bubble(t, func(w *world) {
 			s := w.solver(func(o *solver.SolverOpt) { o.ResolveOpFunc = resolveOdd })
 			o := &odd{Node: w.node("odd", w.node("in"))}
 			o.cacheMap = func() *solver.CacheMap {
-				cm := cacheMap("sha256:ab", 1)
+				cm := solver.NewCacheMap("sha256:ab", 1)
 				cm.Deps[0].ComputeDigestFunc = func(context.Context, solver.Result) (digest.Digest, error) { return bad, nil }
 				return cm
 			}
-			j := w.job(s)
-			st := w.watch(j)
-			w.buildIn(j, solver.Edge{Vertex: o})
-			j.Discard()
-			<-st.done
-			if got := st.warned(); len(got) != 1 || !strings.Contains(got[0], "content key of input 0") {
-				t.Errorf("%q: warnings %q", bad, got)
+			if err := w.fails(s, solver.Edge{Vertex: o}); !strings.Contains(err.Error(), "content key of input 0") {
+				t.Errorf("%q: %v", bad, err)
 			}
-			w.idle(s)
 		})
 	}
 }

@@ -5,8 +5,10 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/hex"
+	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 
 	"github.com/opencontainers/go-digest"
 )
@@ -30,6 +32,52 @@ type CacheKey struct {
 	// caches are the managers that may know more of the key than deps does. They
 	// are asked when the key is exported.
 	caches *cacheSet // nil: none
+	// along are keys that are exported with it: those of what its op has built, others of
+	// the same record, and the key as a cache has returned it. They become more.
+	along atomic.Pointer[[]ExportableCacheKey]
+}
+
+// with returns a key of the same that knows other alternatives of its inputs.
+func (ck *CacheKey) with(id string, deps []keyDep) *CacheKey {
+	k := &CacheKey{ID: id, digest: ck.digest, output: ck.output, deps: deps, export: ck.export, caches: ck.caches}
+	k.along.Store(ck.along.Load())
+	return k
+}
+
+// goesWith are the keys that are exported with the key.
+func (ck *CacheKey) goesWith() []ExportableCacheKey {
+	if along := ck.along.Load(); along != nil {
+		return *along
+	}
+	return nil
+}
+
+// exportWith has keys be exported with the key. Solver.mu is held.
+func (ck *CacheKey) exportWith(keys []ExportableCacheKey) {
+	have := ck.goesWith()
+	if len(keys) == 0 || slices.ContainsFunc(have, func(o ExportableCacheKey) bool { return o.CacheKey == keys[0].CacheKey }) {
+		return
+	}
+	all := append(slices.Clip(have), keys...)
+	ck.along.Store(&all)
+}
+
+// exportTogether has keys of one record be exported with each other. What was saved are
+// the keys as the cache has returned them; an exporter that is not of this package would
+// export the others in turn.
+func exportTogether(keys []*CacheKey, saved []ExportableCacheKey) {
+	if len(keys) < 2 {
+		return
+	}
+	all := newExportGroup(keys)
+	for i := range min(len(all), len(saved)) {
+		if _, ok := saved[i].Exporter.(*storedExporter); ok {
+			all[i] = saved[i]
+		}
+	}
+	for _, k := range keys {
+		k.exportWith(all)
+	}
 }
 
 // keyDep is what is known of one input of a key: the alternatives by which a
@@ -81,14 +129,29 @@ func (ck *CacheKey) hasContent() bool {
 
 // exportable lists the alternatives as the seed's interfaces want them.
 func (d keyDep) exportable() []CacheKeyWithSelector {
-	out := make([]CacheKeyWithSelector, 0, len(d.keys)+1)
-	for _, k := range d.keys {
-		out = append(out, CacheKeyWithSelector{Selector: d.selector, CacheKey: newExportableKey(k)})
-	}
-	if d.content != nil {
-		out = append(out, CacheKeyWithSelector{CacheKey: newExportableKey(d.content)})
+	out := make([]CacheKeyWithSelector, d.alternatives())
+	for i := range out {
+		k, selector := d.alternative(i)
+		out[i] = CacheKeyWithSelector{Selector: selector, CacheKey: newExportableKey(k)}
 	}
 	return out
+}
+
+// alternatives is the number of keys that a dependency is known by.
+func (d *keyDep) alternatives() int {
+	if d.content != nil {
+		return len(d.keys) + 1
+	}
+	return len(d.keys)
+}
+
+// alternative returns one of them with its selector. A content key has none: it
+// stands for what was selected.
+func (d *keyDep) alternative(i int) (*CacheKey, digest.Digest) {
+	if i < len(d.keys) {
+		return d.keys[i], d.selector
+	}
+	return d.content, ""
 }
 
 // randomPrefix marks digests that stand for something that is never the same

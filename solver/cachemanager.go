@@ -21,10 +21,8 @@ type cacheManager struct {
 	id      string
 	storage CacheKeyStorage
 	results CacheResultStorage
-	// mem is storage if that is the one of this package, which has quicker ways.
-	mem *memStorage
-	// inMemory is what the storage said of itself.
-	inMemory bool
+	// store is storage as the manager asks it.
+	store keyStore
 	// alone has the manager itself: the caches of the keys it returns.
 	alone *cacheSet
 }
@@ -46,11 +44,7 @@ func NewCacheManager(id string, storage CacheKeyStorage, results CacheResultStor
 	if results == nil {
 		results = NewInMemoryResultStorage()
 	}
-	m := &cacheManager{id: id, storage: storage, results: results}
-	m.mem, _ = storage.(*memStorage)
-	if a, ok := storage.(MemoryAnswerer); ok {
-		m.inMemory = a.AnswersFromMemory()
-	}
+	m := &cacheManager{id: id, storage: storage, results: results, store: newKeyStore(storage)}
 	m.alone = newCacheSet(m)
 	return m
 }
@@ -64,33 +58,51 @@ func NewInMemoryCacheManager() CacheManager {
 func (m *cacheManager) ID() string { return m.id }
 
 // AnswersFromMemory implements MemoryAnswerer.
-func (m *cacheManager) AnswersFromMemory() bool { return m.inMemory }
-
-func (m *cacheManager) answersFromMemory() bool { return m.inMemory }
+func (m *cacheManager) AnswersFromMemory() bool { return m.store.inMemory() }
 
 // Query returns the keys sorted by ID.
 func (m *cacheManager) Query(inp []CacheKeyWithSelector, inputIndex Index, dgst digest.Digest, outputIndex Index) ([]*CacheKey, error) {
 	if len(inp) == 0 {
 		return m.root(dgst, outputIndex), nil
 	}
-	var ids []string
+	var all []string
 	for _, in := range inp {
 		if in.CacheKey.CacheKey == nil {
 			continue
 		}
-		var err error
-		link := CacheInfoLink{Input: inputIndex, Output: outputIndex, Digest: dgst, Selector: in.Selector}
-		if ids, err = m.targets(in.CacheKey.ID, &link, ids); err != nil {
+		dep := keyDep{keys: []*CacheKey{in.CacheKey.CacheKey}, selector: in.Selector}
+		ids, err := m.store.targets(dep, dgst, inputIndex, outputIndex)
+		if err != nil {
 			return nil, err
 		}
+		all = append(all, ids...)
 	}
-	return m.keys(ids, dgst, outputIndex), nil
+	return m.keys(all, dgst, outputIndex), nil
+}
+
+// leads reports whether any alternative of an input leads to the operation.
+func (m *cacheManager) leads(dep keyDep, op digest.Digest, input, output Index) (found bool, err error) {
+	defer recovered("looking keys up", &err)
+	return m.store.leads(dep, op, input, output)
+}
+
+// match returns the keys of an operation that are reached from each of its inputs,
+// through at least one of the keys that the input is known by, sorted by ID.
+func (m *cacheManager) match(deps []keyDep, op digest.Digest, output Index) ([]*CacheKey, error) {
+	if len(deps) == 0 {
+		return m.root(op, output), nil
+	}
+	ids, err := m.store.match(deps, op, output)
+	if err != nil {
+		return nil, err
+	}
+	return m.keys(ids, op, output), nil
 }
 
 // root returns the key of an operation without inputs, if it is known.
 func (m *cacheManager) root(dgst digest.Digest, output Index) []*CacheKey {
 	id := string(rootKeyDigest(dgst, output))
-	if !m.storage.Exists(id) {
+	if !m.store.exists(id) {
 		return nil
 	}
 	return m.keys([]string{id}, dgst, output)
@@ -116,38 +128,36 @@ func (m *cacheManager) keys(ids []string, dgst digest.Digest, output Index) []*C
 // results are gone are forgotten; if that fails, the error comes along with the
 // records.
 func (m *cacheManager) Records(ck *CacheKey) ([]*CacheRecord, error) {
-	if ck == nil {
-		return nil, nil
-	}
-	var room [4]CacheResult
-	stored, err := m.resultsOf(ck.ID, room[:0])
-	if err != nil {
-		return nil, err
-	}
-	var recs []*CacheRecord
-	for _, res := range stored {
-		if !m.results.Exists(res.ID) {
-			err = errors.Join(err, m.storage.Release(res.ID))
-			continue
-		}
-		recs = append(recs, &CacheRecord{ID: res.ID, CreatedAt: res.CreatedAt, manager: m, key: ck})
+	recs, gone, err := m.records(ck)
+	for _, id := range gone {
+		err = errors.Join(err, m.storage.Release(id))
 	}
 	return recs, err
 }
 
+// records is Records that forgets nothing: gone are the IDs of what is to be forgotten.
+func (m *cacheManager) records(ck *CacheKey) (recs []*CacheRecord, gone []string, err error) {
+	if ck == nil {
+		return nil, nil, nil
+	}
+	var room [4]CacheResult
+	stored, err := m.resultsOf(ck.ID, room[:0])
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, res := range stored {
+		if !m.results.Exists(res.ID) {
+			gone = append(gone, res.ID)
+			continue
+		}
+		recs = append(recs, &CacheRecord{ID: res.ID, CreatedAt: res.CreatedAt, manager: m, key: ck})
+	}
+	return recs, gone, nil
+}
+
 // resultsOf appends to buf what is stored under a key, the newest first.
 func (m *cacheManager) resultsOf(id string, buf []CacheResult) ([]CacheResult, error) {
-	var err error
-	if m.mem != nil {
-		buf = m.mem.resultsOf(id, buf)
-	} else {
-		var found []CacheResult // not buf: that would move the caller's to the heap
-		err = m.storage.WalkResults(id, func(res CacheResult) error {
-			found = append(found, res)
-			return nil
-		})
-		buf = append(buf, found...)
-	}
+	buf, err := m.store.results(id, buf)
 	if len(buf) > 1 {
 		slices.SortFunc(buf, func(a, b CacheResult) int {
 			return cmp.Or(b.CreatedAt.Compare(a.CreatedAt), strings.Compare(a.ID, b.ID))
@@ -207,22 +217,17 @@ func (m *cacheManager) save(key *CacheKey, s Result) (saved ExportableCacheKey, 
 	if err := checkKey(key); err != nil {
 		return saved, err
 	}
-	if s == nil {
+	if isNil(s) {
 		return saved, fmt.Errorf("cache key %s: no result to save", key.ID)
 	}
 	res, err := m.results.Save(s)
 	if err != nil {
 		return saved, err
 	}
-	if m.mem != nil {
-		err = m.mem.save(key, res)
-	} else {
-		known := m.storage.Exists(key.ID)
-		if err = m.storage.AddResult(key.ID, res); err == nil {
-			err = m.addLinks(key, known)
-		}
+	if res.ID == "" {
+		return saved, fmt.Errorf("cache key %s: the result storage gave the result no ID", key.ID)
 	}
-	if err != nil {
+	if err := m.store.save(key, res); err != nil {
 		return saved, err
 	}
 	return exportableIn(m, key), nil
@@ -233,26 +238,7 @@ func (m *cacheManager) link(key *CacheKey) error {
 	if err := checkKey(key); err != nil {
 		return err
 	}
-	return m.addLinks(key, true)
-}
-
-// addLinks is link. Known says whether the storage had the key before.
-func (m *cacheManager) addLinks(key *CacheKey, known bool) error {
-	for i := range key.deps {
-		dep := &key.deps[i]
-		for j := range dep.alternatives() {
-			from, selector := dep.alternative(j)
-			link := CacheInfoLink{Input: Index(i), Output: key.output, Digest: key.digest, Selector: selector}
-			// Of a storage elsewhere, reading is cheaper than writing what is there.
-			if m.mem == nil && known && m.storage.HasLink(from.ID, link, key.ID) {
-				continue
-			}
-			if err := m.storage.AddLink(from.ID, link, key.ID); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
+	return m.store.save(key, CacheResult{})
 }
 
 // forget removes the record's result from the storage, under every key.

@@ -3,19 +3,72 @@ package solver
 import (
 	"fmt"
 	"reflect"
+	"sync/atomic"
+	"time"
 
 	"github.com/tenonbuild/tenon/solver/internal/edge"
+	"github.com/tenonbuild/tenon/solver/internal/slots"
 )
 
 // maxManagers is how many caches one vertex can be looked up in: the bits that a
 // trace keeps of them. Further ones are not asked.
 const maxManagers = 32
 
-// maxWider is how many sets are remembered for others to share.
-const maxWider = 64
+// maxKnown is how many sources, and wider sets of a set, are remembered for others to
+// share.
+const maxKnown = 64
 
-// sameManager reports whether two managers are one object. Managers of one ID need
-// not be: a later one may stand for the same cache as it is now.
+// sourceSlots is how many calls are made to one cache at the same time.
+const sourceSlots = 16
+
+// source is a cache as the solver asks it.
+type source struct {
+	manager CacheManager
+	id      string
+	// own is the manager if it is one of this package: it is asked more sparingly than
+	// the interface allows.
+	own *cacheManager
+	// inline: it answers from memory, and is asked with the solver's lock held. For the
+	// calls to others there is a lane.
+	inline bool
+	lane   *slots.Lane
+	// quick: it keeps results in memory, too, so that no call of it takes long.
+	quick bool
+	// hung counts its calls that did not return in time, and still run. While there are
+	// any it is neither asked nor written to.
+	hung atomic.Int32
+}
+
+func newSource(m CacheManager) *source {
+	src := &source{manager: m, id: managerID(m), lane: slots.NewLane(sourceSlots, true)}
+	src.own, _ = m.(*cacheManager)
+	src.inline = src.own != nil && src.own.AnswersFromMemory()
+	if src.inline {
+		_, src.quick = src.own.results.(*memResults)
+	}
+	return src
+}
+
+// leftOut says that a cache is not asked since it hangs.
+func (src *source) leftOut(patience time.Duration) error {
+	return fmt.Errorf("cache %s is left out: it has not returned from an earlier call within %v", src.id, patience)
+}
+
+// source finds the source of a manager, or makes it. Managers of one ID need not be one
+// object: a later one may stand for the same cache as it is now.
+func (s *Solver) source(m CacheManager) *source {
+	id := managerID(m)
+	if src := s.sources[id]; src != nil && sameManager(src.manager, m) {
+		return src
+	}
+	if s.sources == nil || len(s.sources) == maxKnown {
+		s.sources = map[string]*source{}
+	}
+	src := newSource(m)
+	s.sources[id] = src
+	return src
+}
+
 func sameManager(a, b CacheManager) bool {
 	return reflect.TypeOf(a) == reflect.TypeOf(b) && reflect.TypeOf(a).Comparable() && a == b
 }
@@ -23,22 +76,28 @@ func sameManager(a, b CacheManager) bool {
 // cacheSet is the caches of a vertex: the default one, and the sources of the
 // requests for it. It is immutable, and shared by all vertices that have the same.
 type cacheSet struct {
-	list []CacheManager
-	// own has, where a manager is of this package, the manager itself: it is asked
-	// more sparingly than the interface allows.
-	own []*cacheManager
+	list []*source
+	all  []CacheManager // those of list
 	// inline has the managers that answer from memory.
 	inline edge.Managers
 	// wider are the sets with one manager more, by its ID. Guarded by Solver.mu.
 	wider map[string]*cacheSet
 }
 
+// newCacheSet returns a set with sources of its own.
 func newCacheSet(managers ...CacheManager) *cacheSet {
-	set := &cacheSet{list: managers}
-	for i, m := range managers {
-		own, _ := m.(*cacheManager)
-		set.own = append(set.own, own)
-		if own != nil && own.answersFromMemory() {
+	var list []*source
+	for _, m := range managers {
+		list = append(list, newSource(m))
+	}
+	return setOf(list)
+}
+
+func setOf(list []*source) *cacheSet {
+	set := &cacheSet{list: list}
+	for i, src := range list {
+		set.all = append(set.all, src.manager)
+		if src.inline {
 			set.inline |= 1 << i
 		}
 	}
@@ -50,33 +109,31 @@ func (c *cacheSet) managers() []CacheManager {
 	if c == nil {
 		return nil
 	}
-	return c.list
+	return c.all
 }
 
 func (c *cacheSet) mask() edge.Managers {
 	return edge.Managers(1)<<len(c.list) - 1
 }
 
-// with returns the set that has m too. Solver.mu is held.
-func (c *cacheSet) with(m CacheManager) *cacheSet {
-	id := managerID(m)
+// with returns the set that has a source too. Solver.mu is held.
+func (c *cacheSet) with(src *source) *cacheSet {
 	for _, o := range c.list {
-		if managerID(o) == id {
+		if o.id == src.id {
 			return c
 		}
 	}
 	if len(c.list) == maxManagers {
 		return c
 	}
-	if set := c.wider[id]; set != nil && sameManager(set.list[len(c.list)], m) {
+	if set := c.wider[src.id]; set != nil && set.list[len(c.list)] == src {
 		return set
 	}
-	list := append(append(make([]CacheManager, 0, len(c.list)+1), c.list...), m)
-	set := newCacheSet(list...)
-	if c.wider == nil || len(c.wider) == maxWider {
+	set := setOf(append(append(make([]*source, 0, len(c.list)+1), c.list...), src))
+	if c.wider == nil || len(c.wider) == maxKnown {
 		c.wider = map[string]*cacheSet{}
 	}
-	c.wider[id] = set
+	c.wider[src.id] = set
 	return set
 }
 

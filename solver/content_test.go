@@ -114,8 +114,8 @@ func TestContentOnce(t *testing.T) {
 	})
 }
 
-// An input whose content key cannot be computed can be used all the same, and that
-// it failed is reported.
+// contract 17: a content key that cannot be computed is an error of the op, for every
+// waiter, whether a match could have depended on it or it was computed after the run.
 func TestContentKeyFails(t *testing.T) {
 	for name, onDigest := range map[string]func(context.Context) error{
 		"error": func(context.Context) error { return errors.New("unreadable") },
@@ -124,27 +124,36 @@ func TestContentKeyFails(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(w *world) {
 				s := w.solver()
-				graph := func(tag string) solver.Edge {
+				top := func(tag string) *solvertest.Node {
 					src := w.node("src" + tag)
 					src.Value = "same"
 					top := w.node("top"+tag, src)
 					top.Key = "top"
-					top.In[0].Content, top.In[0].OnDigest = true, onDigest
+					top.In[0].Content = true
+					return top
+				}
+				broken := func(tag string) solver.Edge {
+					top := top(tag)
+					top.In[0].OnDigest = onDigest
 					return top.Edge(0)
 				}
-				for _, tag := range []string{"1", "2"} {
-					j := w.job(s)
-					st := w.watch(j)
-					if got := w.buildIn(j, graph(tag)); got != "top(same)" {
-						t.Error(got)
+				fails := func(tag string) {
+					var all []*building
+					for range 2 {
+						all = append(all, w.start(w.job(s), broken(tag)))
 					}
-					j.Discard()
-					<-st.done
-					if got := st.warned(); len(got) != 1 || !strings.Contains(got[0], "content key of input 0") || !strings.Contains(got[0], "unreadable") {
-						t.Errorf("warnings: %q", got)
+					for _, b := range all {
+						<-b.done
+						var of *solver.VertexError
+						if !errors.As(b.err, &of) || of.Name != "top"+tag || !strings.Contains(b.err.Error(), "content key of input 0") || !strings.Contains(b.err.Error(), "unreadable") {
+							t.Errorf("%s: %v", tag, b.err)
+						}
+						b.job.Discard()
 					}
 				}
-				w.executed(map[string]int{"top1": 1, "top2": 1})
+				fails("computed after the run")
+				w.build(s, top("of another").Edge(0))
+				fails("may match")
 			})
 		})
 	}

@@ -67,16 +67,21 @@ func TestDependencies(t *testing.T) {
 			"golang.org/x/sync/semaphore",
 			"golang.org/x/sys",
 		}
-		bolt = []string{"go.etcd.io/bbolt", "golang.org/x/sys/unix"}
 	)
 	for root, allowed := range map[string][]string{
-		self:                    slices.Concat(vocabulary, content),
-		self + "/client":        {self + "/client", "github.com/opencontainers/go-digest"},
-		self + "/solvertest":    slices.Concat(vocabulary, content),
-		self + "/boltstore":     slices.Concat(vocabulary, content, bolt),
-		self + "/internal/edge": {self + "/internal/edge"},
-		// It reads what may be anything: so it is by itself.
-		self + "/boltstore/boltpages": {self + "/boltstore/boltpages"},
+		self:             slices.Concat(vocabulary, content),
+		self + "/client": {self + "/client", "github.com/opencontainers/go-digest"},
+		// It is for whoever keeps something on a disk.
+		self + "/solvertest/powercut": {self + "/solvertest/powercut"},
+
+		self + "/solvertest":        slices.Concat(vocabulary, content),
+		self + "/logstore":          slices.Concat(vocabulary, content),
+		self + "/filestore":         slices.Concat(vocabulary, content),
+		self + "/internal/edge":     {self + "/internal/edge"},
+		self + "/internal/graph":    {self + "/internal/graph", self + "/internal/edge"},
+		self + "/internal/keygraph": {self + "/internal/keygraph", self + "/internal/rows"},
+		self + "/internal/rows":     {self + "/internal/rows"},
+		self + "/internal/slots":    {self + "/internal/slots"},
 	} {
 		for _, p := range list(t, "-deps", root) {
 			if !p.Standard && !under(p.ImportPath, allowed...) {
@@ -87,8 +92,8 @@ func TestDependencies(t *testing.T) {
 			}
 		}
 	}
-	if root := self; slices.ContainsFunc(list(t, "-deps", root), func(p pkg) bool { return under(p.ImportPath, "go.etcd.io/bbolt", self+"/boltstore") }) {
-		t.Errorf("%s needs bolt", root)
+	if root := self; slices.ContainsFunc(list(t, "-deps", root), func(p pkg) bool { return under(p.ImportPath, self+"/logstore", self+"/filestore") }) {
+		t.Errorf("%s needs a disk", root)
 	}
 }
 

@@ -2,7 +2,6 @@ package solver
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/opencontainers/go-digest"
 
@@ -14,17 +13,17 @@ type digestCall struct {
 	task
 	input int32
 	fn    ResultBasedCacheFunc
-	on    sharedHandle // a hold for the call
+	on    *SharedResult // there is a hold of it for the call
 
 	dgst digest.Digest
-	err  error
 	// ended is closed once the call is over, or will never begin; nil unless
 	// somebody waits for that. Guarded by Solver.mu.
 	ended chan struct{}
 }
 
-// end tells that the call is over.
+// end tells that the call is over, and gives the hold back.
 func (c *digestCall) end() {
+	c.s.letHold(c.on)
 	if c.ended != nil {
 		close(c.ended)
 	}
@@ -39,34 +38,37 @@ func (c *digestCall) awaited() <-chan struct{} {
 }
 
 // digest computes the content key of an edge's input, whose result is there.
-func (s *Solver) digest(e *edgeState, i int32) {
+func (s *Solver) digest(e *edgeState, i int32) (edge.Event, bool) {
 	v := e.v
 	ck := &v.contents()[i]
-	if ck.key != nil || ck.failed {
-		s.tell(step{e: e, kind: edge.Digested, input: i, flag: ck.key != nil})
-		return
+	if ck.key != nil {
+		return edge.Event{Kind: edge.Digested, Input: i, Flag: true}, true
+	}
+	in := s.g.Input(v.id, int(i))
+	if !s.has(in) {
+		return s.askAgain(e, int(i), false)
 	}
 	ck.waiting.add(e)
 	if ck.call != nil {
-		return
+		return edge.Event{}, false
 	}
 	kind := TraceContentMaySelect
-	if e.m.ContentMatters() {
+	if s.g.Machine(e.id).ContentMatters() {
 		kind = TraceContentMayRuleOut
 	}
 	e.trace.add(traceEvent{kind: kind, input: i})
-	c := &digestCall{input: i, fn: v.op.first.Deps[i].ComputeDigestFunc}
-	v.inputs[i].result.cloneInto(&c.on)
+	c := &digestCall{input: i, fn: v.op.first.Deps[i].ComputeDigestFunc, on: s.edge(in).result}
+	c.on.hold()
 	ck.call = c
-	s.enqueue(&c.task, c, v, lightLane, 1)
+	s.enqueue(c, v, s.light, 1)
+	return edge.Event{}, false
 }
 
 func (s *Solver) leaveDigests(e *edgeState) {
-	for i := range e.v.has().contents {
-		ck := &e.v.rare.contents[i]
+	for i := range e.v.readExtra().contents {
+		ck := &e.v.extra.contents[i]
 		if ck.waiting.remove(e) && ck.waiting.empty() {
 			if s.drop(&ck.call.task) {
-				s.trash = append(s.trash, &ck.call.on)
 				ck.call.end()
 			}
 			ck.call = nil
@@ -74,8 +76,10 @@ func (s *Solver) leaveDigests(e *edgeState) {
 	}
 }
 
+func (c *digestCall) vertices(fn func(*vertex)) { fn(c.v) }
+
 func (c *digestCall) do(ctx context.Context) {
-	c.dgst, c.err = contentDigest(ctx, c.fn, &c.on)
+	c.dgst, c.err = contentDigest(ctx, c.fn, (*borrowed)(c.on))
 }
 
 func contentDigest(ctx context.Context, fn ResultBasedCacheFunc, on Result) (dgst digest.Digest, err error) {
@@ -87,24 +91,31 @@ func contentDigest(ctx context.Context, fn ResultBasedCacheFunc, on Result) (dgs
 }
 
 func (c *digestCall) done() {
-	s, v := c.solver(), c.v
+	s, v := c.s, c.v
 	c.end()
-	s.trash = append(s.trash, &c.on)
 	if c.dropped {
 		return
 	}
-	ck := &v.rare.contents[c.input]
+	ck := &v.extra.contents[c.input]
 	waiting := ck.waiting.take()
 	ck.call = nil
-	if c.err != nil {
-		// Without its content key the input can still be used.
-		ck.failed = true
-		s.report(v, fmt.Errorf("content key of input %d: %w", c.input, c.err))
-	} else {
-		ck.key = NewCacheKey(c.dgst, contentOutput)
+	again := false
+	if lost := asLostInput(c.err); lost != nil {
+		s.noteLost(c.on, lost)
+		again = s.lose(s.g.Input(v.id, int(c.input)), c.on)
+	}
+	if c.err == nil {
+		ck.key, ck.of = NewCacheKey(c.dgst, contentOutput), c.on
 	}
 	for e := range waiting.all {
 		e.trace.add(traceEvent{kind: TraceContent, input: c.input, flag: ck.key != nil})
-		s.tell(step{e: e, kind: edge.Digested, input: c.input, flag: ck.key != nil})
+		switch {
+		case again:
+			s.tell(e, edge.Event{Kind: edge.Lost, Input: c.input})
+		case c.err != nil:
+			s.fail(e, v.wrap(contentError(int(c.input), c.err)))
+		default:
+			s.tell(e, edge.Event{Kind: edge.Digested, Input: c.input, Flag: true})
+		}
 	}
 }

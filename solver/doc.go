@@ -1,6 +1,77 @@
 // Package solver runs a graph of operations with the least work: what a cache
 // holds is loaded, what is left is run, and nothing is touched that the result
-// does not need. The graph, the operations and the results are the caller's.
+// does not need. The graph, the operations and the results are the caller's. A whole
+// program:
+//
+//	package main
+//
+//	import (
+//		"context"
+//		"fmt"
+//		"log"
+//
+//		"github.com/opencontainers/go-digest"
+//		"github.com/tenonbuild/tenon/solver"
+//	)
+//
+//	// step is a Vertex, and the Op that runs it.
+//	type step struct {
+//		name   string
+//		inputs []solver.Edge
+//		digest digest.Digest
+//	}
+//
+//	func newStep(name string, inputs ...solver.Edge) solver.Edge {
+//		id := name
+//		for _, in := range inputs {
+//			id += " " + in.Vertex.Digest().String()
+//		}
+//		return solver.Edge{Vertex: &step{name, inputs, digest.FromString(id)}}
+//	}
+//
+//	func (s *step) Name() string                  { return s.name }
+//	func (s *step) Digest() digest.Digest         { return s.digest }
+//	func (s *step) Inputs() []solver.Edge         { return s.inputs }
+//	func (s *step) Options() solver.VertexOptions { return solver.VertexOptions{} }
+//	func (s *step) Sys() interface{}              { return s }
+//
+//	func (s *step) CacheMap(context.Context, int) (*solver.CacheMap, bool, error) {
+//		return solver.NewCacheMap(digest.FromString(s.name), len(s.inputs)), true, nil
+//	}
+//
+//	func (s *step) Exec(_ context.Context, inputs []solver.Result) ([]solver.Result, error) {
+//		out := s.name
+//		for _, in := range inputs {
+//			out += "[" + in.Sys().(string) + "]"
+//		}
+//		return []solver.Result{text(out)}, nil
+//	}
+//
+//	// text is a Result.
+//	type text string
+//
+//	func (t text) ID() string                    { return string(t) }
+//	func (t text) Sys() interface{}              { return string(t) }
+//	func (t text) Release(context.Context) error { return nil }
+//
+//	func main() {
+//		s := solver.NewSolver(solver.SolverOpt{
+//			ResolveOpFunc: func(v solver.Vertex, _ solver.Builder) (solver.Op, error) { return v.Sys().(*step), nil },
+//		})
+//		defer s.Close()
+//		job, err := s.NewJob("first")
+//		if err != nil {
+//			log.Fatal(err)
+//		}
+//		defer job.Discard()
+//		src := newStep("src")
+//		r, err := job.Build(context.Background(), newStep("link", newStep("compile", src), src))
+//		if err != nil {
+//			log.Fatal(err)
+//		}
+//		defer r.Release(context.Background())
+//		fmt.Println(r.Sys()) // link[compile[src]][src]
+//	}
 //
 // # The model
 //
@@ -33,10 +104,6 @@
 // built it.
 //
 // # What happens in a Build
-//
-//	s := solver.NewSolver(solver.SolverOpt{ResolveOpFunc: resolve, DefaultCache: cache})
-//	job, err := s.NewJob("id")
-//	r, err := job.Build(ctx, solver.Edge{Vertex: top})
 //
 // Build goes through these steps, each edge at its own pace:
 //
@@ -75,7 +142,8 @@
 // is one rule: who is handed a Result owns it and releases it once; who is passed
 // one as an argument borrows it for the call.
 //
-//   - The outputs of Exec become the solver's, even if the build was cancelled.
+//   - The outputs of Exec become the solver's, even if the build was cancelled. An op may
+//     return one of its inputs: the output is then a hold of its own.
 //   - The inputs of Exec, and the arguments of ComputeDigestFunc, Convert and the
 //     Save methods, are borrowed. A storage that keeps one makes a hold of its own.
 //   - What Build returns is the caller's. It stays good after Discard.
@@ -106,18 +174,22 @@
 // A [CacheManager] is a cache. [NewCacheManager] makes one of two parts: a
 // [CacheKeyStorage], which keeps the graph of keys, and a [CacheResultStorage],
 // which turns results into names and back. Of the first kind there are
-// [NewInMemoryCacheStorage] and package boltstore, which keeps keys in a file. The
-// second is the embedder's, who knows what a result is;
-// [NewInMemoryResultStorage] is for plain values.
+// [NewInMemoryCacheStorage], and package logstore, which keeps keys in a file. Of the
+// second there are [NewInMemoryResultStorage], for plain values, and package filestore,
+// for results that can be written as bytes. Others are the embedder's.
 //
 // SolverOpt.DefaultCache is read and written. VertexOptions.CacheSources are read
 // beside it for one vertex, and for what its op builds; what is found there is
-// saved in the default cache. A vertex is looked up in at most 32 caches. With
-// VertexOptions.IgnoreCache no cache is read for this vertex; its result is saved
-// all the same, and its inputs use caches as usual.
+// saved in the default cache. Sources are never written to. A vertex is looked up in at
+// most 32 caches. With VertexOptions.IgnoreCache no cache is read for this vertex; its
+// result is saved all the same, and its inputs use caches as usual. What depends on it is
+// not found by its definition in this request, only by the content of its new result.
 //
 // A cache that fails never fails a build that can succeed without it: the failure
-// is a warning on the vertex. Records and results may vanish at any time.
+// is a warning on the vertex. A cache that does not answer delays nobody but those who
+// asked it, and those for SolverOpt.CachePatience. Records and results may vanish at any
+// time: an op that finds an input's result gone returns a [LostInputError], and the result
+// is made again.
 //
 // [CachedResult] CacheKeys each have an Exporter, which writes the chain of
 // records behind the result to a [CacheExporterTarget]: see ExampleCacheExporter.
@@ -144,9 +216,16 @@
 //
 // SolverOpt.Parallelism bounds how many ops run at the same time. An op takes
 // VertexOptions.Weight slots, and gives them back while it waits for its Builder.
-// CacheMap, loads, saves and look-ups elsewhere have as many slots of their own.
-// Slots are shared between jobs by Job.Priority, so that a wide job does not
-// starve a small one.
+// CacheMap, loads and saves have as many slots of their own, and each cache elsewhere has
+// some. Slots are shared between jobs by Job.Priority, and so is the scheduler's own time,
+// so that a wide job does not starve a small one.
+//
+// The default of Parallelism suits ops that wait: for the network, for a disk, for another
+// process. Ops that compute only slow each other down when there are more of them than
+// processors. If all ops compute, set Parallelism to runtime.GOMAXPROCS(0), and the
+// weight of an op to the number of processors that it uses. If some do, keep a large
+// Parallelism, and give each op that computes the weight of Parallelism divided by the
+// number of processors.
 //
 // When ctx ends, Build returns at once. The context of shared work ends when the
 // last of those who wait for it has gone.
@@ -155,7 +234,8 @@
 //
 // An error of an op is a [*VertexError], which names the vertex; errors.Is finds
 // the cause. A panic in an op is an error of its vertex, and one in a cache is a
-// failure of the cache. A fault of the solver's own fails the builds that met it,
+// failure of the cache. So is a goroutine that they end. A content key that cannot be
+// computed is an error of the op. A fault of the solver's own fails the builds that met it,
 // and no others. What is wrong with a definition (no vertex, a malformed digest, a
 // cycle, fewer outputs than an edge's index, a vertex that changed) is an error
 // that names it.

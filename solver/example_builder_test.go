@@ -14,16 +14,15 @@ func ExampleBuilder() {
 	s := solver.NewSolver(solver.SolverOpt{ResolveOpFunc: resolve})
 	defer s.Close()
 
-	plan := &command{name: "plan", inputs: []*command{echo("a b")},
-		run: func(ctx context.Context, b solver.Builder, in []string) (string, error) {
-			fmt.Println("run: plan")
-			r, err := b.Build(ctx, solver.Edge{Vertex: join("compile", echo(in[0]+" c"))})
-			if err != nil {
-				return "", err
-			}
-			defer r.Release(ctx)
-			return "planned " + textOf(r), nil
-		}}
+	plan := newCommand("plan", func(ctx context.Context, b solver.Builder, in []string) (string, error) {
+		fmt.Println("run: plan")
+		r, err := b.Build(ctx, solver.Edge{Vertex: join("compile", echo(in[0]+" c"))})
+		if err != nil {
+			return "", err
+		}
+		defer r.Release(ctx)
+		return "planned " + textOf(r), nil
+	}, echo("a b"))
 	fmt.Println(build(s, plan))
 	fmt.Println("-- again, with nothing kept but the cache")
 	fmt.Println(build(s, plan))

@@ -7,11 +7,12 @@ import (
 	"path/filepath"
 
 	"github.com/tenonbuild/tenon/solver"
-	"github.com/tenonbuild/tenon/solver/boltstore"
+	"github.com/tenonbuild/tenon/solver/filestore"
+	"github.com/tenonbuild/tenon/solver/logstore"
 )
 
-// A cache that outlives the process: keys go into a file by package boltstore,
-// results into a folder by textFiles, which is in example_kit_test.go.
+// A cache that outlives the process: package logstore keeps the keys in a file, package
+// filestore the results in a folder.
 func Example_persistentCache() {
 	dir, err := os.MkdirTemp("", "solver-example-")
 	if err != nil {
@@ -21,22 +22,28 @@ func Example_persistentCache() {
 
 	// process is what one run of a program does.
 	process := func() {
-		store, err := boltstore.Open(filepath.Join(dir, "keys.db"), boltstore.Options{})
+		keys, err := logstore.Open(filepath.Join(dir, "keys.db"), logstore.Options{})
+		if err != nil {
+			log.Fatal(err)
+		}
+		results, err := filestore.NewResultStorage(filepath.Join(dir, "results"),
+			func(r solver.Result) ([]byte, error) { return []byte(textOf(r)), nil },
+			func(data []byte) (solver.Result, error) { return text(data), nil })
 		if err != nil {
 			log.Fatal(err)
 		}
 		s := solver.NewSolver(solver.SolverOpt{
 			ResolveOpFunc: resolve,
-			DefaultCache:  solver.NewCacheManager("local", store, textFiles(dir)),
+			DefaultCache:  solver.NewCacheManager("local", keys, results),
 		})
 		fmt.Println(build(s, join("link", join("compile", echo("src")))))
 		stats := s.Stats()
 		fmt.Println("ops run:", stats.Execs, "results loaded:", stats.Loads)
 
-		// First the solver, which may still save; then the store, which writes out
-		// what is pending. Store.Sync does that while the store stays open.
+		// Close the solver first: it may still save. Closing the keys writes out what is
+		// pending. Store.Sync does that while the store stays open.
 		s.Close()
-		if err := store.Close(); err != nil {
+		if err := keys.Close(); err != nil {
 			log.Fatal(err)
 		}
 	}
@@ -63,8 +70,8 @@ func ExampleVertexOptions_cacheSources() {
 
 	theirs := solver.NewSolver(solver.SolverOpt{ResolveOpFunc: resolve}) // its cache is empty
 	defer theirs.Close()
-	src, compile := echo("src"), join("compile")
-	compile.inputs = append(compile.inputs, src)
+	src := echo("src")
+	compile := join("compile", src)
 	for _, c := range []*command{src, compile} {
 		c.options.CacheSources = []solver.CacheManager{shared}
 	}

@@ -15,12 +15,11 @@ func Example_contentKeys() {
 	defer s.Close()
 
 	program := func(source string) *command {
-		strip := &command{name: "strip", inputs: []*command{echo(source)},
-			run: func(_ context.Context, _ solver.Builder, in []string) (string, error) {
-				fmt.Println("run: strip")
-				code, _, _ := strings.Cut(in[0], " // ")
-				return code, nil
-			}}
+		strip := newCommand("strip", func(_ context.Context, _ solver.Builder, in []string) (string, error) {
+			fmt.Println("run: strip")
+			code, _, _ := strings.Cut(in[0], " // ")
+			return code, nil
+		}, echo(source))
 		compile := join("compile", strip)
 		compile.byContent = true
 		return compile

@@ -2,58 +2,57 @@ package solver_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 	"log"
-	"os"
-	"path/filepath"
-	"time"
 
 	"github.com/opencontainers/go-digest"
 
 	"github.com/tenonbuild/tenon/solver"
 )
 
-// This file is what the examples share: a vertex, an op, a result and a result
-// storage, as an embedder would write them.
+// This file is what the examples share: a vertex, an op and a result, as an
+// embedder would write them.
 
 // command is a vertex: a named function over the texts of its inputs.
 type command struct {
 	name   string
 	run    func(ctx context.Context, b solver.Builder, in []string) (string, error)
 	inputs []*command
+	digest digest.Digest
 	// byContent gives every input a content key: the digest of its text.
 	byContent bool
 	options   solver.VertexOptions
 }
 
+// newCommand makes the digest, of what the command does and of all that is below it. It
+// makes it once, of the digests of the inputs: in a graph whose vertices share inputs there
+// are more ways down than anybody can go. A command is known by its name here; a real one
+// has arguments and an environment.
+func newCommand(name string, run func(context.Context, solver.Builder, []string) (string, error), inputs ...*command) *command {
+	id := "vertex " + name
+	for _, in := range inputs {
+		id += " " + in.digest.String()
+	}
+	return &command{name: name, run: run, inputs: inputs, digest: digest.FromString(id)}
+}
+
 // echo is a command that has no inputs and returns its own name.
 func echo(name string) *command {
-	return &command{name: name, run: func(context.Context, solver.Builder, []string) (string, error) {
+	return newCommand(name, func(context.Context, solver.Builder, []string) (string, error) {
 		fmt.Println("run:", name)
 		return name, nil
-	}}
+	})
 }
 
 // join is a command that puts the texts of its inputs in brackets.
 func join(name string, inputs ...*command) *command {
-	return &command{name: name, inputs: inputs, run: func(_ context.Context, _ solver.Builder, in []string) (string, error) {
+	return newCommand(name, func(_ context.Context, _ solver.Builder, in []string) (string, error) {
 		fmt.Println("run:", name)
 		return fmt.Sprint(name, in), nil
-	}}
+	}, inputs...)
 }
 
-// Digest covers what the command does and all that is below it. A command is
-// known by its name here; a real one has arguments and an environment.
-func (c *command) Digest() digest.Digest {
-	id := "vertex " + c.name
-	for _, in := range c.inputs {
-		id += " " + in.Digest().String()
-	}
-	return digest.FromString(id)
-}
-
+func (c *command) Digest() digest.Digest         { return c.digest }
 func (c *command) Sys() interface{}              { return c }
 func (c *command) Options() solver.VertexOptions { return c.options }
 func (c *command) Name() string                  { return c.name }
@@ -84,15 +83,9 @@ type commandOp struct {
 // CacheMap says what the definition key is made of: the digest stands for the
 // command alone. The solver adds the keys of the inputs.
 func (o *commandOp) CacheMap(context.Context, int) (*solver.CacheMap, bool, error) {
-	m := &solver.CacheMap{Digest: digest.FromString("command " + o.command.name)}
-	for range o.command.inputs {
-		m.Deps = append(m.Deps, struct {
-			Selector          digest.Digest
-			ComputeDigestFunc solver.ResultBasedCacheFunc
-		}{})
-	}
-	if o.command.byContent {
-		for i := range m.Deps {
+	m := solver.NewCacheMap(digest.FromString("command "+o.command.name), len(o.command.inputs))
+	for i := range m.Deps {
+		if o.command.byContent {
 			m.Deps[i].ComputeDigestFunc = contentOf
 		}
 	}
@@ -117,7 +110,8 @@ func (o *commandOp) Exec(ctx context.Context, inputs []solver.Result) ([]solver.
 	return []solver.Result{text(out)}, nil
 }
 
-// text is a result. It needs no releasing; a file or a mount would.
+// text is a result. It needs no releasing; a file or a mount would. Its ID is made of its
+// value: texts of one ID are equal.
 type text string
 
 func (t text) ID() string                    { return digest.FromString(string(t)).Encoded() }
@@ -125,43 +119,6 @@ func (t text) Sys() interface{}              { return string(t) }
 func (t text) Release(context.Context) error { return nil }
 
 func textOf(r solver.Result) string { return r.Sys().(string) }
-
-// textFiles is a CacheResultStorage that keeps each text in a file of a folder.
-type textFiles string
-
-func (dir textFiles) path(id string) string { return filepath.Join(string(dir), id) }
-
-// Save makes the file whole before it can be found.
-func (dir textFiles) Save(r solver.Result) (solver.CacheResult, error) {
-	res := solver.CacheResult{ID: r.ID(), CreatedAt: time.Now()}
-	f, err := os.CreateTemp(string(dir), "new-")
-	if err != nil {
-		return res, err
-	}
-	_, err = f.WriteString(textOf(r))
-	if err := errors.Join(err, f.Close()); err != nil {
-		return res, errors.Join(err, os.Remove(f.Name()))
-	}
-	return res, os.Rename(f.Name(), dir.path(res.ID))
-}
-
-func (dir textFiles) Load(_ context.Context, res solver.CacheResult) (solver.Result, error) {
-	data, err := os.ReadFile(dir.path(res.ID))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, solver.ErrNotFound // the solver runs the op instead
-	}
-	return text(data), err
-}
-
-// LoadRemote says that nothing is transferable as it is.
-func (dir textFiles) LoadRemote(context.Context, solver.CacheResult) (*solver.Remote, error) {
-	return nil, nil
-}
-
-func (dir textFiles) Exists(id string) bool {
-	_, err := os.Stat(dir.path(id))
-	return err == nil
-}
 
 // build builds a command in a job of its own.
 func build(s *solver.Solver, c *command) string {

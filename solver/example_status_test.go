@@ -17,13 +17,13 @@ func ExampleJob_Status() {
 	defer s.Close()
 	build(s, echo("src")) // is cached now
 
-	fetch := &command{name: "fetch", run: func(ctx context.Context, _ solver.Builder, _ []string) (string, error) {
+	fetch := newCommand("fetch", func(ctx context.Context, _ solver.Builder, _ []string) (string, error) {
 		p := solver.ProgressFrom(ctx)
 		p.Status(client.VertexStatus{ID: "layer", Current: 50, Total: 100})
 		p.Status(client.VertexStatus{ID: "layer", Current: 100, Total: 100})
 		p.Log(1, []byte("fetched"))
 		return "fetched", nil
-	}}
+	})
 	link := join("link", echo("src"), fetch)
 
 	job, err := s.NewJob("followed")

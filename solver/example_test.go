@@ -60,9 +60,9 @@ func ExampleVertexError() {
 	}
 	defer job.Discard()
 
-	unpack := &command{name: "unpack", run: func(context.Context, solver.Builder, []string) (string, error) {
+	unpack := newCommand("unpack", func(context.Context, solver.Builder, []string) (string, error) {
 		return "", errFull
-	}}
+	})
 	_, err = job.Build(context.Background(), solver.Edge{Vertex: join("compile", unpack)})
 	fmt.Println(err)
 	var v *solver.VertexError

@@ -7,8 +7,8 @@ import (
 	"github.com/tenonbuild/tenon/solver"
 )
 
-// The trace tells why an op ran: which caches were asked about which input, and
-// what they answered.
+// The trace tells why an op ran. In detail it has which caches were asked about which
+// input, and what they answered.
 func ExampleJob_Trace() {
 	cache := solver.NewCacheManager("local", nil, nil) // in memory
 	s := solver.NewSolver(solver.SolverOpt{ResolveOpFunc: resolve, DefaultCache: cache})
@@ -24,6 +24,8 @@ func ExampleJob_Trace() {
 	defer job.Discard()
 	buildIn(job, join("link v2", compile))
 
+	fmt.Print(job.Trace())
+	fmt.Println("-- in detail")
 	for _, edge := range job.Trace() {
 		for _, d := range edge.Decisions {
 			switch d.Kind {
@@ -41,6 +43,10 @@ func ExampleJob_Trace() {
 	// run: link v1
 	// -- another way to link
 	// run: link v2
+	// compile: loaded from cache "local"
+	// link v2: run: no cache has it for its input "compile"
+	// not needed: 1
+	// -- in detail
 	// compile: input 0: asked [local], answered [local]
 	// compile: match
 	// compile: loaded

@@ -2,34 +2,34 @@ package solver
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/opencontainers/go-digest"
 
 	"github.com/tenonbuild/tenon/solver/client"
 	"github.com/tenonbuild/tenon/solver/internal/edge"
+	"github.com/tenonbuild/tenon/solver/internal/graph"
 )
 
-// execCall runs an op and saves the output that was asked for.
-type execCall struct {
+// runCall runs an op and saves the output that was asked for.
+type runCall struct {
 	task
-	x      *execution
-	inputs []Result // holds for the call
-	// waiting are the edges that wait for the execution. Guarded by Solver.mu.
-	waiting few[*edgeState]
+	x       *run
+	inputs  []*SharedResult // there is a hold of each for the call
+	waiting graph.List      // the edges that wait for the run; guarded by Solver.mu
+	// results are what the op returned, until the run takes them over.
+	results []Result
 	// keys are those under which the output that was asked for is to be saved.
 	keys []*CacheKey
-	also *alsoExec // nil if there is nothing of it
+	also *alsoRun // nil if there is nothing of it
 
-	outputs outputs
-	err     error
-	saved   bool // under keys, or what also says
+	saved bool // under keys, or what also says
 }
 
-// alsoExec is what few executions have to do beside running the op and saving.
-type alsoExec struct {
+// alsoRun is what few runs have to do beside running the op and saving.
+type alsoRun struct {
 	contents []missingContent
 	saved    []ExportableCacheKey // if the cache has returned other keys
 	cacheErr error                // what went wrong with it
@@ -39,104 +39,127 @@ type alsoExec struct {
 // the op has run, so that the next build can match by it.
 type missingContent struct {
 	input int
+	of    *SharedResult
 	fn    ResultBasedCacheFunc
 	call  *digestCall     // was under way when the op was to be run; nil if none was
 	ended <-chan struct{} // closed when it is over
 	key   *CacheKey
-	err   error
 }
 
 // maxRechecks bounds how often an edge asks its caches anew before it runs: what is
 // equal may go on ending, and not be saved.
 const maxRechecks = 8
 
-// run executes an edge's op, or waits for whoever is executing an equal one.
-func (s *Solver) run(e *edgeState) {
+// run runs an edge's op, or has it wait for whoever is running an equal one.
+func (s *Solver) run(e *edgeState) (edge.Event, bool) {
+	for i, in := range s.g.Below(e.v.id) {
+		if !s.has(in) {
+			return s.askAgain(e, i, true)
+		}
+	}
 	// Since the edge asked, something may have begun, or given it another name.
-	if (e.joined != s.begun || e.alternatives()) && s.join(e) {
-		return
+	if (e.joined != s.begun || s.alternatives(e.v)) && s.join(e) {
+		return edge.Event{}, false
 	}
 	if !e.v.ignore && e.rechecks < maxRechecks && s.equalEnded(e) {
 		e.rechecks++
 		// It may have been saved, and be found in the caches now.
-		e.forgetAnswers()
+		s.forgetAnswers(e)
 		e.asked = s.released
 		e.trace.add(traceEvent{kind: TraceRecheck})
-		s.tell(step{e: e, kind: edge.Recheck})
-		return
+		return edge.Event{Kind: edge.Recheck}, true
 	}
-	s.execute(e)
+	s.start(e)
+	return edge.Event{}, false
 }
 
 // forgetAnswers has the caches be asked anew.
-func (e *edgeState) forgetAnswers() {
-	for i := range e.ins {
-		in := &e.ins[i]
-		in.probed, in.matched, in.content = 0, 0, false
-	}
-	if r := e.rare; r != nil {
-		r.found, r.tried, r.candidates = nil, 0, nil
-		r.answers, r.tooMany = nil, 0
+func (s *Solver) forgetAnswers(e *edgeState) {
+	s.g.ForgetProbes(e.id)
+	if r := e.extra; r != nil {
+		r.found, r.known, r.tried, r.candidates = nil, nil, 0, nil
+		r.answers = nil
 	}
 }
 
-// execute starts an execution.
-func (s *Solver) execute(e *edgeState) {
+// start starts a run of an edge's op.
+func (s *Solver) start(e *edgeState) {
 	v := e.v
-	x := &execution{runner: v, first: e.index}
-	c := &execCall{x: x}
-	if len(v.inputs) > 0 {
-		c.inputs = borrow(v.inputs)
-		if missing := v.missingContents(); missing != nil {
-			c.also = &alsoExec{contents: missing}
+	s.beginAgain(v)
+	x := &run{op: v.op, runner: v.id, ignoring: v.fresh, first: int32(e.index)}
+	c := runCalls.Get().(*runCall)
+	c.x = x
+	if n := s.g.Inputs(v.id); n > 0 {
+		c.inputs = make([]*SharedResult, n)
+		for i, in := range s.g.Below(v.id) {
+			shared := s.edge(in).result
+			shared.hold()
+			c.inputs[i] = shared
+		}
+		s.forgetContents(v)
+		if missing := s.missingContents(v); missing != nil {
+			c.also = &alsoRun{contents: missing}
 		}
 	}
-	c.keys = e.keysToSave()
+	c.keys = s.keysToSave(e)
 	x.call = c
 	s.register(x, e)
-	s.enqueue(&c.task, c, v, opLane, v.weight)
+	s.enqueue(c, v, s.ops, v.weight)
 	s.attach(e, x)
 }
 
-// borrow makes a hold of each input's result, for a call.
-func borrow(inputs []*edgeState) []Result {
-	if len(inputs) == 1 {
-		one := &struct {
-			handle sharedHandle
-			room   [1]Result
-		}{}
-		one.room[0] = inputs[0].result.cloneInto(&one.handle)
-		return one.room[:]
+// lent are the inputs as the op gets them, in a list that it may change.
+func (c *runCall) lent() []Result {
+	if len(c.inputs) == 0 {
+		return nil
 	}
-	holds := make([]Result, len(inputs))
-	handles := make([]sharedHandle, len(inputs))
-	for i, in := range inputs {
-		holds[i] = in.result.cloneInto(&handles[i])
+	lent := make([]Result, len(c.inputs))
+	for i, in := range c.inputs {
+		lent[i] = (*borrowed)(in)
 	}
-	return holds
+	return lent
 }
 
-// keysToSave are the edge's definition keys with all that is known of its inputs.
-func (e *edgeState) keysToSave() []*CacheKey {
-	if len(e.v.inputs) == 0 {
-		return e.keys[:len(e.keys):len(e.keys)]
+// ownResults has outputs that are inputs be holds of their own. The list may be the op's.
+func ownResults(results []Result, inputs []*SharedResult) []Result {
+	own, ids := results, inputIDs{of: inputs}
+	for i, r := range results {
+		if passed := passOn(r, &ids); passed != nil {
+			if &own[0] == &results[0] {
+				own = slices.Clone(results)
+			}
+			own[i] = passed
+		}
 	}
-	if !e.alternatives() {
-		return e.keys[:1:1]
-	}
-	k := *e.keys[0]
-	k.deps = e.v.keyDeps()
-	return []*CacheKey{&k}
+	return own
 }
 
-func (v *vertex) missingContents() []missingContent {
-	m, contents := &v.op.first, v.has().contents
+// giveBack ends the holds of the inputs.
+func (c *runCall) giveBack() {
+	for _, in := range c.inputs {
+		c.s.letHold(in)
+	}
+	c.inputs = nil
+}
+
+// letHold ends a hold of a result. If it was the last, the result is released once the
+// lock is given up.
+func (s *Solver) letHold(r *SharedResult) {
+	if r.refs.Add(-1) <= 0 {
+		s.throw(r.main)
+	}
+}
+
+func (c *runCall) vertices(fn func(*vertex)) { c.s.verticesIn(&c.waiting, fn) }
+
+func (s *Solver) missingContents(v *vertex) []missingContent {
+	m, contents := &v.op.first, v.readExtra().contents
 	var out []missingContent
 	for i, d := range m.Deps {
-		known := contents != nil && (contents[i].key != nil || contents[i].failed)
+		known := contents != nil && contents[i].key != nil
 		if d.ComputeDigestFunc != nil && !known {
-			m := missingContent{input: i, fn: d.ComputeDigestFunc}
-			if contents != nil && contents[i].call != nil {
+			m := missingContent{input: i, of: s.input(v, i).result, fn: d.ComputeDigestFunc}
+			if contents != nil && contents[i].call != nil && contents[i].call.on == m.of {
 				m.call = contents[i].call
 				m.ended = m.call.awaited()
 			}
@@ -146,59 +169,77 @@ func (v *vertex) missingContents() []missingContent {
 	return out
 }
 
-func (c *execCall) do(ctx context.Context) {
-	s := c.solver()
-	if p, ok := c.v.op.op.(Preparer); ok {
-		c.err = callPrepare(ctx, p, c.inputs)
+func (c *runCall) do(ctx context.Context) {
+	s, op := c.s, c.x.op.op
+	if p, ok := op.(Preparer); ok {
+		c.err = callPrepare(ctx, p, c.lent())
 	}
 	s.begin(c.v)
-	var results []Result
 	if c.err == nil {
-		results, c.err = callExec(ctx, c.v.op.op, c.inputs)
+		c.results, c.err = callExec(ctx, op, c.lent())
 	}
-	c.outputs = share(results)
-	if c.err == nil && ctx.Err() == nil {
-		if c.also != nil {
-			c.computeContents(ctx)
-		}
-		if out := c.outputs.at(c.x.first); out != nil {
-			c.save(s.defaults.list[0], out.main)
+	c.results = ownResults(c.results, c.inputs)
+	if c.err != nil || ctx.Err() != nil {
+		return
+	}
+	if c.also != nil {
+		if c.err = c.computeContents(ctx); c.err != nil {
+			return
 		}
 	}
-	for _, in := range c.inputs {
-		release(in) //nolint:errcheck // it is reported to whoever holds the result itself
+	if i := int(c.x.first); i < len(c.results) && !isNil(c.results[i]) {
+		c.save(s.defaults.list[0], &c.results[i])
 	}
 }
 
 // save stores the output that was asked for.
-func (c *execCall) save(m CacheManager, r Result) {
+func (c *runCall) save(src *source, r *Result) {
 	c.saved = true
-	keys, err := save(m, c.keys, r)
+	keys, err := c.s.save(src, c.keys, r)
 	if keys == nil && err == nil {
 		return
 	}
 	if c.also == nil {
-		c.also = &alsoExec{}
+		c.also = &alsoRun{}
 	}
 	c.also.saved, c.also.cacheErr = keys, err
 }
 
+// fail implements work. A save that ended the goroutine is a failure of the cache.
+func (c *runCall) fail(err error) {
+	if !c.saved {
+		c.err = err
+		return
+	}
+	if c.also == nil {
+		c.also = &alsoRun{}
+	}
+	c.also.cacheErr = fmt.Errorf("cache %s: save: %w", c.s.defaults.list[0].id, err)
+}
+
 // computeContents computes the content keys that nothing depended on so far, so
 // that the result is saved under them too.
-func (c *execCall) computeContents(ctx context.Context) {
-	k := *c.keys[0]
-	k.deps = append([]keyDep(nil), k.deps...)
+func (c *runCall) computeContents(ctx context.Context) error {
+	k := c.keys[0].with(c.keys[0].ID, slices.Clone(c.keys[0].deps))
 	for i := range c.also.contents {
 		m := &c.also.contents[i]
-		dgst, err := m.compute(ctx, c.inputs[m.input])
+		dgst, err := m.compute(ctx, (*borrowed)(c.inputs[m.input]))
 		if err != nil {
-			m.err = err
-			continue
+			return contentError(m.input, err)
 		}
 		m.key = NewCacheKey(dgst, contentOutput)
 		k.deps[m.input].content = m.key
 	}
-	c.keys = []*CacheKey{&k}
+	c.keys = []*CacheKey{k}
+	return nil
+}
+
+// contentError says of which input a content key could not be computed.
+func contentError(input int, err error) error {
+	if lost := asLostInput(err); lost != nil {
+		return &LostInputError{Input: Index(input), Err: lost.Err}
+	}
+	return fmt.Errorf("content key of input %d: %w", input, err)
 }
 
 // compute waits for the call under way, if there is one, so that no content key is
@@ -227,204 +268,151 @@ func callExec(ctx context.Context, op Op, inputs []Result) (outputs []Result, er
 	return op.Exec(ctx, inputs)
 }
 
-// save stores a result under each of its keys. It returns what the cache has for
-// them: nil if that is the keys themselves. So does a key for itself where saving
-// fails.
-func save(m CacheManager, keys []*CacheKey, r Result) (out []ExportableCacheKey, err error) {
-	var errs []error
-	for i, k := range keys {
-		ek, err := saveOne(m, k, r)
-		if err != nil {
-			errs = append(errs, fmt.Errorf("cache %s: save: %w", managerID(m), err))
-		}
-		if err != nil || ek.CacheKey == nil {
-			ek = newExportableKey(k)
-		}
-		if own, ok := ek.Exporter.(*keyExporter); out == nil && ok && (*CacheKey)(own) == k && ek.CacheKey == k {
-			continue
-		}
-		if out == nil {
-			out = newExportGroup(keys[:i])
-		}
-		out = append(out, ek)
-	}
-	return out, errors.Join(errs...)
-}
-
-func saveOne(m CacheManager, k *CacheKey, r Result) (ek ExportableCacheKey, err error) {
-	defer recovered("Save", &err)
-	if own, ok := m.(*cacheManager); ok {
-		return own.save(k, r)
-	}
-	saved, err := m.Save(k, r)
-	if saved != nil {
-		ek = *saved
-	}
-	return ek, err
-}
-
 // done takes the outputs in, or releases them if everybody has left.
-func (c *execCall) done() {
-	s, x, v := c.solver(), c.x, c.v
+func (c *runCall) done() {
+	s, x, v := c.s, c.x, c.v
 	s.calls[1]++
-	if c.dropped {
-		for out := range c.outputs.all {
-			s.trash = append(s.trash, out)
+	lost := c.lostInput()
+	c.giveBack()
+	if c.dropped || c.err != nil {
+		for _, r := range c.results {
+			if !isNil(r) {
+				s.throw(r)
+			}
 		}
+	}
+	if c.dropped {
 		return
 	}
-	waiting := c.waiting.take()
+	if lost.result != nil && s.rewind(c, lost) {
+		c.kept = true // the run still has it
+		return
+	}
 	x.call = nil
 	if c.also != nil {
 		c.takeAlso()
 	}
-	x.outputs = c.outputs
-	if c.err == nil && c.saved {
-		for _, k := range c.keys {
-			x.saved.add(k)
-		}
-		if c.also != nil && c.also.saved != nil {
-			x.setSaved(x.first, c.also.saved)
-		}
-	}
 	switch {
 	case c.err != nil:
-		x.more().err = c.err
-		s.note(v, client.Failed, c.owner, v.wrap(c.err))
-	case x.serves(&waiting):
-		s.note(v, client.Executed, c.owner, nil)
+		x.needExtra().err = c.err
+		s.note(v, client.Failed, c.owner(), v.wrap(c.err))
+	default:
+		x.share(c.results)
+		c.takeSaved()
+		if s.serves(c) {
+			s.note(v, client.Executed, c.owner(), nil)
+		}
 	}
-	for e := range waiting.all {
-		s.collect(e)
+	for id := s.g.Pop(&c.waiting); id != 0; id = s.g.Pop(&c.waiting) {
+		s.collect(s.edge(id))
 	}
+}
+
+func (c *runCall) takeSaved() {
+	if !c.saved {
+		return
+	}
+	for _, k := range c.keys {
+		c.x.saved.add(k)
+	}
+	var saved []ExportableCacheKey
+	if c.also != nil && c.also.saved != nil {
+		saved = c.also.saved
+		c.x.setSaved(Index(c.x.first), saved)
+	}
+	exportTogether(c.keys, saved)
 }
 
 // takeAlso notes the content keys that were computed for saving, and tells what
 // went wrong with the cache.
-func (c *execCall) takeAlso() {
+func (c *runCall) takeAlso() {
 	v := c.v
 	if c.also.cacheErr != nil {
-		c.solver().report(v, c.also.cacheErr)
+		c.s.report(v, c.also.cacheErr)
 	}
 	for _, m := range c.also.contents {
-		if ck := &v.contents()[m.input]; ck.key == nil && m.key != nil {
-			ck.key = m.key
+		if m.key == nil {
+			continue
 		}
-		if m.err != nil {
-			c.solver().report(v, fmt.Errorf("content key of input %d: %w", m.input, m.err))
+		if ck := &v.contents()[m.input]; ck.key == nil {
+			ck.key, ck.of = m.key, m.of
 		}
 	}
 }
 
 // begin notes that something runs for a vertex.
 func (s *Solver) begin(v *vertex) {
-	if v.progress.started.CompareAndSwap(0, time.Now().UnixNano()) && v.progress.watched.Load() {
-		s.tellStarted(v)
+	if v.progress.started.CompareAndSwap(0, time.Now().UnixNano()) && v.op.watched.Load() {
+		s.lock()
+		s.tellWatchers(v)
+		s.unlock()
 	}
 }
 
 // serves reports whether anybody waits for an output that there is. If not, the
 // vertex fails.
-func (x *execution) serves(waiting *few[*edgeState]) bool {
-	for e := range waiting.all {
-		if x.outputs.at(e.index) != nil {
+func (s *Solver) serves(c *runCall) bool {
+	for id := range s.g.Each(&c.waiting) {
+		if c.x.at(s.edge(id).index) != nil {
 			return true
 		}
 	}
 	return false
 }
 
-// collect gives an edge its output of an execution that is done.
+// collect gives an edge its output of a run that is done.
 func (s *Solver) collect(e *edgeState) {
-	x := e.exec
-	e.exec = nil
-	if err := x.has().err; err != nil {
+	x := e.run
+	e.run = nil
+	if err := x.readExtra().err; err != nil {
 		s.fail(e, e.v.wrap(err))
 		return
 	}
-	if int(e.index) >= x.outputs.n {
-		s.fail(e, e.v.wrap(fmt.Errorf("the op returned %d outputs, and output %d is wanted", x.outputs.n, e.index)))
+	if e.index >= Index(x.outputs) {
+		s.fail(e, e.v.wrap(fmt.Errorf("the op returned %d outputs, and output %d is wanted", x.outputs, e.index)))
 		return
 	}
-	shared := x.outputs.at(e.index)
+	shared := x.at(e.index)
 	if shared == nil {
 		s.fail(e, e.v.wrap(fmt.Errorf("the op returned nothing for output %d", e.index)))
 		return
 	}
-	if x.runner == e.v {
+	own := x.runner == e.v.id
+	if own {
 		e.trace.add(traceEvent{kind: TraceExecuted})
 	} else {
 		e.trace.add(traceEvent{kind: TraceShared})
-		e.more().with = x.runner
+		e.needExtra().with = x.op.digest
 		s.note(e.v, client.Shared, nil, nil)
 	}
-	if id := x.savedID(e.index); id != "" && (e.v == x.runner || e.keys[0].ID == id) {
+	if id := x.savedID(e.index); id != "" && (own || e.keys[0].ID == id) {
 		s.take(e, x, nil)
 		return
 	}
 	s.saveFor(e, x, shared)
 }
 
-// take ends an edge with its output of an execution, and the keys that was saved
-// under; nil for those of the execution.
-func (s *Solver) take(e *edgeState, x *execution, keys []ExportableCacheKey) {
-	if len(x.has().exporters) > 0 {
-		if keys == nil {
-			keys = x.savedUnder(e.index)
+// take ends an edge with its output of a run, and the keys that was saved under; nil for
+// those of the run.
+func (s *Solver) take(e *edgeState, x *run, keys []ExportableCacheKey) {
+	if len(x.readExtra().exports) > 0 {
+		x.tellBuilt(e, keys)
+	}
+	s.succeed(e, edge.Ran, x.at(e.index), keys)
+}
+
+// tellBuilt has the keys of an edge know the keys of what the op has built.
+func (x *run) tellBuilt(e *edgeState, keys []ExportableCacheKey) {
+	built := x.extra.exports
+	for _, k := range e.keys {
+		k.exportWith(built)
+	}
+	for _, k := range keys {
+		if own, ok := k.Exporter.(*keyExporter); ok {
+			(*CacheKey)(own).exportWith(built)
 		}
-		keys = append([]ExportableCacheKey(nil), keys...)
-		for i := range keys {
-			keys[i] = withSubExporters(keys[i], x.rare.exporters)
-		}
 	}
-	s.succeed(e, edge.Ran, x.outputs.at(e.index), keys)
-}
-
-// saveCall saves an output for an edge that did not start its execution.
-type saveCall struct {
-	task
-	e     *edgeState
-	x     *execution
-	keys  []*CacheKey
-	cache CacheManager
-	on    Result // a hold for the call
-
-	saved []ExportableCacheKey
-	err   error
-}
-
-// saveFor saves an output under the keys of an edge that waited for it.
-func (s *Solver) saveFor(e *edgeState, x *execution, shared *SharedResult) {
-	c := &saveCall{e: e, x: x, keys: e.keysToSave(), cache: e.v.caches.list[0], on: shared.Clone()}
-	if id := x.savedID(e.index); id != "" && len(e.v.inputs) > 0 {
-		// What was saved stays one record: the keys of this edge's inputs lead to it.
-		k := *c.keys[0]
-		k.ID = id
-		c.keys = []*CacheKey{&k}
-		e.learn(&k)
+	for k := range x.saved.all {
+		k.exportWith(built)
 	}
-	e.more().save = c
-	s.enqueue(&c.task, c, e.v, lightLane, 1)
-}
-
-func (c *saveCall) do(context.Context) {
-	if c.saved, c.err = save(c.cache, c.keys, c.on); c.saved == nil {
-		c.saved = newExportGroup(c.keys)
-	}
-}
-
-func (c *saveCall) done() {
-	s, e := c.solver(), c.e
-	s.trash = append(s.trash, c.on)
-	if c.dropped {
-		return
-	}
-	e.rare.save = nil
-	if c.err != nil {
-		s.report(e.v, c.err)
-	}
-	if c.x.savedID(e.index) == "" {
-		c.x.setSaved(e.index, c.saved)
-	}
-	s.take(e, c.x, c.saved)
 }

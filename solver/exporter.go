@@ -53,37 +53,6 @@ func (e *storedExporter) ExportTo(ctx context.Context, t CacheExporterTarget, op
 	return exportKey(ctx, e.key, e.manager, t, opt)
 }
 
-// mergedExporter runs several exporters, one after the other.
-type mergedExporter []CacheExporter
-
-// withSubExporters returns the key with an exporter that also exports what the
-// key's op has built.
-func withSubExporters(k ExportableCacheKey, subs []CacheExporter) ExportableCacheKey {
-	if len(subs) == 0 {
-		return k
-	}
-	all := make(mergedExporter, 0, len(subs)+1)
-	all = append(append(all, k.Exporter), subs...)
-	k.Exporter = all
-	return k
-}
-
-// ExportTo implements CacheExporter. It returns the records of all.
-func (e mergedExporter) ExportTo(ctx context.Context, t CacheExporterTarget, opt CacheExportOpt) ([]CacheExporterRecord, error) {
-	var out []CacheExporterRecord
-	for _, one := range e {
-		if one == nil {
-			continue
-		}
-		recs, err := one.ExportTo(ctx, t, opt)
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, recs...)
-	}
-	return out, nil
-}
-
 // exportKey exports a key's chain to a target. Nothing is added to the target
 // before all that can fail has been done.
 func exportKey(ctx context.Context, key *CacheKey, m *cacheManager, t CacheExporterTarget, opt CacheExportOpt) (recs []CacheExporterRecord, err error) {
@@ -94,13 +63,27 @@ func exportKey(ctx context.Context, key *CacheKey, m *cacheManager, t CacheExpor
 	if t == nil {
 		return nil, errors.New("export: no target")
 	}
-	s := exportSessions.of(t)
-	if err := s.begin(ctx); err != nil {
+	w := &exportWalk{ctx: ctx, session: exportSessions.of(t), opt: opt}
+	if recs, err = w.export(key, m); err != nil {
 		return nil, err
 	}
-	defer s.end()
-	w := &exportWalk{ctx: ctx, session: s, opt: opt}
-	if opt.Convert == nil {
+	for _, sub := range w.foreign { // which may export to the target in turn
+		more, err := sub.ExportTo(ctx, t, opt)
+		if err != nil {
+			return nil, err
+		}
+		recs = append(recs, more...)
+	}
+	return recs, nil
+}
+
+// export exports a key's chain.
+func (w *exportWalk) export(key *CacheKey, m *cacheManager) ([]CacheExporterRecord, error) {
+	if err := w.session.begin(w.ctx); err != nil {
+		return nil, err
+	}
+	defer w.session.end()
+	if w.opt.Convert == nil {
 		w.opt.Mode = CacheExportModeRemoteOnly
 	}
 	if m != nil {

@@ -164,34 +164,43 @@ func TestExportFromForeignManager(t *testing.T) {
 	}
 }
 
-// contract 4: what an op has built is exported with its result.
-func TestSubExporters(t *testing.T) {
+// contract 4: what an op has built is exported with its result, also where that stands
+// below.
+func TestExportBuiltKeys(t *testing.T) {
 	m := NewInMemoryCacheManager().(*cacheManager)
 	k, sub := testKey("op", dep(NewCacheKey("a", 0))), testKey("sub", dep(NewCacheKey("b", 0)))
 	k.caches, sub.caches = m.alone, m.alone
 	saveIn(t, m, k, "r")
 	saveIn(t, m, sub, "s")
-	keys := newExportGroup([]*CacheKey{k, testKey("alias", dep(k))})
+	far := &farExporter{}
+	k.along.Store(&[]ExportableCacheKey{{}, newExportableKey(sub), {Exporter: far}})
+	above := testKey("above", dep(k))
 	calls := 0
 	log := &exportLog{visited: map[any]bool{}}
 	opt := CacheExportOpt{Convert: func(context.Context, Result) (*Remote, error) { calls++; return &Remote{}, nil }}
-	for _, key := range keys {
-		both := withSubExporters(key, []CacheExporter{nil, newExportableKey(sub).Exporter})
-		recs, err := both.Exporter.ExportTo(context.Background(), log, opt)
-		if err != nil || len(recs) != 2 {
+	for _, key := range newExportGroup([]*CacheKey{k, above}) {
+		if recs, err := key.Exporter.ExportTo(context.Background(), log, opt); err != nil || len(recs) != 1 {
 			t.Fatal(recs, err)
 		}
 	}
-	if calls != 2 || len(log.of(sub)) != 1 || log.of(sub)[0].results != 1 {
-		t.Errorf("%d calls, %+v", calls, log.of(sub))
+	if calls != 1 || len(log.of(sub)) != 1 || far.calls != 2 {
+		t.Errorf("%d calls, %+v, %d of another's", calls, log.of(sub), far.calls)
 	}
-	broken := withSubExporters(keys[0], []CacheExporter{(*keyExporter)(nil)})
-	if _, err := broken.Exporter.ExportTo(context.Background(), log, opt); err == nil {
-		t.Error("the error of a branch was dropped")
+	far.err = errors.New("far away")
+	if _, err := newExportableKey(k).Exporter.ExportTo(context.Background(), log, opt); !errors.Is(err, far.err) {
+		t.Error("the error of what another exports was dropped")
 	}
-	if withSubExporters(keys[0], nil) != keys[0] {
-		t.Error("no exporters make no difference")
-	}
+}
+
+// farExporter is an exporter of another make.
+type farExporter struct {
+	calls int
+	err   error
+}
+
+func (e *farExporter) ExportTo(context.Context, CacheExporterTarget, CacheExportOpt) ([]CacheExporterRecord, error) {
+	e.calls++
+	return nil, e.err
 }
 
 // forgetful is a target that keeps nothing that it visits, and makes no records.

@@ -21,13 +21,16 @@ type exportWalk struct {
 	// managers and others are the caches that the keys name, each once.
 	managers []*cacheManager
 	others   []CacheManager
+	// foreign export what ops have built and other managers have saved.
+	foreign []CacheExporter
 	// order has the nodes as they were found, from the top.
 	order []*exportNode
 	// more are the keys that were gone through beside the nodes' first.
 	more map[*CacheKey]struct{}
-	// back and found are room that is used again.
-	back  []memBacklink
-	found []exportRecord
+	// back, stored and found are room that is used again.
+	back   []backlink
+	stored []CacheResult
+	found  []exportRecord
 }
 
 // node returns the node of an ID for this walk.
@@ -94,7 +97,7 @@ func (w *exportWalk) key(k *CacheKey, stack []*CacheKey) []*CacheKey {
 		n.key, n.digest, n.output = k, k.digest, k.output
 	} else {
 		// Another key of the same ID may know more alternatives.
-		if _, done := w.more[k]; done || len(k.deps) == 0 {
+		if _, done := w.more[k]; done || len(k.deps) == 0 && len(k.goesWith()) == 0 {
 			return stack
 		}
 		if w.more == nil {
@@ -102,6 +105,19 @@ func (w *exportWalk) key(k *CacheKey, stack []*CacheKey) []*CacheKey {
 		}
 		w.more[k] = struct{}{}
 	}
+	for _, sub := range k.goesWith() {
+		switch own := sub.Exporter.(type) {
+		case nil:
+		case *keyExporter:
+			stack = append(stack, (*CacheKey)(own))
+		case *storedExporter:
+			w.ask(own.manager)
+			stack = append(stack, own.key)
+		default:
+			w.foreign = append(w.foreign, own)
+		}
+	}
+	n.links = slices.Grow(n.links, len(k.deps))
 	for i := range k.deps {
 		dep := &k.deps[i]
 		for j := range dep.alternatives() {
@@ -135,24 +151,20 @@ func (w *exportWalk) links() error {
 	return nil
 }
 
+// fewLinks is how many links are looked through one by one.
+const fewLinks = 8
+
 // backlinks adds to a node what the caches know of its inputs.
 func (w *exportWalk) backlinks(n *exportNode) error {
 	w.back = w.back[:0]
 	for _, m := range w.managers {
-		if m.mem != nil {
-			w.back = m.mem.backlinks(n.id, w.back)
-			continue
-		}
-		err := m.storage.WalkBacklinks(n.id, func(from string, link CacheInfoLink) error {
-			w.back = append(w.back, memBacklink{from: from, link: link})
-			return nil
-		})
-		if err != nil {
+		var err error
+		if w.back, err = m.store.backlinks(n.id, w.back); err != nil {
 			return err
 		}
 	}
 	if len(w.back) > 1 {
-		slices.SortFunc(w.back, memBacklink.compare)
+		slices.SortFunc(w.back, backlink.compare)
 	}
 	for i := range w.back {
 		b := &w.back[i]
@@ -164,7 +176,10 @@ func (w *exportWalk) backlinks(n *exportNode) error {
 		if b.link.Digest != n.digest || b.link.Output != n.output {
 			continue
 		}
-		n.links = append(n.links, exportLink{src: w.node(b.from), input: b.link.Input, selector: b.link.Selector})
+		l := exportLink{src: w.node(b.from), input: b.link.Input, selector: b.link.Selector}
+		if len(n.links) > fewLinks || !slices.Contains(n.links, l) {
+			n.links = append(n.links, l)
+		}
 	}
 	return nil
 }
@@ -239,7 +254,7 @@ func (l exportLink) compare(o exportLink) int {
 	return cmp.Or(strings.Compare(string(l.selector), string(o.selector)), strings.Compare(l.src.id, o.src.id))
 }
 
-func (b memBacklink) compare(o memBacklink) int {
+func (b backlink) compare(o backlink) int {
 	if c := cmp.Compare(b.link.Input, o.link.Input); c != 0 {
 		return c
 	}

@@ -96,6 +96,7 @@ type cacheGraph struct {
 	storage solver.CacheKeyStorage
 	results *transferable
 	cache   solver.CacheManager
+	anchor  *counted // a result that is gone
 
 	mu        sync.Mutex // guards converted
 	converted []string
@@ -104,6 +105,7 @@ type cacheGraph struct {
 func newCacheGraph(t testing.TB) *cacheGraph {
 	g := &cacheGraph{t: t, storage: solver.NewInMemoryCacheStorage()}
 	g.results = &transferable{CacheResultStorage: solver.NewInMemoryResultStorage(), remotes: map[string]bool{}, errs: map[string]error{}}
+	g.anchor = &counted{id: "anchor"}
 	g.results.errs["anchor"] = solver.ErrNotFound
 	g.cache = solver.NewCacheManager("graph", g.storage, g.results)
 	return g
@@ -153,7 +155,7 @@ func (g *cacheGraph) convert(_ context.Context, res solver.Result) (*solver.Remo
 // which then is gone.
 func (g *cacheGraph) key(id string) *solver.ExportableCacheKey {
 	g.t.Helper()
-	k, err := g.cache.Save(&solver.CacheKey{ID: id}, &counted{id: "anchor"})
+	k, err := g.cache.Save(&solver.CacheKey{ID: id}, g.anchor)
 	if err != nil {
 		g.t.Fatal(err)
 	}

@@ -94,13 +94,12 @@ func (w *exportWalk) result(n *exportNode, convert bool) error {
 // in the order of the caches.
 func (w *exportWalk) records(n *exportNode) error {
 	w.found = w.found[:0]
-	var room [4]CacheResult
 	for _, m := range w.managers {
-		stored, err := m.resultsOf(n.id, room[:0])
-		if err != nil {
+		var err error
+		if w.stored, err = m.resultsOf(n.id, w.stored[:0]); err != nil {
 			return err
 		}
-		for _, res := range stored {
+		for _, res := range w.stored {
 			w.found = append(w.found, exportRecord{storedResult: storedResult{m.id, res.ID}, createdAt: res.CreatedAt, manager: m})
 		}
 	}
@@ -114,6 +113,9 @@ func (w *exportWalk) records(n *exportNode) error {
 			return err
 		}
 		for _, rec := range recs {
+			if rec == nil {
+				continue
+			}
 			w.found = append(w.found, exportRecord{storedResult: storedResult{c.ID(), rec.ID}, createdAt: rec.CreatedAt, other: c, rec: rec})
 		}
 	}

@@ -314,13 +314,13 @@ func TestExportShared(t *testing.T) {
 				t.Error(err)
 				return
 			}
-			defer r.Release(context.Background())
 			target := &solvertest.ExportTarget{}
 			for _, k := range r.CacheKeys() {
 				if _, err := k.Exporter.ExportTo(context.Background(), target, solver.CacheExportOpt{Mode: solver.CacheExportModeMax, Convert: convert}); err != nil {
 					t.Error(err)
 				}
 			}
+			r.Release(context.Background())
 			done <- target
 		}()
 		bubbleWait()

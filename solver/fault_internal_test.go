@@ -28,11 +28,19 @@ func (v *stuckVertex) Exec(ctx context.Context, _ []Result) ([]Result, error) {
 	return nil, ctx.Err()
 }
 
-// faultyWork stands for a fault of the solver's own.
-type faultyWork struct{}
+// faultyCall stands for a fault of the solver's own.
+type faultyCall struct {
+	task
+	waiting []*vertex
+}
 
-func (faultyWork) do(context.Context) {}
-func (faultyWork) done()              { panic("no such luck") }
+func (c *faultyCall) do(context.Context) {}
+func (c *faultyCall) done()              { panic("no such luck") }
+func (c *faultyCall) vertices(fn func(*vertex)) {
+	for _, v := range c.waiting {
+		fn(v)
+	}
+}
 
 // TestFaultFailsWhoWaits: a fault in taking a task back fails the builds of all
 // vertices that the task was for, and leaves no other waiting or failed.
@@ -50,13 +58,13 @@ func TestFaultFailsWhoWaits(t *testing.T) {
 			}()
 		}
 		synctest.Wait()
-		active := func(i int) *vertex {
-			dgst := digest.FromString(fmt.Sprint("v", i))
-			return s.active(dgst, hashOf(string(dgst))).normal
-		}
-		s.mu.Lock()
-		s.takeBack(&task{work: faultyWork{}, v: active(0), sharers: &[]*vertex{active(1)}})
-		s.unlock(true)
+		active := func(i int) *vertex { return s.activeVertex(digest.FromString(fmt.Sprint("v", i))) }
+		s.lock()
+		c := &faultyCall{waiting: []*vertex{active(0), active(1)}}
+		c.Work, c.v = c, active(0)
+		s.g.Pin(c.v.id)
+		s.takeBack(&c.task)
+		s.unlock()
 		synctest.Wait()
 		for i, err := range errs {
 			if faulty := err != nil && strings.Contains(err.Error(), "no such luck"); faulty != (i < 2) {

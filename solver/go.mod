@@ -6,12 +6,11 @@ require (
 	github.com/containerd/containerd/v2 v2.3.6
 	github.com/opencontainers/go-digest v1.0.0
 	github.com/opencontainers/image-spec v1.1.1
-	go.etcd.io/bbolt v1.5.0
+	golang.org/x/sys v0.46.0
 )
 
 require (
 	github.com/containerd/errdefs v1.0.0 // indirect
 	github.com/containerd/log v0.1.0 // indirect
 	github.com/sirupsen/logrus v1.9.4 // indirect
-	golang.org/x/sys v0.46.0 // indirect
 )

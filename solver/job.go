@@ -4,12 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/tenonbuild/tenon/solver/client"
-	"github.com/tenonbuild/tenon/solver/internal/edge"
+	"github.com/tenonbuild/tenon/solver/internal/graph"
+	"github.com/tenonbuild/tenon/solver/internal/slots"
 )
 
 // Job is one caller's build, or several. It holds what it has loaded until it is
@@ -25,13 +29,14 @@ type Job struct {
 	id     string
 	serial uint64 // of all jobs of the solver, from 1
 	s      *Solver
-	slot   int // in Solver.slots
-
-	// lines are the job's places in the queue; guarded by queue.mu.
-	lines [lanes]line
+	number int // that the graph knows it by
+	client slots.Client
 
 	// Guarded by Solver.mu.
-	vertices  []*vertex // kept when the job is discarded, for Trace
+	held *held
+	// gone is closed once Discard has given everything up, but for releasing it.
+	gone      chan struct{}
+	trash     []releaser // what Discard is to release
 	requests  map[*request]struct{}
 	failed    bool // a Build has returned an error
 	discarded bool
@@ -41,7 +46,7 @@ type Job struct {
 
 	// What follows is guarded by Solver.watching.
 	watchers []*watcher
-	journal  []entry // what was reported to the job itself
+	journal  journal // what was reported to the job itself
 	ended    bool
 
 	steps atomic.Uint64 // how often Begin was called
@@ -62,8 +67,11 @@ type request struct {
 
 // NewJob starts a job. Its id must not be that of another job that is active.
 func (s *Solver) NewJob(id string) (*Job, error) {
-	s.mu.Lock()
-	defer s.unlock(true)
+	if s.queue == nil {
+		return nil, errNoSolver
+	}
+	s.lock()
+	defer s.unlock()
 	if s.closed {
 		return nil, errClosed
 	}
@@ -71,24 +79,46 @@ func (s *Solver) NewJob(id string) (*Job, error) {
 		return nil, fmt.Errorf("job %q exists already", id)
 	}
 	s.serial++
-	j := &Job{serial: s.serial, id: id, s: s, requests: map[*request]struct{}{}}
+	j := &Job{serial: s.serial, id: id, s: s, requests: map[*request]struct{}{}, held: &held{}, gone: make(chan struct{})}
+	j.client.Of = j
 	if n := len(s.free); n > 0 {
-		j.slot = s.free[n-1]
+		j.number = s.free[n-1]
 		s.free = s.free[:n-1]
-		s.slots[j.slot] = j
+		s.numbers[j.number] = j
 	} else {
-		j.slot = len(s.slots)
-		s.slots = append(s.slots, j)
-	}
-	for i := range j.lines {
-		j.lines[i] = line{job: j, priority: 1, pos: -1}
+		j.number = len(s.numbers)
+		s.numbers = append(s.numbers, j)
 	}
 	s.jobs[id] = j
+	s.announce()
+	// What its vertices have to tell can be asked for as long as there is the job.
+	runtime.AddCleanup(j, s.unpin, j.held)
+	return j, nil
+}
+
+// held are the vertices that a job has held, in the order in which it took them: inputs
+// before what uses them, mostly. They are pinned. It may hold them no more.
+type held struct{ vertices []graph.Vertex }
+
+// unpin gives up the vertices of a job that nobody knows any more.
+func (s *Solver) unpin(h *held) {
+	for len(h.vertices) > 0 {
+		n := min(loadSteps, len(h.vertices))
+		s.lock()
+		for _, v := range h.vertices[:n] {
+			s.g.Unpin(v)
+		}
+		s.unlock()
+		h.vertices = h.vertices[n:]
+	}
+}
+
+// announce wakes those who wait for a job to appear.
+func (s *Solver) announce() {
 	if s.arrived != nil {
 		close(s.arrived)
 		s.arrived = nil
 	}
-	return j, nil
 }
 
 // getTimeout is how long Get waits for a job that is about to appear: calls that
@@ -98,18 +128,24 @@ const getTimeout = 3 * time.Second
 // Get returns an active job. It waits for one that is about to appear for about
 // three seconds, and then returns an error.
 func (s *Solver) Get(id string) (*Job, error) {
+	if s.queue == nil {
+		return nil, errNoSolver
+	}
 	timeout := time.NewTimer(getTimeout)
 	defer timeout.Stop()
 	for {
-		s.mu.Lock()
-		j := s.jobs[id]
+		s.lock()
+		j, closed := s.jobs[id], s.closed
 		if s.arrived == nil {
 			s.arrived = make(chan struct{})
 		}
 		arrived := s.arrived
-		s.unlock(true)
-		if j != nil {
+		s.unlock()
+		switch {
+		case j != nil:
 			return j, nil
+		case closed:
+			return nil, errClosed
 		}
 		select {
 		case <-arrived:
@@ -125,6 +161,9 @@ func (s *Solver) Get(id string) (*Job, error) {
 // wraps one. When ctx ends, Build returns its cause at once; what others wait for
 // goes on.
 func (j *Job) Build(ctx context.Context, e Edge) (CachedResult, error) {
+	if j.s == nil {
+		return nil, errNoJob
+	}
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
@@ -133,53 +172,70 @@ func (j *Job) Build(ctx context.Context, e Edge) (CachedResult, error) {
 		return nil, err
 	}
 	s := j.s
-	s.mu.Lock()
-	if j.discarded {
-		s.unlock(true)
-		return nil, errDiscarded
-	}
-	s.queue.setPriority(j)
-	v, err := s.load(p, []*Job{j}, nil)
+	v, err := s.load(p, j.self, nil)
 	if err != nil {
-		s.unlock(true)
 		return nil, err
+	}
+	if j.discarded {
+		s.g.Unref(v.id)
+		s.unlock()
+		return nil, errDiscarded
 	}
 	r := s.request(v, e.Index)
 	if !r.ended {
 		j.requests[r] = struct{}{}
 	}
-	s.unlock(true)
+	s.g.Unref(v.id)
+	s.unlock()
 	defer func() {
-		s.mu.Lock()
+		s.lock()
 		delete(j.requests, r)
 		j.failed = j.failed || r.err != nil
-		s.unlock(true)
+		s.unlock()
 	}()
-	return s.await(ctx, r)
+	return s.await(ctx, r, nil)
+}
+
+// self is the job as what holds its vertices; nobody once it was discarded.
+func (j *Job) self() []*Job {
+	if j.discarded {
+		return nil
+	}
+	j.s.queue.SetPriority(&j.client, j.Priority)
+	return []*Job{j}
 }
 
 // request demands the result of an edge.
 func (s *Solver) request(v *vertex, index Index) *request {
 	e := s.output(v, index)
 	r := &request{e: e, done: make(chan struct{})}
-	if e.settled() {
+	if s.g.StateOf(e.id) == graph.Done && s.isLost(e.result) && !s.lose(e.id, e.result) {
+		r.end(nil, v.wrap(fmt.Errorf("the result is lost: %w", e.lostBy())))
+		return r
+	}
+	if s.g.StateOf(e.id) != graph.Open {
 		r.complete(e)
 		return r
 	}
-	e.more().requests = append(e.rare.requests, r)
-	s.addDemand(e, edge.Result, 1)
+	e.needExtra().requests = append(e.extra.requests, r)
+	s.g.Demand(e.id, 1)
 	return r
 }
 
-// await waits for a request to be met.
-func (s *Solver) await(ctx context.Context, r *request) (CachedResult, error) {
+// await waits for a request to be met, until ctx ends or left is closed.
+func (s *Solver) await(ctx context.Context, r *request, left <-chan struct{}) (CachedResult, error) {
+	var err error
 	select {
 	case <-r.done:
+		return r.result, r.err
 	case <-ctx.Done():
-		s.mu.Lock()
-		s.withdraw(r, context.Cause(ctx))
-		s.unlock(true)
+		err = context.Cause(ctx)
+	case <-left:
+		err = context.Canceled
 	}
+	s.lock()
+	s.withdraw(r, err)
+	s.unlock()
 	return r.result, r.err
 }
 
@@ -189,19 +245,19 @@ func (s *Solver) withdraw(r *request, err error) {
 		return
 	}
 	e := r.e
-	requests := e.rare.requests
+	requests := e.extra.requests
 	for i, o := range requests {
 		if o == r {
-			e.rare.requests = append(requests[:i:i], requests[i+1:]...)
+			e.extra.requests = append(requests[:i:i], requests[i+1:]...)
 			break
 		}
 	}
-	s.addDemand(e, edge.Result, -1)
+	s.g.Demand(e.id, -1)
 	r.end(nil, err)
 }
 
 func (r *request) complete(e *edgeState) {
-	if e.failed {
+	if e.result == nil {
 		r.end(nil, e.failure())
 		return
 	}
@@ -219,9 +275,13 @@ func (r *request) end(result CachedResult, err error) {
 // error is one of a Result's Release.
 func (j *Job) Discard() error {
 	s := j.s
-	s.mu.Lock()
+	if s == nil {
+		return nil
+	}
+	s.lock()
 	if j.discarded {
-		s.unlock(true)
+		s.unlock()
+		<-j.gone
 		return nil
 	}
 	j.discarded = true
@@ -229,22 +289,23 @@ func (j *Job) Discard() error {
 		j.failed = j.failed || !r.ended || r.err != nil
 		s.withdraw(r, errDiscarded)
 	}
-	s.turn(false) // what was only wanted by the job is abandoned
-	s.endWatch(j)
 	delete(s.jobs, j.id)
-	for _, v := range j.vertices {
-		v.jobs.remove(j.slot)
-		if v.jobs.empty() {
-			s.releaseAtLast(v)
+	s.pause() // what was only wanted by the job is abandoned
+	s.endWatch(j, s.pause)
+	for n, v := range slices.Backward(j.held.vertices) {
+		s.g.Unhold(v, j.number)
+		if n%loadSteps == 0 {
+			s.pause()
 		}
 	}
-	s.slots[j.slot] = nil
-	s.free = append(s.free, j.slot)
-	s.turn(false)
-	trash := s.trash
-	s.trash = nil
-	s.unlock(true)
-	return releaseAll(trash)
+	for n := len(j.held.vertices); n > 0 && s.g.Dying(); n -= loadSteps {
+		s.pause()
+	}
+	s.numbers[j.number] = nil
+	s.free = append(s.free, j.number)
+	s.unlock()
+	close(j.gone)
+	return releaseAll(j.trash) // last: a Release may end the goroutine
 }
 
 // SetValue keeps a value with the job, beside those of the same key.
@@ -287,14 +348,14 @@ type jobKey struct{}
 // Without one it returns "".
 func SessionID(ctx context.Context) string {
 	if t := taskOf(ctx); t != nil {
-		s := t.solver()
-		s.mu.Lock()
-		defer s.unlock(true)
+		s := t.s
+		s.lock()
+		defer s.unlock()
 		return sessionOf(s.jobsOf(t))
 	}
 	if b, ok := ctx.Value(builderKey{}).(*builder); ok {
-		b.s.mu.Lock()
-		defer b.s.unlock(true)
+		b.s.lock()
+		defer b.s.unlock()
 		return sessionOf(b.jobs(nil))
 	}
 	if j, ok := ctx.Value(jobKey{}).(*Job); ok {
@@ -314,30 +375,43 @@ func sessionOf(jobs []*Job) string {
 
 // jobsOf are the jobs a call is made for.
 func (s *Solver) jobsOf(t *task) []*Job {
-	var vertices []*vertex
-	t.vertices(func(v *vertex) { vertices = append(vertices, v) })
-	return s.jobsHolding(vertices)
+	if t.taken {
+		return nil
+	}
+	return s.jobsHolding(func(yield func(*vertex)) {
+		yield(t.v)
+		t.work().vertices(yield)
+	})
 }
 
-// jobsHolding are the jobs that hold any of some vertices.
-func (s *Solver) jobsHolding(vertices []*vertex) []*Job {
-	var set bitset
-	for _, v := range vertices {
-		for slot := range v.jobs.all {
-			set.add(slot)
+// jobsHolding are the jobs that hold any of some vertices, in the order of their
+// numbers.
+func (s *Solver) jobsHolding(each func(func(*vertex))) []*Job {
+	seen := map[int]struct{}{}
+	each(func(v *vertex) {
+		for job := range s.g.Jobs(v.id) {
+			seen[job] = struct{}{}
 		}
-	}
+	})
 	var jobs []*Job
-	for slot := range set.all {
-		jobs = append(jobs, s.slots[slot])
+	for _, job := range slices.Sorted(maps.Keys(seen)) {
+		jobs = append(jobs, s.numbers[job])
 	}
 	return jobs
 }
 
 // Status sends what happens to the job's vertices to ch, beginning with all that
-// has happened, until the job is discarded or ctx ends; then it closes ch. Many
+// has happened, until the job is discarded or ctx ends; then it closes ch. Called
+// after Discard it tells how the vertices ended, without their logs, which are freed with
+// the job. Of what a vertex logs, 2 MiB are kept for who joins late. Many
 // may listen. One that does not read delays nobody.
 func (j *Job) Status(ctx context.Context, ch chan *client.SolveStatus) error {
+	if j.s == nil {
+		if ch != nil {
+			close(ch)
+		}
+		return errNoJob
+	}
 	if ch == nil {
 		return errors.New("no channel to send the status to")
 	}

@@ -11,8 +11,8 @@ import (
 	"github.com/tenonbuild/tenon/solver/solvertest"
 )
 
-// remembered makes the world's cache one whose answers about inputs are kept, so
-// that they need not be looked up again.
+// remembered makes the world's cache one whose storage answers from memory, and is not of
+// this module.
 func (w *world) remembered() {
 	w.cache = solver.NewCacheManager("local", &storage{CacheKeyStorage: w.storage, memory: true}, w.results)
 }
@@ -108,97 +108,38 @@ func TestLateOutputOfSeveralCacheMaps(t *testing.T) {
 func TestContentKeyOfWhoLeft(t *testing.T) {
 	bubble(t, func(w *world) {
 		s := w.solver(slots(1))
-		y := func() *solvertest.Node {
-			y := w.node("y")
-			y.Opts.IgnoreCache = true // it is run, and not loaded
-			return y
-		}
 		n := func(x *solvertest.Node) *solvertest.Node {
-			n := w.node("n of "+x.ID, x, y())
+			n := w.node("n of "+x.ID, x, w.node("y"))
 			n.Key, n.Outputs, n.Value = "n", 2, "v"
 			n.In[0].Content = true
 			return n
 		}
 		w.build(s, n(w.node("x before")).Edge(0))
+		w.pruneAll("v") // y is run, and not loaded
 
 		g, block := newGate(), newGate()
 		x := w.node("x")
 		x.OnExec = g.exec
 		leaves := w.start(w.job(s), n(x).Edge(0)) // may match by the content of x
 		<-g.reached
-		busy := w.node("busy")
-		busy.OnCacheMap = func(context.Context, int) error { return block.stuck(context.Background()) }
 		other := w.start(w.job(s), n(x).Edge(1)) // cannot
 		bubbleWait()
-		blocks := w.start(w.job(s), busy.Edge(0))
-		<-block.reached // nothing else is looked up or computed from now on
+		var blocks []*building // nothing else is looked up or computed from now on
+		for _, b := range []*building{leaves, other} {
+			busy := w.node(fmt.Sprint("busy ", len(blocks)))
+			busy.OnCacheMap = func(context.Context, int) error { return block.stuck(context.Background()) }
+			blocks = append(blocks, w.start(b.job, busy.Edge(0)))
+			bubbleWait()
+		}
 		g.open()
 		bubbleWait()
 		leaves.canceled()
 		other.wait("v#1")
 		block.open()
-		blocks.wait("busy()")
-		for _, b := range []*building{leaves, other, blocks} {
-			b.job.Discard()
+		for i, b := range blocks {
+			b.wait(fmt.Sprintf("busy %d()", i))
 		}
-	})
-}
-
-// contract 13: an edge that has become known by another name since it looked for an
-// equal execution finds it by that.
-func TestEqualByContentKnownLater(t *testing.T) {
-	bubble(t, func(w *world) {
-		s := w.solver()
-		running, gx, gy := newGate(), newGate(), newGate()
-		x := func(id string) *solvertest.Node {
-			x := w.node("x " + id)
-			x.Value = "same"
-			return x
-		}
-		y := func(id string) *solvertest.Node {
-			y := w.node("y " + id)
-			y.Key = "y"
-			return y
-		}
-		n := func(id string, x, y *solvertest.Node) *solvertest.Node {
-			n := w.node("n "+id, x, y)
-			n.Key, n.Outputs, n.Value = "n", 3, "v"
-			n.In[0].Content = true
-			return n
-		}
-		// Output 1 of n may match by the content of its first input, output 0 and 2
-		// cannot.
-		before := w.node("other x")
-		before.Value = "other"
-		w.build(s, n("before", before, y("before")).Edge(1))
-
-		first := n("first", x("first"), y("first"))
-		first.OnExec = running.exec
-		runs := w.start(w.job(s), first.Edge(1))
-		<-running.reached
-
-		x2, y2 := x("second"), y("second")
-		y2.Opts.IgnoreCache = true // so that it is run by itself
-		x2.OnExec, y2.OnExec = gx.exec, gy.exec
-		below := []*building{w.start(w.job(s), x2.Edge(0)), w.start(w.job(s), y2.Edge(0))}
-		<-gx.reached
-		<-gy.reached
-		second := n("second", x2, y2)
-		waits := w.start(w.job(s), second.Edge(0))
-		bubbleWait() // it has found nothing equal, and waits for its inputs
-		knows := w.start(w.job(s), second.Edge(1))
-		bubbleWait()
-		gx.open()
-		bubbleWait() // the content of the first input is known
-		gy.open()
-		bubbleWait()
-		running.open()
-		runs.wait("v#1")
-		waits.wait("v")
-		knows.wait("v#1")
-		w.executed(map[string]int{"n first": 1, "n second": 0})
-		for _, b := range append(below, runs, waits, knows) {
-			<-b.done
+		for _, b := range []*building{leaves, other} {
 			b.job.Discard()
 		}
 	})

@@ -41,8 +41,8 @@ func TestCachedBesideFailedInput(t *testing.T) {
 	s := w.solver()
 	w.build(s, w.node("top", w.node("base")).Edge(0))
 
+	w.pruneAll("top(base())")
 	base := w.node("base")
-	base.Opts.IgnoreCache = true
 	broken := errors.New("broken")
 	base.OnExec = func(context.Context, []solver.Result) error { return broken }
 	j := w.job(s)

@@ -6,143 +6,138 @@ import (
 	"math"
 	"slices"
 
-	"github.com/opencontainers/go-digest"
-
-	"github.com/tenonbuild/tenon/solver/internal/edge"
+	"github.com/tenonbuild/tenon/solver/internal/graph"
 )
 
-// load makes the vertices of a plan active, held by jobs, and returns the top
-// one. Sources are asked by all of them beside their own.
-func (s *Solver) load(p *plan, jobs []*Job, sources *cacheSet) (*vertex, error) {
-	if len(jobs) == 0 {
-		return nil, errDiscarded
-	}
-	if n := p.items.n; s.vertices.n == 0 && s.execs[0].n == 0 && n > roomWorth {
-		s.vertices.reserve(n)
-		s.execs[0].reserve(n)
-	}
-	for _, j := range jobs {
-		j.vertices = slices.Grow(j.vertices, len(p.order))
-	}
-	// Vertices share memory only with others of the same graph.
-	defer func() { s.spare, s.spareClimbs = nil, nil }()
-	loaded := make([]*vertex, p.items.n)
+// loadSteps is how many vertices are loaded, or let go of, before the lock is given up.
+const loadSteps = 128
+
+// load makes the vertices of a plan active, held by some jobs, and returns the top one
+// with the lock held, unless there is an error. Holders tells which jobs those are, now.
+// Sources are asked by all vertices beside their own.
+func (s *Solver) load(p *plan, holders func() []*Job, sources *cacheSet) (_ *vertex, err error) {
+	loaded := make([]*vertex, p.items.End())
+	var jobs []*Job
+	var inputs []graph.Edge
+	s.lock()
+	defer func() {
+		// What was loaded is kept active until all is, whoever discards what meanwhile.
+		s.unrefAll(loaded)
+		if err != nil {
+			s.unlock()
+		}
+	}()
 	for n, i := range p.order {
-		it := p.items.at(int(i))
-		v, err := s.loadVertex(it, it.inputs, loaded, len(p.order)-n)
+		if n%loadSteps == 0 {
+			if n > 0 {
+				s.pause()
+			}
+			if jobs = holders(); len(jobs) == 0 {
+				return nil, errDiscarded
+			}
+		}
+		it := p.items.At(i)
+		inputs = inputs[:0]
+		for _, in := range it.inputs {
+			inputs = append(inputs, s.output(loaded[in.item], in.index).id)
+		}
+		v, err := s.loadVertex(it, inputs)
 		if err != nil {
 			return nil, err
 		}
 		loaded[i] = v
+		s.g.Ref(v.id)
 		s.addSources(v, it.opts, sources)
 		for _, j := range jobs {
-			j.hold(v)
+			s.hold(j, v)
 		}
 	}
-	return loaded[0], nil
+	return loaded[1], nil
 }
 
-// roomWorth is how large a graph must be for an idle solver to make room for it.
-const roomWorth = 1000
-
-// newVertex allocates a vertex. Vertices of one graph mostly live and die
-// together, so a few of them are one object.
-func (s *Solver) newVertex(left int) *vertex {
-	if len(s.spare) == 0 {
-		s.spare = make([]vertex, min(vertexBatch, left))
-	}
-	v := &s.spare[0]
-	s.spare = s.spare[1:]
-	return v
-}
-
-// newClimb is the same for what their edges need that have not ended. It is cleared
-// when they have, so that one that has not keeps nothing of the others.
-func (s *Solver) newClimb() *climb {
-	if len(s.spareClimbs) == 0 {
-		if len(s.spare) == 0 {
-			return &climb{}
+// unrefAll ends the refs of what was loaded.
+func (s *Solver) unrefAll(loaded []*vertex) {
+	for n, v := range loaded {
+		if n%loadSteps == loadSteps-1 {
+			s.pause()
 		}
-		s.spareClimbs = make([]climb, climbBatch)
+		if v != nil && n > 1 { // the top one stays until it is used
+			s.g.Unref(v.id)
+		}
 	}
-	c := &s.spareClimbs[0]
-	s.spareClimbs = s.spareClimbs[1:]
-	return c
 }
 
-// So many of each fill what the allocator hands out.
-const (
-	vertexBatch = 15
-	climbBatch  = 17
-)
-
-// active are the active vertices of a digest.
-func (s *Solver) active(d digest.Digest, hash uint32) (known variants) {
-	s.vertices.find(hash, func(v *vertex) bool {
-		switch {
-		case v.digest != d:
-		case v.ignore:
-			known.ignoring = v
-		default:
-			known.normal = v
+// loadVertex finds the active vertex that serves a request, or makes it: one whose inputs
+// are the same, and which ignores caches if the request does. A request that may use caches
+// is not made fresh by another that ignores them; it shares what that one runs.
+func (s *Solver) loadVertex(it *planItem, inputs []graph.Edge) (v *vertex, err error) {
+	opts := it.options()
+	var op *opState
+	s.index.Find(it.hash, func(id graph.Vertex) bool {
+		o := s.vertex(id)
+		if o.op.digest != it.digest {
+			return false
+		}
+		op = o.op
+		switch same, equal := s.sameInputs(o, inputs); {
+		case !equal:
+			err = o.wrap(errors.New("the vertex was loaded before with other inputs: a vertex of one digest must not change"))
+		case same && o.ignore == opts.IgnoreCache:
+			v = o
 		}
 		return false // there may be another one
 	})
-	return known
+	if v != nil || err != nil {
+		return v, err
+	}
+	return s.newVertex(it, op, &opts, inputs), nil
 }
 
-// loadVertex finds the active vertex that serves a request, or makes it.
-func (s *Solver) loadVertex(it *planItem, inputs []planEdge, loaded []*vertex, left int) (*vertex, error) {
-	opts := it.options()
-	known := s.active(it.digest, it.hash)
-	v := known.ignoring
-	if v == nil && !opts.IgnoreCache {
-		v = known.normal
-	}
-	if v != nil {
-		return v, sameInputs(v, inputs, loaded)
-	}
-	v = s.newVertex(left)
-	v.vtx, v.digest, v.name = it.vtx, it.digest, it.name
+// newVertex makes a vertex. Op is that of others of its digest; nil if there is none.
+func (s *Solver) newVertex(it *planItem, op *opState, opts *VertexOptions, inputs []graph.Edge) *vertex {
+	id := s.g.Add(inputs)
+	v := s.vertex(id)
+	v.id, v.caches = id, s.defaults
 	v.ignore, v.weight = opts.IgnoreCache, int32(min(max(1, opts.Weight), math.MaxInt32))
+	v.fresh = v.ignore || slices.ContainsFunc(inputs, func(in graph.Edge) bool { return s.edge(in).v.fresh })
+	if v.fresh {
+		s.freshOnes++
+		v.serial = s.freshOnes
+	}
 	if opts.ExportCache != nil {
-		v.more().exportable = opts.ExportCache
+		v.needExtra().exportable = opts.ExportCache
 	}
-	v.caches = s.defaults
-	if len(inputs) > 0 {
-		if v.inputs = v.inputsRoom[:]; len(inputs) > 1 {
-			v.inputs = make([]*edgeState, len(inputs))
-		}
-		for i, in := range inputs {
-			v.inputs[i] = s.output(loaded[in.item], in.index)
-		}
-	}
-	v.op = &v.ownOp
-	v.op.builder = builder{s: s, v: v}
-	if v.ignore {
-		if known.normal != nil {
-			v.op = known.normal.op
-			if subs := known.normal.has().subs; len(subs) > 0 { // CacheMap may wait for them
-				v.more().subs = slices.Clone(subs)
-			}
+	if op == nil {
+		op = &opState{builder: builder{s: s}, vtx: it.vtx, digest: it.digest, name: it.name}
+		op.builder.op = op
+	} else if o := op.vertices.one; o != nil { // CacheMap may wait for what it builds
+		for _, sub := range o.readExtra().subs {
+			s.addSub(v, sub)
 		}
 	}
-	v.op.vertices.add(v)
-	s.vertices.insert(it.hash, v)
-	return v, nil
+	v.op = op
+	op.vertices.add(v)
+	s.index.Insert(it.hash, id)
+	return v
 }
 
-// sameInputs checks that a vertex that was loaded before has the same inputs.
-func sameInputs(v *vertex, inputs []planEdge, loaded []*vertex) error {
-	same := len(v.inputs) == len(inputs)
-	for i := 0; same && i < len(v.inputs); i++ {
-		in, o := v.inputs[i], loaded[inputs[i].item]
-		same = in.index == inputs[i].index && (in.v == o || in.v.digest == o.digest)
+// sameInputs reports whether a vertex has the very inputs, and whether it has those of
+// the same digests.
+func (s *Solver) sameInputs(v *vertex, inputs []graph.Edge) (same, equal bool) {
+	if s.g.Inputs(v.id) != len(inputs) {
+		return false, false
 	}
-	if same {
-		return nil
+	same = true
+	for i, in := range s.g.Below(v.id) {
+		if in == inputs[i] {
+			continue
+		}
+		same = false
+		if a, b := s.edge(in), s.edge(inputs[i]); a.index != b.index || a.v.op.digest != b.v.op.digest {
+			return false, false
+		}
 	}
-	return v.wrap(fmt.Errorf("the vertex was loaded before with other inputs: a vertex of one digest must not change"))
+	return same, true
 }
 
 // addSources has a vertex ask further caches.
@@ -157,12 +152,12 @@ func (s *Solver) addSources(v *vertex, opts *VertexOptions, inherited *cacheSet)
 	set := v.caches
 	for _, m := range own {
 		if !isNil(m) {
-			set = set.with(m)
+			set = set.with(s.source(m))
 		}
 	}
 	if inherited != nil {
-		for _, m := range inherited.list {
-			set = set.with(m)
+		for _, src := range inherited.list {
+			set = set.with(src)
 		}
 	}
 	added := set.mask() &^ v.caches.mask()
@@ -170,119 +165,94 @@ func (s *Solver) addSources(v *vertex, opts *VertexOptions, inherited *cacheSet)
 		return
 	}
 	v.caches = set
-	defer s.contain(v)
-	for e := range v.edges {
-		if e.settled() {
-			continue
-		}
-		for i := range e.ins {
-			e.ins[i].probed, e.ins[i].content = 0, false
-		}
-		if !v.ignore {
-			// At once, and not in its turn: whoever asks the edge in this turn is to
-			// hear of it.
-			s.step(e, edge.Event{Kind: edge.Added, Mask: added})
-		}
+	for id := range s.g.Outputs(v.id) {
+		s.g.ForgetProbes(id)
+	}
+	if !v.ignore {
+		s.g.AddManagers(v.id, added)
 	}
 }
 
-// adopt makes a vertex that was built by an op part of what holds the op's vertex.
-func (s *Solver) adopt(v, sub *vertex) {
-	if slices.Contains(v.has().subs, sub) {
+// holdSub has whoever holds a vertex hold what its op has built.
+func (s *Solver) holdSub(v *vertex, sub graph.Vertex) {
+	for job := range s.g.Jobs(v.id) {
+		s.holdLater(s.numbers[job], sub)
+	}
+}
+
+// addSub has a vertex stand on one that its op has built.
+func (s *Solver) addSub(v *vertex, sub graph.Vertex) {
+	r := v.needExtra()
+	if _, ok := r.isSub[sub]; ok {
 		return
 	}
-	v.more().subs = append(v.rare.subs, sub)
-	for slot := range v.jobs.all {
-		s.slots[slot].hold(sub)
+	if r.isSub == nil {
+		r.isSub = map[graph.Vertex]struct{}{}
 	}
+	r.isSub[sub] = struct{}{}
+	r.subs = append(r.subs, sub)
+	s.g.Ref(sub)
 }
 
-// hold makes a job hold a vertex and all it stands on.
-func (j *Job) hold(v *vertex) {
-	j.take(v)
-	if j.holdsBelow(v) {
+// hold makes a job hold a vertex, and soon what its op has built.
+func (s *Solver) hold(j *Job, v *vertex) {
+	if !s.g.Hold(v.id, j.number) {
 		return
 	}
-	for stack := []*vertex{v}; len(stack) > 0; {
-		v := stack[len(stack)-1]
-		stack = stack[:len(stack)-1]
-		v.below(func(o *vertex) {
-			if !o.jobs.has(j.slot) {
-				j.take(o)
-				stack = append(stack, o)
-			}
-		})
-	}
-}
-
-// below visits what a vertex stands on: its inputs, and what its op has built.
-func (v *vertex) below(fn func(*vertex)) {
-	for _, in := range v.inputs {
-		fn(in.v)
-	}
-	for _, sub := range v.has().subs {
-		fn(sub)
-	}
-}
-
-// holdsBelow reports whether the job holds what a vertex stands on directly. It
-// then holds all of it, since it takes nothing without what is below.
-func (j *Job) holdsBelow(v *vertex) bool {
-	all := true
-	v.below(func(o *vertex) { all = all && o.jobs.has(j.slot) })
-	return all
-}
-
-// take makes a job hold a vertex alone.
-func (j *Job) take(v *vertex) {
-	if v.jobs.has(j.slot) {
-		return
-	}
-	v.jobs.add(j.slot)
-	j.vertices = append(j.vertices, v)
-	j.s.showVertex(j, v)
-	j.joinCalls(v)
-}
-
-// joinCalls has the calls under way for a vertex count for the job too, so that
-// they get its share of the slots.
-func (j *Job) joinCalls(v *vertex) {
+	s.g.Pin(v.id)
+	j.held.vertices = append(j.held.vertices, v.id)
+	s.showVertex(j, v)
+	// The calls under way for the vertex are made for the job too.
 	if c := v.op.call; c != nil {
-		j.s.queue.pushAlso(&c.task, &j.lines[c.lane])
+		s.alsoJob(&c.task, j)
 	}
-	if x := v.exec; x != nil && x.call != nil {
-		j.s.queue.pushAlso(&x.call.task, &j.lines[x.call.lane])
+	if x := v.run; x != nil && x.call != nil {
+		s.alsoJob(&x.call.task, j)
+	}
+	for sub := range v.built {
+		s.holdLater(j, sub)
 	}
 }
 
-// releaseAtLast releases a vertex that no job holds. A fault leaves the others as
-// they are.
-func (s *Solver) releaseAtLast(v *vertex) {
-	defer s.contain(v)
-	s.release(v)
+// pendingHold is a vertex that a job is to hold, with all that it stands on.
+type pendingHold struct {
+	job    *Job
+	vertex graph.Vertex
 }
 
-// release lets go of a vertex that no job holds.
-func (s *Solver) release(v *vertex) {
-	v.released = true
-	s.vertices.remove(hashOf(string(v.digest)), v)
-	for e := range v.edges {
-		s.edges--
-		if !e.settled() {
-			s.abandon(e)
-			dismiss(e.waiters) // which are being released too
-			*e.climb = climb{}
-			e.failed, e.climb = true, nil
-			for _, r := range e.has().requests {
-				r.end(nil, errDiscarded)
+func (s *Solver) holdLater(j *Job, v graph.Vertex) {
+	if s.g.Holds(v, j.number) {
+		return
+	}
+	s.g.Ref(v)
+	s.holds = append(s.holds, pendingHold{j, v})
+}
+
+// holdSome makes jobs hold what they are to hold. It takes no more than n vertices, and
+// returns how many it took.
+func (s *Solver) holdSome(n int) (taken int) {
+	for ; taken < n && len(s.holds) > 0; taken++ {
+		last := len(s.holds) - 1
+		h := s.holds[last]
+		s.holds = s.holds[:last]
+		if !h.job.discarded && !s.g.Holds(h.vertex, h.job.number) {
+			s.hold(h.job, s.vertex(h.vertex))
+			for _, in := range s.g.Below(h.vertex) {
+				s.holdLater(h.job, s.g.VertexOf(in))
 			}
-		} else if ld := e.has().loaded; ld != nil {
-			s.unload(ld)
 		}
+		s.g.Unref(h.vertex)
 	}
-	s.letGo(v)
-	v.op.vertices.remove(v)
+	return taken
 }
 
 // errDiscarded is what waits in a job that is discarded ends with.
 var errDiscarded = errors.New("the job was discarded")
+
+// label names the vertex of an item in errors.
+func (it *planItem) label() string {
+	if it.name != "" {
+		return fmt.Sprintf("%s (%s)", it.name, it.digest)
+	}
+	return string(it.digest)
+}

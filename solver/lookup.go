@@ -5,40 +5,64 @@ import (
 	"errors"
 	"fmt"
 	"sort"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 
 	"github.com/tenonbuild/tenon/solver/internal/edge"
 )
 
-// lookupCall asks caches that do not answer from memory. It does one of three
-// things: probe inputs, find the keys that all inputs share, or list records.
+// asking is what the caches elsewhere are to find out for an edge: whether inputs lead
+// to its operation, which keys all inputs share, or what records keys have.
+type asking struct {
+	// probes are the inputs being asked about.
+	probes map[int32]*probing
+	// left counts the caches that have not answered what is not a probe; found and
+	// candidates are their answers.
+	left       int
+	found      []foundKey
+	candidates []candidate
+	// then goes on once they have.
+	then func(*Solver, *edgeState, *asking)
+}
+
+// probing is one input that caches elsewhere are asked about.
+type probing struct {
+	left    int           // caches that have not answered
+	matched edge.Managers // those that have led to the operation
+	// from is the first key asked about, and content that the content key was: both are
+	// to be asked about again where the answer is given up.
+	from    int
+	content bool
+}
+
+// lookupCall asks one cache that does not answer from memory.
 type lookupCall struct {
 	task
-	e *edgeState
-
-	set    *cacheSet
-	skip   edge.Managers // were asked in line
-	op     *CacheMap
-	output Index
+	e       *edgeState
+	src     *source
+	manager int // in the vertex's caches
+	op      *CacheMap
+	output  Index
+	limit   *time.Timer
+	turn    uint64 // Solver.turns as it was made
+	hangs   bool   // it counts in src.hung
 
 	probes []probeItem
-	match  []keyDep    // nil: not that
+	match  []keyDep    // find the keys that these share; nil: not that
 	roots  []*CacheKey // match these keys, which have no inputs; nil: not that
-	among  edge.Managers
-	keys   []foundKey // list their records
+	keys   []foundKey  // list their records; nil: not that
 
 	found      []foundKey
 	candidates []candidate
-	errs       []error
 }
 
 // probeItem is one input to probe, and what was found of it.
 type probeItem struct {
 	input   int32
 	dep     keyDep // only what was not probed yet
-	matched edge.Managers
-	answers []answer // of managers that are not our own
+	matched bool
+	answers []answer // of a manager that is not our own
 }
 
 // candidate is a record an edge's result may be loaded from.
@@ -49,40 +73,81 @@ type candidate struct {
 }
 
 // probe asks the caches whether any new key of an input leads to the operation.
-func (s *Solver) probe(e *edgeState, i int32) {
-	v, in := e.v, &e.ins[i]
-	op, child := &v.op.first, v.inputs[i]
-	item := probeItem{input: i}
-	item.dep.selector = op.Deps[i].Selector
-	item.dep.keys = child.keys[in.probed:len(child.keys):len(child.keys)]
-	in.probed = int32(len(child.keys))
-	if content := v.content(int(i)); content != nil && !in.content {
-		item.dep.content, in.content = content, true
-	}
+func (s *Solver) probe(e *edgeState, i int32) (edge.Event, bool) {
+	v := e.v
+	content := v.content(int(i))
+	from, to, withContent := s.g.Probing(e.id, int(i), content != nil)
 	s.noteAsked(e)
+	ev := edge.Event{Kind: edge.Probed, Input: i}
+	if from == to && !withContent {
+		return ev, true
+	}
+	item := probeItem{input: i}
+	item.dep.selector = v.op.first.Deps[i].Selector
+	item.dep.keys = s.input(v, int(i)).lookups()[from:to:to]
+	if withContent {
+		item.dep.content = content
+	}
 	set := v.caches
-	if n := len(item.dep.keys); n > 0 || item.dep.content != nil {
-		for m := range set.own {
-			if set.inline&(1<<m) == 0 {
-				continue
-			}
-			found, err := s.leads(e, m, &item.dep, i)
-			if err != nil {
-				s.report(v, fmt.Errorf("cache %s: look-up: %w", managerID(set.list[m]), err))
-			} else if found {
-				in.matched |= 1 << m
-			}
+	for m, src := range set.list {
+		if !src.inline {
+			continue
 		}
-		e.trace.add(traceEvent{kind: TraceProbe, input: i, asked: uint32(set.inline), answered: uint32(in.matched), n: int32(n), content: item.dep.content != nil})
-		if set.inline != set.mask() {
-			e.more().toLookUp = append(e.rare.toLookUp, item)
-			s.lookUp(e)
+		found, err := src.own.leads(item.dep, v.op.first.Digest, Index(i), e.index)
+		if err != nil {
+			s.report(v, fmt.Errorf("cache %s: look-up: %w", src.id, err))
+		} else if found {
+			ev.Mask |= 1 << m
+		}
+	}
+	if set.inline != 0 {
+		e.trace.add(traceEvent{kind: TraceProbe, input: i, asked: uint32(set.inline), answered: uint32(ev.Mask), n: int32(to - from), content: withContent})
+	}
+	elsewhere := s.elsewhere(v)
+	if elsewhere == 0 {
+		return ev, true
+	}
+	p := &probing{matched: ev.Mask, from: from, content: withContent}
+	ask := e.ask()
+	if ask.probes == nil {
+		ask.probes = map[int32]*probing{}
+	}
+	ask.probes[i] = p
+	for m := range set.list {
+		if elsewhere&(1<<m) != 0 {
+			p.left++
+			s.askAbout(e, m, item)
+		}
+	}
+	return ev, false
+}
+
+// askAbout asks a cache elsewhere about an input, together with others that are asked
+// about in this turn.
+func (s *Solver) askAbout(e *edgeState, m int, item probeItem) {
+	for _, c := range e.extra.lookups {
+		if c.manager == m && c.probes != nil && c.turn == s.turns {
+			c.probes = append(c.probes, item)
 			return
 		}
 	}
-	if r := e.has(); e.settled() || r.lookup == nil || !pendingProbe(r.lookup.probes, i) && !pendingProbe(r.toLookUp, i) {
-		s.tell(step{e: e, kind: edge.Probed, input: i})
+	s.lookUp(e, m, &lookupCall{probes: []probeItem{item}})
+}
+
+// elsewhere are the caches of a vertex that do not answer from memory. That some of
+// them are left out is reported.
+func (s *Solver) elsewhere(v *vertex) edge.Managers {
+	all := v.caches.mask() &^ v.caches.inline
+	if all == 0 {
+		return 0
 	}
+	for i, src := range v.caches.list {
+		if all&(1<<i) != 0 && src.hung.Load() > 0 {
+			all &^= 1 << i
+			s.report(v, src.leftOut(s.patience))
+		}
+	}
+	return all
 }
 
 // noteAsked notes when the caches were asked, the first time.
@@ -92,134 +157,140 @@ func (s *Solver) noteAsked(e *edgeState) {
 	}
 }
 
-// leads asks a manager of this package whether an input leads to the operation.
-func (s *Solver) leads(e *edgeState, manager int, dep *keyDep, i int32) (bool, error) {
-	own, op := e.v.caches.own[manager], e.v.op.first.Digest
-	if own.mem != nil {
-		return own.leads(*dep, op, i, e.index)
+// ask returns what an edge asks caches elsewhere.
+func (e *edgeState) ask() *asking {
+	r := e.needExtra()
+	if r.asking == nil {
+		r.asking = &asking{}
 	}
-	// Whoever finds out whether there are targets has found them. They are kept, so
-	// that matching need not look them up again.
-	ids, err := own.someTargets(dep, op, i, e.index)
-	if len(ids) == 0 {
-		return false, err
-	}
-	r := e.more()
-	if len(ids) > manyTargets {
-		r.tooMany |= 1 << manager
-		return true, err
-	}
-	for _, id := range ids {
-		r.answers = append(r.answers, answer{manager: manager, input: i, id: id})
-	}
-	return true, err
+	return r.asking
 }
 
-// leads reports whether any alternative of an input leads to the operation.
-func (m *cacheManager) leads(d keyDep, op digest.Digest, input int32, output Index) (found bool, err error) {
-	defer recovered("looking keys up", &err)
-	link := CacheInfoLink{Input: Index(input), Output: output, Digest: op, Selector: d.selector}
-	for _, k := range d.keys {
-		if found, err := m.hasTargets(k, &link); found || err != nil {
-			return found, err
+// lookUp has a cache elsewhere be asked.
+func (s *Solver) lookUp(e *edgeState, m int, c *lookupCall) {
+	c.e, c.manager, c.src, c.output, c.turn = e, m, e.v.caches.list[m], e.index, s.turns
+	if c.op == nil {
+		c.op = &e.v.op.first
+	}
+	r := e.needExtra()
+	r.lookups = append(r.lookups, c)
+	s.enqueue(c, e.v, c.src.lane, 1)
+	c.limit = time.AfterFunc(s.patience, func() { s.leaveOut(c) })
+}
+
+// gather asks caches elsewhere for something that is needed of all of them to go on.
+func (s *Solver) gather(e *edgeState, among edge.Managers, make func(m int) *lookupCall, then func(*Solver, *edgeState, *asking)) *asking {
+	ask := e.ask()
+	ask.left, ask.found, ask.candidates, ask.then = 0, nil, nil, then
+	for m := range e.v.caches.list {
+		if among&(1<<m) != 0 {
+			ask.left++
+			s.lookUp(e, m, make(m))
 		}
 	}
-	if d.content == nil {
-		return false, nil
-	}
-	link.Selector = ""
-	return m.hasTargets(d.content, &link)
+	return ask
 }
 
-// lookUp starts asking for what has been collected, if nothing is under way.
-func (s *Solver) lookUp(e *edgeState) {
-	if r := e.has(); e.settled() || r.lookup != nil || len(r.toLookUp) == 0 {
+// leaveOut gives a call up that a cache has not answered in time.
+func (s *Solver) leaveOut(c *lookupCall) {
+	s.lock()
+	defer s.unlock()
+	if c.dropped || c.taken {
 		return
 	}
-	c := s.newLookup(e)
-	c.probes, e.rare.toLookUp = e.rare.toLookUp, nil
-	s.enqueue(&c.task, c, e.v, lightLane, 1)
+	s.report(c.e.v, fmt.Errorf("cache %s is left out: it has not answered within %v", c.src.id, s.patience))
+	c.e.forget(c)
+	if !s.drop(&c.task) {
+		c.src.hung.Add(1)
+		c.hangs = true
+	}
+	void := &lookupCall{manager: c.manager}
+	for i := range c.probes { // where the call may be writing what it found
+		void.probes = append(void.probes, probeItem{input: c.probes[i].input, dep: c.probes[i].dep})
+	}
+	s.takeAnswers(c.e, void)
 }
 
-func (s *Solver) newLookup(e *edgeState) *lookupCall {
-	c := &lookupCall{e: e, set: e.v.caches, skip: e.v.caches.inline, op: &e.v.op.first, output: e.index}
-	e.more().lookup = c
-	return c
+// forget takes a call out of those under way.
+func (e *edgeState) forget(c *lookupCall) {
+	for i, o := range e.extra.lookups {
+		if o == c {
+			e.extra.lookups = append(e.extra.lookups[:i], e.extra.lookups[i+1:]...)
+			return
+		}
+	}
 }
 
+// leaveLookup gives up what caches elsewhere were asked. It will have to be asked
+// again.
 func (s *Solver) leaveLookup(e *edgeState) {
-	r := e.rare
+	r := e.extra
 	if r == nil {
 		return
 	}
 	r.candidates = nil
-	c := r.lookup
-	if c == nil {
+	for _, c := range r.lookups {
+		c.limit.Stop()
+		s.drop(&c.task)
+	}
+	r.lookups = nil
+	if r.asking == nil {
 		return
 	}
-	s.drop(&c.task)
-	r.lookup = nil
-	// What was not answered will have to be asked again.
-	for _, items := range [][]probeItem{c.probes, r.toLookUp} {
-		for k := range items {
-			item := &items[k] // the call may be writing what it found
-			in := &e.ins[item.input]
-			in.probed = max(0, in.probed-int32(len(item.dep.keys))) // 0: all are asked anew
-			in.content = in.content && item.dep.content == nil
-		}
+	for i, p := range r.asking.probes {
+		s.g.Unprobe(e.id, int(i), p.from, p.content)
 	}
-	r.toLookUp = nil
+	r.asking = nil
 }
 
-func (c *lookupCall) do(ctx context.Context) {
+func (c *lookupCall) vertices(fn func(*vertex)) { fn(c.e.v) }
+
+func (c *lookupCall) do(context.Context) {
+	var errs []error
 	for i := range c.probes {
-		c.probe(&c.probes[i])
+		errs = append(errs, c.probe(&c.probes[i]))
 	}
 	if c.match != nil || c.roots != nil {
-		for m := range c.set.list {
-			if c.among&(1<<m) != 0 && c.skip&(1<<m) == 0 {
-				c.collect(m)
-			}
+		keys, err := matchIn(c.src, c.op.Digest, c.output, c.match, c.roots)
+		for _, k := range keys {
+			c.found = append(c.found, foundKey{theirs: k, manager: c.manager})
 		}
+		errs = append(errs, err)
 	}
-	c.listRecords()
+	for _, f := range c.keys {
+		found, err := listRecords(c.src, f)
+		c.candidates = append(c.candidates, found...)
+		errs = append(errs, err)
+	}
+	c.err = errors.Join(errs...)
 }
 
-// probe asks every manager that was not asked in line.
-func (c *lookupCall) probe(item *probeItem) {
-	for m, manager := range c.set.list {
-		if c.skip&(1<<m) != 0 {
-			continue
-		}
-		if own := c.set.own[m]; own != nil {
-			found, err := own.leads(item.dep, c.op.Digest, item.input, c.output)
-			if err != nil {
-				c.errs = append(c.errs, fmt.Errorf("cache %s: look-up: %w", managerID(manager), err))
-			} else if found {
-				item.matched |= 1 << m
-			}
-			continue
-		}
-		keys, err := query(manager, item.dep.exportable(), Index(item.input), c.op.Digest, c.output)
+// probe asks the cache about one input.
+func (c *lookupCall) probe(item *probeItem) error {
+	if c.src.own != nil {
+		found, err := c.src.own.leads(item.dep, c.op.Digest, Index(item.input), c.output)
 		if err != nil {
-			c.errs = append(c.errs, err)
-		} else if len(keys) > 0 {
-			item.matched |= 1 << m
-			for _, k := range keys {
-				item.answers = append(item.answers, answer{manager: m, input: item.input, id: k.ID, key: k})
-			}
+			return fmt.Errorf("cache %s: look-up: %w", c.src.id, err)
 		}
+		item.matched = found
+		return nil
 	}
+	keys, err := query(c.src, item.dep.exportable(), Index(item.input), c.op.Digest, c.output)
+	for _, k := range keys {
+		item.answers = append(item.answers, answer{manager: c.manager, input: item.input, key: k})
+	}
+	item.matched = len(item.answers) > 0
+	return err
 }
 
-func query(m CacheManager, inp []CacheKeyWithSelector, input Index, op digest.Digest, output Index) (keys []*CacheKey, err error) {
+func query(src *source, inp []CacheKeyWithSelector, input Index, op digest.Digest, output Index) (keys []*CacheKey, err error) {
 	defer func() {
 		if err != nil {
-			err = fmt.Errorf("cache %s: query: %w", managerID(m), err)
+			err = fmt.Errorf("cache %s: query: %w", src.id, err)
 		}
 	}()
 	defer recovered("Query", &err)
-	keys, err = m.Query(inp, input, op, output)
+	keys, err = src.manager.Query(inp, input, op, output)
 	valid := keys[:0:0]
 	for _, k := range keys {
 		if k != nil && k.ID != "" {
@@ -229,25 +300,13 @@ func query(m CacheManager, inp []CacheKeyWithSelector, input Index, op digest.Di
 	return valid, err
 }
 
-// collect asks one manager for the keys that all inputs share.
-func (c *lookupCall) collect(m int) {
-	keys, err := matchIn(c.set, m, c.op.Digest, c.output, c.match, c.roots)
-	if err != nil {
-		c.errs = append(c.errs, err)
-	}
-	for _, k := range keys {
-		c.found = append(c.found, foundKey{theirs: k, manager: m})
-	}
-}
-
-// matchIn asks one manager for the keys that all inputs share, or for roots, keys
+// matchIn asks one cache for the keys that all inputs share, or for roots, keys
 // without inputs. Of a foreign manager only the latter: its answers about inputs
 // are known already.
-func matchIn(set *cacheSet, m int, op digest.Digest, output Index, deps []keyDep, roots []*CacheKey) (keys []*CacheKey, err error) {
-	own := set.own[m]
-	if own == nil {
+func matchIn(src *source, op digest.Digest, output Index, deps []keyDep, roots []*CacheKey) (keys []*CacheKey, err error) {
+	if src.own == nil {
 		for _, root := range roots {
-			known, err := query(set.list[m], nil, 0, root.digest, output)
+			known, err := query(src, nil, 0, root.digest, output)
 			if err != nil {
 				return keys, err
 			}
@@ -258,31 +317,42 @@ func matchIn(set *cacheSet, m int, op digest.Digest, output Index, deps []keyDep
 	defer recovered("looking keys up", &err)
 	if roots != nil {
 		for _, root := range roots {
-			if own.storage.Exists(root.ID) {
+			if src.own.store.exists(root.ID) {
 				keys = append(keys, root)
 			}
 		}
 		return keys, nil
 	}
-	return own.findMatches(deps, op, output)
+	return src.own.match(deps, op, output)
 }
 
-// listRecords lists the records of the keys, best first: the newest, then those
-// of the default cache, then by ID.
-func (c *lookupCall) listRecords() {
-	for _, f := range c.keys {
-		recs, err := records(c.set.list[f.manager], f.theirs)
+// listRecords lists the records of a key that was found in a cache.
+func listRecords(src *source, f foundKey) (out []candidate, err error) {
+	defer func() {
 		if err != nil {
-			c.errs = append(c.errs, err)
+			err = fmt.Errorf("cache %s: records of %s: %w", src.id, f.theirs.ID, err)
 		}
-		for _, r := range recs {
-			if r != nil {
-				c.candidates = append(c.candidates, candidate{key: f.key, record: r, manager: f.manager})
-			}
+	}()
+	defer recovered("Records", &err)
+	var recs []*CacheRecord
+	if src.own != nil && f.manager != 0 { // sources are only read
+		recs, _, err = src.own.records(f.theirs)
+	} else {
+		recs, err = src.manager.Records(f.theirs)
+	}
+	for _, r := range recs {
+		if r != nil {
+			out = append(out, candidate{key: f.key, record: r, manager: f.manager})
 		}
 	}
-	sort.SliceStable(c.candidates, func(i, j int) bool {
-		a, b := &c.candidates[i], &c.candidates[j]
+	return out, err
+}
+
+// sortCandidates puts the best first: the newest, then those of the default cache, then
+// by ID.
+func sortCandidates(list []candidate) {
+	sort.SliceStable(list, func(i, j int) bool {
+		a, b := &list[i], &list[j]
 		if !a.record.CreatedAt.Equal(b.record.CreatedAt) {
 			return a.record.CreatedAt.After(b.record.CreatedAt)
 		}
@@ -293,58 +363,47 @@ func (c *lookupCall) listRecords() {
 	})
 }
 
-func records(m CacheManager, k *CacheKey) (recs []*CacheRecord, err error) {
-	defer func() {
-		if err != nil {
-			err = fmt.Errorf("cache %s: records of %s: %w", managerID(m), k.ID, err)
-		}
-	}()
-	defer recovered("Records", &err)
-	return m.Records(k)
-}
-
 func (c *lookupCall) done() {
-	s, e := c.solver(), c.e
-	if c.dropped || e.settled() {
+	s, e := c.s, c.e
+	if c.hangs {
+		c.src.hung.Add(-1)
+	}
+	if c.dropped {
 		return
 	}
-	r := e.rare
-	r.lookup = nil
-	if err := errors.Join(c.errs...); err != nil {
-		s.report(e.v, err)
+	c.limit.Stop()
+	if c.err != nil {
+		s.report(e.v, c.err)
 	}
-	switch {
-	case c.probes != nil:
-		s.takeProbes(e, c)
-	case c.keys != nil:
-		r.tried = len(r.found)
-		r.candidates = c.candidates
-		s.loadNext(e)
-	default:
-		s.takeFound(e, c.found)
-	}
-	s.lookUp(e)
+	e.forget(c)
+	s.takeAnswers(e, c)
 }
 
-func (s *Solver) takeProbes(e *edgeState, c *lookupCall) {
+// takeAnswers takes what one cache has answered, and goes on once all have.
+func (s *Solver) takeAnswers(e *edgeState, c *lookupCall) {
+	ask := e.extra.asking
+	if c.probes == nil {
+		ask.found = append(ask.found, c.found...)
+		ask.candidates = append(ask.candidates, c.candidates...)
+		if ask.left--; ask.left == 0 {
+			ask.then(s, e, ask)
+		}
+		return
+	}
 	for _, item := range c.probes {
-		in := &e.ins[item.input]
-		in.matched |= item.matched
-		e.trace.add(traceEvent{kind: TraceProbe, input: item.input, asked: uint32(c.set.mask() &^ c.skip), answered: uint32(item.matched), n: int32(len(item.dep.keys)), content: item.dep.content != nil})
-		if len(item.answers) > 0 {
-			e.more().answers = append(e.rare.answers, item.answers...)
+		p := ask.probes[item.input]
+		if item.matched {
+			p.matched |= 1 << c.manager
 		}
-		if !pendingProbe(e.has().toLookUp, item.input) {
-			s.tell(step{e: e, kind: edge.Probed, input: item.input})
+		var answered uint32
+		if item.matched {
+			answered = 1 << c.manager
 		}
-	}
-}
-
-func pendingProbe(items []probeItem, input int32) bool {
-	for _, item := range items {
-		if item.input == input {
-			return true
+		e.trace.add(traceEvent{kind: TraceProbe, input: item.input, asked: 1 << c.manager, answered: answered, n: int32(len(item.dep.keys)), content: item.dep.content != nil})
+		e.needExtra().answers = append(e.extra.answers, item.answers...)
+		if p.left--; p.left == 0 {
+			delete(ask.probes, item.input)
+			s.tell(e, edge.Event{Kind: edge.Probed, Input: item.input, Mask: p.matched})
 		}
 	}
-	return false
 }

@@ -9,111 +9,94 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/tenonbuild/tenon/solver/internal/edge"
+	"github.com/tenonbuild/tenon/solver/internal/graph"
 )
 
 // mapCall resolves a vertex's op, if need be, and calls CacheMap for one index.
 type mapCall struct {
 	task
-	// waiting are the edges that wait for the call. Guarded by Solver.mu.
-	waiting few[*edgeState]
+	st      *opState
+	waiting graph.List // the edges that wait for the call; guarded by Solver.mu
 
-	index int32
-	last  bool
-	op    Op
-	m     CacheMap // a copy: the op may use its own again
+	index  int32
+	inputs int // of the vertex
+	last   bool
+	op     Op
+	m      CacheMap // a copy: the op may use its own again
 	// root is the key of output 0, if the op has no inputs. It is formed here
 	// because the lock is not held.
 	root *CacheKey
-	err  error
 }
 
 // callMap gets an edge the next of its op's cache maps.
-func (s *Solver) callMap(e *edgeState) {
+func (s *Solver) callMap(e *edgeState) (edge.Event, bool) {
 	st := e.v.op
 	switch {
 	case st.err() != nil:
 		s.fail(e, st.err())
 	case e.maps < st.n:
-		s.tell(step{e: e, kind: edge.Mapped})
+		return s.nextMap(e), true
 	default:
 		if st.call == nil {
-			st.call = &mapCall{index: st.n, op: st.op}
-			s.enqueue(&st.call.task, st.call, e.v, lightLane, 1)
+			c := mapCalls.Get().(*mapCall)
+			c.st, c.index, c.op, c.inputs = st, st.n, st.op, s.g.Inputs(e.v.id)
+			st.call = c
+			s.enqueue(c, e.v, s.light, 1)
 		} else {
 			s.alsoFor(&st.call.task, e.v)
 		}
-		st.call.waiting.add(e)
+		s.g.Wait(&st.call.waiting, e.id)
 	}
-}
-
-// alsoFor has a call under way be made for a further vertex as well.
-func (s *Solver) alsoFor(t *task, v *vertex) {
-	if t.v == v {
-		return
-	}
-	if t.sharers == nil {
-		t.sharers = new([]*vertex)
-	}
-	if slices.Contains(*t.sharers, v) {
-		return
-	}
-	*t.sharers = append(*t.sharers, v)
-	for slot := range v.jobs.all {
-		s.queue.pushAlso(t, &s.slots[slot].lines[t.lane])
-	}
+	return edge.Event{}, false
 }
 
 // leaveMap stops waiting for a cache map.
 func (s *Solver) leaveMap(e *edgeState) {
 	c := e.v.op.call
-	if c == nil {
+	if c == nil || !s.g.Leave(&c.waiting, e.id) {
 		return
 	}
-	if c.waiting.remove(e) && c.waiting.empty() {
+	if c.waiting.Len() == 0 {
 		s.drop(&c.task)
 		e.v.op.call = nil
 	}
 }
 
-// without removes e from a list, which it may reorder.
-func without(list []*edgeState, e *edgeState) ([]*edgeState, bool) {
-	for i, o := range list {
-		if o == e {
-			last := len(list) - 1
-			list[i], list[last] = list[last], nil
-			return list[:last], true
-		}
+func (c *mapCall) vertices(fn func(*vertex)) { c.s.verticesIn(&c.waiting, fn) }
+
+// verticesIn visits the vertices of a list of edges.
+func (s *Solver) verticesIn(l *graph.List, fn func(*vertex)) {
+	for e := range s.g.Each(l) {
+		fn(s.edge(e).v)
 	}
-	return list, false
 }
 
 func (c *mapCall) do(ctx context.Context) {
-	v := c.v
 	if c.op == nil {
-		if c.op, c.err = c.solver().resolveOp(v); c.err != nil {
+		if c.op, c.err = c.s.resolveOp(c.st); c.err != nil {
 			return
 		}
 	}
-	index := int(c.index)
+	index, inputs := int(c.index), c.inputs
 	m, last, err := callCacheMap(ctx, c.op, index)
 	if err == nil {
-		err = checkCacheMap(v, m, index, last)
+		err = checkCacheMap(inputs, m, index, last)
 	}
 	if c.err = err; err == nil {
 		c.m, c.last = *m, last
 		c.m.Deps = slices.Clone(m.Deps)
-		if len(v.inputs) == 0 {
+		if inputs == 0 {
 			c.root = NewCacheKey(m.Digest, 0)
 		}
 	}
 }
 
-func (s *Solver) resolveOp(v *vertex) (op Op, err error) {
+func (s *Solver) resolveOp(st *opState) (op Op, err error) {
 	defer recovered("resolving the op", &err)
 	if s.resolve == nil {
 		return nil, errors.New("SolverOpt.ResolveOpFunc is not set")
 	}
-	op, err = s.resolve(v.vtx, &v.op.builder)
+	op, err = s.resolve(st.vtx, &st.builder)
 	if err == nil && isNil(op) {
 		err = fmt.Errorf("ResolveOpFunc returned no op for it")
 	}
@@ -126,18 +109,17 @@ func callCacheMap(ctx context.Context, op Op, index int) (cm *CacheMap, last boo
 }
 
 // checkCacheMap checks what an op answered.
-func checkCacheMap(v *vertex, cm *CacheMap, index int, last bool) error {
+func checkCacheMap(inputs int, cm *CacheMap, index int, last bool) error {
 	if cm == nil {
 		return fmt.Errorf("CacheMap(%d) returned no cache map", index)
 	}
 	if err := checkDigest(cm.Digest); err != nil {
 		return fmt.Errorf("CacheMap(%d): digest: %w", index, err)
 	}
-	n := len(v.inputs)
-	if len(cm.Deps) != n {
+	if n := inputs; len(cm.Deps) != n {
 		return fmt.Errorf("CacheMap(%d) has %d deps for %d inputs", index, len(cm.Deps), n)
 	}
-	if n > 0 && !last {
+	if inputs > 0 && !last {
 		return fmt.Errorf("CacheMap(%d) promises more cache maps: only an operation without inputs may have several", index)
 	}
 	for i := range cm.Deps {
@@ -165,29 +147,29 @@ func (cm *CacheMap) contents() []bool {
 }
 
 func (c *mapCall) done() {
-	s, st := c.solver(), c.v.op
+	s, st := c.s, c.st
 	if c.dropped {
-		if st.op == nil {
+		if st.op == nil && c.err == nil {
 			st.op = c.op
 		}
 		return
 	}
 	s.calls[0]++
 	st.call = nil
-	waiting := c.waiting.take()
 	if c.err != nil {
-		st.more().err = c.v.wrap(c.err)
-		for e := range waiting.all {
-			s.fail(e, st.err())
-		}
-		return
+		st.needExtra().err = c.v.wrap(c.err)
+	} else {
+		st.op = c.op // no op runs before all its cache maps are there
+		st.addMap(c.m)
+		st.root = c.root
+		st.done = c.last
 	}
-	st.op = c.op // no op runs before all its cache maps are there
-	st.addMap(c.m)
-	st.root = c.root
-	st.done = c.last
-	for e := range waiting.all {
-		s.tell(step{e: e, kind: edge.Mapped})
+	for id := s.g.Pop(&c.waiting); id != 0; id = s.g.Pop(&c.waiting) {
+		if e := s.edge(id); c.err != nil {
+			s.fail(e, st.err())
+		} else {
+			s.tell(e, edge.Event{Kind: edge.Mapped})
+		}
 	}
 }
 
@@ -201,28 +183,35 @@ func (s *Solver) nextMap(e *edgeState) edge.Event {
 
 // formKey computes the edge's definition key.
 func (s *Solver) formKey(e *edgeState) {
-	m := e.v.op.mapAt(e.maps - 1)
+	if e.maps <= e.defs {
+		return // it was formed before the result was lost
+	}
+	v := e.v
+	m := v.op.mapAt(e.maps - 1)
 	var key *CacheKey
-	switch n := len(e.v.inputs); n {
+	switch n := s.g.Inputs(v.id); n {
 	case 0:
-		key = e.v.op.takeRoot(e)
+		key = v.op.takeRoot(e)
 	case 1:
-		// Many keys have one input: both parts are one object.
+		// Many keys have one input: all parts are one object. They outlive the edge.
 		whole := &struct {
 			CacheKey
-			room [1]keyDep
+			deps [1]keyDep
+			list [1]*CacheKey
 		}{}
 		key = &whole.CacheKey
-		key.deps = whole.room[:]
+		key.deps = whole.deps[:]
+		e.keys = whole.list[:0]
 	default:
 		key = &CacheKey{deps: make([]keyDep, n)}
 	}
 	if len(key.deps) > 0 {
-		key.ID, key.digest, key.output = outputID(e.v.definition(m), e.index), m.Digest, e.index
-		e.v.fillDeps(key.deps)
+		key.ID, key.digest, key.output = outputID(s.definition(v, m), e.index), m.Digest, e.index
+		s.fillDeps(v, key.deps)
 	}
-	key.export, key.caches = e.v.has().exportable, e.v.caches
-	e.keys = append(e.keys, key)
+	key.export, key.caches = v.readExtra().exportable, v.caches
+	e.defs++
+	s.learn(e, key)
 }
 
 // takeRoot returns the key of an edge without inputs, for the cache map it was
@@ -236,33 +225,23 @@ func (st *opState) takeRoot(e *edgeState) *CacheKey {
 	return root
 }
 
-// definition names the vertex by its op and the first key of each input.
-func (v *vertex) definition(m *CacheMap) string {
-	return definitionID(m.Digest, len(v.inputs), func(i int) (string, digest.Digest) {
-		return v.inputs[i].keys[0].ID, m.Deps[i].Selector
+// definition names a vertex by its op and the first key of each input.
+func (s *Solver) definition(v *vertex, m *CacheMap) string {
+	return definitionID(m.Digest, len(m.Deps), func(i int) (string, digest.Digest) {
+		return s.input(v, i).keys[0].ID, m.Deps[i].Selector
 	})
 }
 
-// definition names the edge's vertex by its op and the first key of each input.
-func (e *edgeState) definition() string {
-	if m := &e.v.op.first; len(e.v.inputs) == 0 {
-		return string(m.Digest)
-	} else if e.index != 0 {
-		return e.v.definition(m)
-	}
-	return e.keys[0].ID
-}
-
 // keyDeps are the alternatives known for each input now.
-func (v *vertex) keyDeps() []keyDep {
-	deps := make([]keyDep, len(v.inputs))
-	v.fillDeps(deps)
+func (s *Solver) keyDeps(v *vertex) []keyDep {
+	deps := make([]keyDep, s.g.Inputs(v.id))
+	s.fillDeps(v, deps)
 	return deps
 }
 
-func (v *vertex) fillDeps(deps []keyDep) {
-	for i, in := range v.inputs {
-		deps[i] = keyDep{keys: in.keys[:len(in.keys):len(in.keys)], selector: v.op.first.Deps[i].Selector}
-		deps[i].content = v.content(i)
+func (s *Solver) fillDeps(v *vertex, deps []keyDep) {
+	for i, in := range s.g.Below(v.id) {
+		keys := s.edge(in).keys
+		deps[i] = keyDep{keys: keys[:len(keys):len(keys)], selector: v.op.first.Deps[i].Selector, content: v.content(i)}
 	}
 }

@@ -12,34 +12,33 @@ import (
 
 // match finds the keys that all inputs of an edge share, in every cache in which
 // each of them leads to the operation.
-func (s *Solver) match(e *edgeState) {
+func (s *Solver) match(e *edgeState) (edge.Event, bool) {
 	set, v := e.v.caches, e.v
 	op := v.op.mapAt(e.maps - 1)
 	s.noteAsked(e)
 	among := set.mask()
 	var deps []keyDep
 	var roots []*CacheKey
-	if len(v.inputs) == 0 {
+	if s.g.Inputs(v.id) == 0 {
 		roots = e.keys[:len(e.keys):len(e.keys)]
 	} else {
-		for i := range e.ins {
-			among &= e.ins[i].matched
-		}
-		deps = e.currentDeps()
+		among = s.g.Matched(e.id)
+		deps = s.currentDeps(e)
 	}
 	var found []foundKey
-	for m := range set.list {
+	for m, src := range set.list {
 		if among&(1<<m) == 0 {
 			continue
 		}
-		if deps != nil && e.keeps(m) {
-			for _, k := range e.shared(m) {
+		if deps != nil && src.own == nil {
+			for _, k := range s.shared(e, m) {
 				found = append(found, foundKey{theirs: k, manager: m})
 			}
+			among &^= 1 << m
 			continue
 		}
-		if set.inline&(1<<m) != 0 {
-			keys, err := matchIn(set, m, op.Digest, e.index, deps, roots)
+		if src.inline {
+			keys, err := matchIn(src, op.Digest, e.index, deps, roots)
 			if err != nil {
 				s.report(v, err)
 			}
@@ -48,107 +47,108 @@ func (s *Solver) match(e *edgeState) {
 			}
 		}
 	}
-	elsewhere := among &^ set.inline
-	for m := range set.own {
-		if set.own[m] == nil && deps != nil {
-			elsewhere &^= 1 << m
-		}
+	if among &= s.elsewhere(v); among == 0 {
+		return s.takeFound(e, found), true
 	}
-	if elsewhere == 0 {
-		s.takeFound(e, found)
-		return
-	}
-	c := s.newLookup(e)
-	c.op, c.match, c.roots, c.among, c.found = op, deps, roots, elsewhere, found
-	s.enqueue(&c.task, c, e.v, lightLane, 1)
+	s.gather(e, among, func(int) *lookupCall {
+		return &lookupCall{op: op, match: deps, roots: roots}
+	}, func(s *Solver, e *edgeState, ask *asking) {
+		s.tell(e, s.takeFound(e, ask.found))
+	}).found = found
+	return edge.Event{}, false
 }
 
-// keeps reports whether the edge has what a manager found by each of its inputs,
-// and need not ask it. One of this package is asked where keys are to be linked to
-// what it has: that must still be there.
-func (e *edgeState) keeps(m int) bool {
-	own := e.v.caches.own[m]
-	return own == nil || own.mem == nil && own.inMemory && e.has().tooMany&(1<<m) == 0 && !e.alternatives()
-}
-
-// shared are the keys that a manager found by every input, sorted by ID.
-func (e *edgeState) shared(m int) []*CacheKey {
+// shared are the keys that a manager that is not of this package found by every input,
+// sorted by ID.
+func (s *Solver) shared(e *edgeState, m int) []*CacheKey {
 	var kept []answer
-	for _, a := range e.has().answers {
+	for _, a := range e.readExtra().answers {
 		if a.manager == m {
 			kept = append(kept, a)
 		}
 	}
 	slices.SortStableFunc(kept, func(a, b answer) int {
-		return cmp.Or(strings.Compare(a.id, b.id), cmp.Compare(a.input, b.input))
+		return cmp.Or(strings.Compare(a.key.ID, b.key.ID), cmp.Compare(a.input, b.input))
 	})
 	var out []*CacheKey
-	var ids []string
 	inputs := 0
 	for i, a := range kept {
 		switch {
-		case i == 0 || kept[i-1].id != a.id:
+		case i == 0 || kept[i-1].key.ID != a.key.ID:
 			inputs = 1
 		case kept[i-1].input != a.input:
 			inputs++
 		default:
 			continue // found twice
 		}
-		if inputs < len(e.ins) {
-			continue
-		}
-		if ids = append(ids, a.id); a.key != nil {
+		if inputs == s.g.Inputs(e.v.id) {
 			out = append(out, a.key)
 		}
-	}
-	if own := e.v.caches.own[m]; own != nil {
-		return own.keys(ids, e.v.op.first.Digest, e.index)
 	}
 	return out
 }
 
 // takeFound notes keys that caches have for an edge, and answers the machine.
-func (s *Solver) takeFound(e *edgeState, found []foundKey) {
-	alternatives := e.alternatives()
+func (s *Solver) takeFound(e *edgeState, found []foundKey) edge.Event {
+	alternatives := s.alternatives(e.v)
 	for _, f := range found {
-		if e.hasFound(f) {
+		if !e.find(f) {
 			continue
 		}
-		f.key = e.keyFor(f.theirs)
-		if own := e.v.caches.own[f.manager]; own != nil && alternatives {
-			s.link(e, own, f.key)
+		f.key = s.keyFor(e, f.theirs)
+		if e.v.caches.list[f.manager].own == nil && f.theirs.caches != nil {
+			// The manager hands on what one of this package has, which knows more.
+			f.key.exportWith([]ExportableCacheKey{newExportableKey(f.theirs)})
 		}
-		r := e.more()
-		r.found = append(r.found, f)
-		e.learn(f.key)
+		if src := e.v.caches.list[0]; f.manager == 0 && src.own != nil && alternatives {
+			s.link(e, src, f.key)
+		}
+		e.extra.found = append(e.extra.found, f)
+		if e.knownBy(f.key) {
+			s.learn(e, f.key)
+		}
 	}
-	r := e.has()
+	r := e.readExtra()
 	e.trace.add(traceEvent{kind: TraceMatch, asked: uint32(e.v.caches.mask()), n: int32(len(r.found) - r.tried)})
-	s.tell(step{e: e, kind: edge.Matched, flag: len(r.found) > r.tried})
+	return edge.Event{Kind: edge.Matched, Flag: len(r.found) > r.tried}
 }
 
-func (e *edgeState) hasFound(f foundKey) bool {
-	for _, o := range e.has().found {
-		if o.manager == f.manager && o.theirs.ID == f.theirs.ID {
-			return true
-		}
+// find notes that a key was found, and reports whether it is new.
+func (e *edgeState) find(f foundKey) bool {
+	r := e.needExtra()
+	name := foundName{f.manager, f.theirs.ID}
+	if _, ok := r.known[name]; ok {
+		return false
 	}
-	return false
+	if r.known == nil {
+		r.known = map[foundName]struct{}{}
+	}
+	r.known[name] = struct{}{}
+	return true
 }
 
-// learn adds a key to those the edge is known by.
-func (e *edgeState) learn(k *CacheKey) {
-	for _, o := range e.keys {
-		if o.ID == k.ID {
-			return
+// knownBy reports whether a key that was found tells those above something new.
+func (e *edgeState) knownBy(k *CacheKey) bool {
+	r := e.extra
+	if _, ok := r.learned[k.ID]; ok {
+		return false
+	}
+	if r.learned == nil {
+		r.learned = map[string]struct{}{}
+		for _, o := range e.lookups() {
+			r.learned[o.ID] = struct{}{}
+		}
+		if _, ok := r.learned[k.ID]; ok {
+			return false
 		}
 	}
-	e.keys = append(e.keys, k)
+	r.learned[k.ID] = struct{}{}
+	return true
 }
 
 // keyFor is a key a cache has for the edge, with all that is known of its inputs.
-func (e *edgeState) keyFor(found *CacheKey) *CacheKey {
-	if len(e.v.inputs) == 0 {
+func (s *Solver) keyFor(e *edgeState, found *CacheKey) *CacheKey {
+	if s.g.Inputs(e.v.id) == 0 {
 		for _, k := range e.keys {
 			if k.ID == found.ID {
 				return k
@@ -157,16 +157,16 @@ func (e *edgeState) keyFor(found *CacheKey) *CacheKey {
 		return found
 	}
 	own := e.keys[0]
-	if found.ID == own.ID && !e.alternatives() {
+	if found.ID == own.ID && !s.alternatives(e.v) {
 		return own
 	}
-	return &CacheKey{ID: found.ID, digest: own.digest, output: own.output, deps: e.currentDeps(), export: own.export, caches: own.caches}
+	return own.with(found.ID, s.currentDeps(e))
 }
 
-// alternatives reports whether some input is known by more than one key.
-func (e *edgeState) alternatives() bool {
-	for i, in := range e.v.inputs {
-		if len(in.keys) > 1 || e.v.content(i) != nil {
+// alternatives reports whether some input of a vertex is known by more than one key.
+func (s *Solver) alternatives(v *vertex) bool {
+	for i, in := range s.g.Below(v.id) {
+		if len(s.edge(in).keys) > 1 || v.content(i) != nil {
 			return true
 		}
 	}
@@ -174,44 +174,75 @@ func (e *edgeState) alternatives() bool {
 }
 
 // currentDeps are the alternatives known for each input now.
-func (e *edgeState) currentDeps() []keyDep {
-	if len(e.v.inputs) == 0 {
+func (s *Solver) currentDeps(e *edgeState) []keyDep {
+	if s.g.Inputs(e.v.id) == 0 {
 		return nil
 	}
-	if len(e.keys) > 0 && !e.alternatives() {
+	if len(e.keys) > 0 && !s.alternatives(e.v) && !s.freshBelow(e.v) {
 		return e.keys[0].deps
 	}
-	return e.v.keyDeps()
+	return s.lookupDeps(e.v)
+}
+
+// lookupDeps are the alternatives for each input that a cache may be asked about.
+func (s *Solver) lookupDeps(v *vertex) []keyDep {
+	deps := s.keyDeps(v)
+	for i, in := range s.g.Below(v.id) {
+		deps[i].keys = s.edge(in).lookups()
+	}
+	return deps
+}
+
+// freshBelow reports whether an input is fresh.
+func (s *Solver) freshBelow(v *vertex) bool {
+	if !v.fresh {
+		return false
+	}
+	for _, in := range s.g.Below(v.id) {
+		if s.edge(in).v.fresh {
+			return true
+		}
+	}
+	return false
 }
 
 // link has a cache remember that all keys by which the inputs are known lead to
 // one that it has, so that the next build finds it by the definition alone.
-func (s *Solver) link(e *edgeState, m *cacheManager, k *CacheKey) {
-	c := &linkCall{m: m, key: k}
-	if m.answersFromMemory() {
-		c.v = e.v
+func (s *Solver) link(e *edgeState, src *source, k *CacheKey) {
+	c := &linkCall{src: src, key: k}
+	if src.inline {
+		c.s, c.v = s, e.v
 		c.do(context.Background())
 		c.done()
 		return
 	}
-	s.enqueue(&c.task, c, e.v, lightLane, 1)
+	s.enqueue(c, e.v, s.light, 1)
 }
 
 // linkCall links keys in a cache. Nobody waits for it.
 type linkCall struct {
 	task
-	m   *cacheManager
+	src *source
 	key *CacheKey
-	err error
 }
 
+func (c *linkCall) vertices(func(*vertex)) {}
+
 func (c *linkCall) do(context.Context) {
-	defer recovered("linking keys", &c.err)
-	c.err = c.m.link(c.key)
+	if c.src.inline {
+		c.err = c.link()
+		return
+	}
+	_, c.err = c.s.patiently(c.src, c.link)
+}
+
+func (c *linkCall) link() (err error) {
+	defer recovered("linking keys", &err)
+	return c.src.own.link(c.key)
 }
 
 func (c *linkCall) done() {
 	if c.err != nil {
-		c.solver().report(c.v, fmt.Errorf("cache %s: linking keys: %w", c.m.ID(), c.err))
+		c.s.report(c.v, fmt.Errorf("cache %s: linking keys: %w", c.src.id, c.err))
 	}
 }

@@ -3,16 +3,20 @@ package solver
 import (
 	"context"
 	"errors"
+	"fmt"
+	"reflect"
 	"sync"
 	"time"
+
+	"github.com/tenonbuild/tenon/solver/internal/rows"
 )
 
 // memResults keeps results as they are.
 type memResults struct {
 	// mu guards what follows.
 	mu      sync.Mutex
-	results pile[keptResult]
-	index   table[int32] // the results' numbers, from 1
+	results rows.Column[keptResult]
+	index   rows.Index[uint32]
 }
 
 type keptResult struct {
@@ -36,32 +40,54 @@ func (s *memResults) Save(res Result) (CacheResult, error) {
 	if res == nil {
 		return CacheResult{}, errors.New("save: no result")
 	}
-	id := res.ID()
-	hash := hashOf(id)
+	return CacheResult{ID: s.keep(res, res.ID()), CreatedAt: time.Now()}, nil
+}
+
+// keep keeps a result, and returns the name that it is kept under.
+func (s *memResults) keep(res Result, id string) string {
+	hash := rows.Hash(id)
 	s.mu.Lock()
-	if kept := s.find(id, hash); kept != nil {
-		kept.result = res
-	} else {
-		*s.results.grow() = keptResult{id, res}
-		s.index.insert(hash, int32(s.results.n))
+	defer s.mu.Unlock() // also where a method of a result panics
+	kept := s.find(id, hash)
+	if kept != nil && !sameResult(kept.result, res) {
+		// Another result has the ID. This one gets a name of its own.
+		id = fmt.Sprintf("%s#%d", id, s.results.Len())
+		hash, kept = rows.Hash(id), nil
 	}
-	s.mu.Unlock()
-	return CacheResult{ID: id, CreatedAt: time.Now()}, nil
+	if kept == nil {
+		n, row := s.results.Add(false)
+		*row = keptResult{id, res}
+		s.index.Insert(hash, n)
+	}
+	return id
+}
+
+// sameResult reports whether two results of one ID stand for the same. Those whose values
+// cannot be compared are taken at their word.
+func sameResult(a, b Result) bool {
+	if reflect.ValueOf(a).Comparable() && reflect.ValueOf(b).Comparable() && a == b {
+		return true
+	}
+	v, w := a.Sys(), b.Sys()
+	if v == nil || w == nil {
+		return v == w
+	}
+	return !reflect.ValueOf(v).Comparable() || !reflect.ValueOf(w).Comparable() || v == w
 }
 
 // find returns what is kept under an ID; nil if there is nothing. The lock is held.
 func (s *memResults) find(id string, hash uint32) *keptResult {
-	i, ok := s.index.find(hash, func(i int32) bool { return s.results.at(int(i-1)).id == id })
-	if !ok {
+	i := s.index.Find(hash, func(i uint32) bool { return s.results.At(i).id == id })
+	if i == 0 {
 		return nil
 	}
-	return s.results.at(int(i - 1))
+	return s.results.At(i)
 }
 
 func (s *memResults) get(id string) (Result, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if kept := s.find(id, hashOf(id)); kept != nil {
+	if kept := s.find(id, rows.Hash(id)); kept != nil {
 		return kept.result, nil
 	}
 	return nil, ErrNotFound

@@ -258,7 +258,7 @@ func TestWideFanIn(t *testing.T) {
 		top.In = append(top.In, solvertest.Input{Node: in})
 	}
 	w.build(s, top.Edge(0))
-	if n, bound := most.Load(), int64(3*solver.DefaultParallelism()); n > bound {
+	if n, bound := most.Load(), int64(4*solver.DefaultParallelism()); n > bound {
 		t.Errorf("%d goroutines", n)
 	}
 	w.costs("again", counts{maps: leaves + 1, loads: 1}, func() { w.build(s, top.Edge(0)) })

@@ -3,25 +3,26 @@ package solver
 import (
 	"fmt"
 	"reflect"
+	"runtime"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
+	"github.com/tenonbuild/tenon/solver/internal/rows"
 )
 
 // plan is a graph as it was read from the caller's vertices, each of them once.
 // Reading calls the caller's code, so it is done without any lock.
 type plan struct {
-	items pile[planItem]
+	items rows.Column[planItem]
 	// order has the items' numbers, inputs before what uses them.
-	order []int32
-	room  []planEdge   // for the inputs of items to come
-	index table[int32] // the items' numbers, from 1
+	order []uint32
+	room  []planEdge // for the inputs of items to come
+	index rows.Index[uint32]
 }
 
-// find returns the number of the item of a digest, from 1; 0 if there is none.
-func (p *plan) find(dgst digest.Digest, hash uint32) int32 {
-	i, _ := p.index.find(hash, func(i int32) bool { return p.items.at(int(i-1)).digest == dgst })
-	return i
+// find returns the number of the item of a digest; 0 if there is none.
+func (p *plan) find(dgst digest.Digest, hash uint32) uint32 {
+	return p.index.Find(hash, func(i uint32) bool { return p.items.At(i).digest == dgst })
 }
 
 type planItem struct {
@@ -31,23 +32,27 @@ type planItem struct {
 	// opts is nil where all options have their zero value.
 	opts   *VertexOptions
 	inputs []planEdge
-	hash   uint32 // hashOf(digest)
+	hash   uint32 // rows.Hash(digest)
 	open   bool   // its inputs are being read
 }
 
 type planEdge struct {
-	item  int32
+	item  uint32
 	index Index
 }
 
 // planFrame is an item whose inputs are being read.
 type planFrame struct {
-	item, next int32
-	inputs     []Edge
+	item   uint32
+	next   int32
+	inputs []Edge
 }
 
+// planSteps is after how many steps the reading of a graph lets others run.
+const planSteps = 512
+
 // top is the item the plan was made for.
-func (p *plan) top() *planItem { return p.items.at(0) }
+func (p *plan) top() *planItem { return p.items.At(1) }
 
 // newPlan reads the graph below an edge. It needs no stack for its depth.
 func newPlan(e Edge) (p *plan, err error) {
@@ -57,14 +62,17 @@ func newPlan(e Edge) (p *plan, err error) {
 		return nil, err
 	}
 	dgst := e.Vertex.Digest()
-	inputs, err := p.read(e.Vertex, dgst, hashOf(string(dgst)))
+	inputs, err := p.read(e.Vertex, dgst, rows.Hash(string(dgst)))
 	if err != nil {
 		return nil, err
 	}
-	stack := []planFrame{{inputs: inputs}}
-	for len(stack) > 0 {
+	stack := []planFrame{{item: 1, inputs: inputs}}
+	for n := 1; len(stack) > 0; n++ {
+		if n%planSteps == 0 {
+			runtime.Gosched() // somebody may wait for a small build
+		}
 		f := &stack[len(stack)-1]
-		it := p.items.at(int(f.item))
+		it := p.items.At(f.item)
 		if int(f.next) == len(f.inputs) {
 			it.open = false
 			p.order = append(p.order, f.item)
@@ -76,17 +84,17 @@ func newPlan(e Edge) (p *plan, err error) {
 			return nil, fmt.Errorf("input %d of %s: %w", f.next, it.label(), err)
 		}
 		dgst := in.Vertex.Digest()
-		hash := hashOf(string(dgst))
-		i := p.find(dgst, hash) - 1
-		if i < 0 {
-			i = int32(p.items.n)
+		hash := rows.Hash(string(dgst))
+		i := p.find(dgst, hash)
+		if i == 0 {
+			i = p.items.End()
 			inputs, err := p.read(in.Vertex, dgst, hash)
 			if err != nil {
 				return nil, fmt.Errorf("input %d of %s: %w", f.next, it.label(), err)
 			}
 			stack = append(stack, planFrame{item: i, inputs: inputs})
 			f = &stack[len(stack)-2]
-		} else if p.items.at(int(i)).open {
+		} else if p.items.At(i).open {
 			return nil, p.cycleError(stack, i)
 		}
 		it.inputs[f.next] = planEdge{item: i, index: in.Index}
@@ -107,7 +115,7 @@ func checkEdge(e Edge) error {
 
 // read adds a vertex. Its inputs, which it returns, are to be read next.
 func (p *plan) read(v Vertex, dgst digest.Digest, hash uint32) ([]Edge, error) {
-	it := p.items.grow()
+	n, it := p.items.Add(false)
 	inputs := v.Inputs()
 	*it = planItem{vtx: v, digest: dgst, name: v.Name(), inputs: p.edges(len(inputs)), hash: hash, open: true}
 	if err := checkDigest(dgst); err != nil {
@@ -120,14 +128,14 @@ func (p *plan) read(v Vertex, dgst digest.Digest, hash uint32) ([]Edge, error) {
 		kept := opts // a copy, so that what is not kept is not allocated
 		it.opts = &kept
 	}
-	p.index.insert(hash, int32(p.items.n))
+	p.index.Insert(hash, n)
 	return inputs, nil
 }
 
 // edges makes room for the inputs of an item.
 func (p *plan) edges(n int) []planEdge {
 	if n > len(p.room) {
-		p.room = make([]planEdge, max(n, min(p.items.n, lastChunk)))
+		p.room = make([]planEdge, max(n, min(p.items.Len(), rows.ChunkRows)))
 	}
 	edges := p.room[:n:n]
 	p.room = p.room[n:]
@@ -141,18 +149,11 @@ func (it *planItem) options() VertexOptions {
 	return *it.opts
 }
 
-func (it *planItem) label() string {
-	if it.name != "" {
-		return fmt.Sprintf("%s (%s)", it.name, it.digest)
-	}
-	return string(it.digest)
-}
-
 // cycleError names the cycle that closes at an item.
-func (p *plan) cycleError(stack []planFrame, closes int32) error {
+func (p *plan) cycleError(stack []planFrame, closes uint32) error {
 	var labels []string
 	for i := len(stack) - 1; i >= 0; i-- {
-		labels = append(labels, p.items.at(int(stack[i].item)).label())
+		labels = append(labels, p.items.At(stack[i].item).label())
 		if stack[i].item == closes {
 			break
 		}

@@ -14,21 +14,21 @@ import (
 // It may be used by several goroutines. What is reported is kept for subscribers
 // that join later, for as long as a job holds the vertex.
 type Progress struct {
-	s *Solver
-	v *vertex // nil: to the job itself
-	j *Job
-	// of is what reports to the job are about, if v is nil; "" for what they say.
+	s  *Solver
+	op *opState // nil: to the job itself
+	j  *Job
+	// of is what reports to the job are about, if op is nil; "" for what they say.
 	of digest.Digest
 }
 
 // ProgressFrom returns the Progress of the op, or job, that ctx belongs to. Of a
 // ctx that belongs to neither it returns one that reports to nobody.
 func ProgressFrom(ctx context.Context) *Progress {
-	if t := taskOf(ctx); t != nil {
-		return &Progress{s: t.solver(), v: t.v}
+	if c := callOf(ctx); c != nil {
+		return &Progress{s: c.s, op: c.op}
 	}
 	if b, ok := ctx.Value(builderKey{}).(*builder); ok {
-		return &Progress{s: b.s, v: b.v}
+		return &Progress{s: b.s, op: b.op}
 	}
 	if st, ok := ctx.Value(jobStepKey{}).(*jobStep); ok {
 		return &Progress{s: st.job.s, j: st.job, of: st.digest}
@@ -42,8 +42,8 @@ func ProgressFrom(ctx context.Context) *Progress {
 // about is the digest of what a report is about that says said.
 func (p *Progress) about(said digest.Digest) digest.Digest {
 	switch {
-	case p.v != nil:
-		return p.v.digest
+	case p.op != nil:
+		return p.op.digest
 	case p.of != "":
 		return p.of
 	}
@@ -79,41 +79,28 @@ func (p *Progress) add(en entry) {
 	}
 	p.s.watching.Lock()
 	defer p.s.watching.Unlock()
-	if p.v == nil {
-		p.j.journal = append(p.j.journal, en)
+	if p.op == nil {
+		p.j.journal.add(en)
 		for _, w := range p.j.watchers {
 			w.show(shown{entry: en})
 		}
 		return
 	}
-	p.s.journalise(p.v, en)
+	p.s.journalise(p.op, en)
 }
 
-// journalise keeps what was reported for a vertex. Solver.watching is held.
-func (s *Solver) journalise(v *vertex, en entry) {
-	if v.progress.journal == nil {
-		v.progress.journal = &journal{}
+// journalise keeps what was reported for an op. Solver.watching is held.
+func (s *Solver) journalise(op *opState, en entry) {
+	if op.forgotten {
+		return
 	}
-	v.progress.journal.entries = append(v.progress.journal.entries, en)
-	for _, w := range v.progress.journal.watchers {
+	if op.journal == nil {
+		op.journal = &journal{}
+	}
+	op.journal.add(en)
+	for _, w := range op.journal.watchers {
 		w.show(shown{entry: en})
 	}
-}
-
-// entry is one report: one of its fields is set.
-type entry struct {
-	status  *client.VertexStatus
-	log     *client.VertexLog
-	warning *client.VertexWarning
-	step    *client.Vertex // see Job.Begin
-}
-
-// journal is what was reported for a vertex, and who is told. Guarded by
-// Solver.watching.
-type journal struct {
-	entries  []entry
-	watchers []*watcher
-	ended    bool // they have been shown how the vertex ended
 }
 
 // report tells that a cache, or something else a build can do without, failed for
@@ -124,11 +111,11 @@ func (s *Solver) report(v *vertex, err error) {
 	}
 	v.progress.reported = true
 	w := &client.VertexWarning{
-		Vertex: v.digest, Level: 1,
-		Short:  []byte(fmt.Sprintf("the cache of %s could not be used fully: %v", v.name, err)),
+		Vertex: v.op.digest, Level: 1,
+		Short:  []byte(fmt.Sprintf("the cache of %s could not be used fully: %v", v.op.name, err)),
 		Detail: [][]byte{[]byte(err.Error())},
 	}
 	s.watching.Lock()
-	s.journalise(v, entry{warning: w})
+	s.journalise(v.op, entry{warning: w})
 	s.watching.Unlock()
 }

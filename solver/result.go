@@ -2,6 +2,7 @@ package solver
 
 import (
 	"context"
+	"slices"
 	"sync/atomic"
 )
 
@@ -12,8 +13,11 @@ type SharedResult struct {
 	main Result
 	// refs are the holders. At 0 the result is released, and stays so.
 	refs atomic.Int32
-	// left says that the creator has released.
+	// left: the creator has released.
 	left atomic.Bool
+	// lost is how what it stands for was found to be gone; nil if it was not. Of a result
+	// that was passed on, only the origin has it. Guarded by Solver.mu.
+	lost *LostInputError
 }
 
 // NewSharedResult makes a result shareable. It takes main over: the caller
@@ -25,7 +29,7 @@ func NewSharedResult(main Result) *SharedResult {
 }
 
 func (r *SharedResult) init(main Result) {
-	if main == nil {
+	if isNil(main) {
 		main = noResult{}
 	}
 	r.main = main
@@ -50,14 +54,17 @@ func (r *SharedResult) cloneInto(h *sharedHandle) Result {
 
 // Release gives up the creator's hold. Further calls do nothing.
 func (r *SharedResult) Release(ctx context.Context) error {
-	if r.left.Swap(true) {
+	if r == nil || r.main == nil || r.left.Swap(true) {
 		return nil
 	}
 	return r.drop(ctx)
 }
 
-// hold adds a holder, unless the last one has gone.
+// hold adds a holder, unless the last one has gone, or there never was one.
 func (r *SharedResult) hold() bool {
+	if r == nil {
+		return false
+	}
 	for {
 		n := r.refs.Load()
 		if n <= 0 {
@@ -92,6 +99,108 @@ func (h *sharedHandle) Release(ctx context.Context) error {
 	return h.shared.drop(ctx)
 }
 
+// borrowed is a shared result as it is lent to an op for one call. It is no hold: to
+// release it does nothing. An op may return it, which makes a hold of its own.
+type borrowed SharedResult
+
+func (b *borrowed) ID() string                    { return b.main.ID() }
+func (b *borrowed) Sys() interface{}              { return b.main.Sys() }
+func (b *borrowed) Release(context.Context) error { return nil }
+
+// passedOn is a result that an op has made anew of an input: it has the input's ID.
+type passedOn struct {
+	Result
+	input *SharedResult
+}
+
+// passOn is an output of an op as a hold of its own, if it is an input, or has the ID of
+// one; else nil. An output that cannot tell its ID is none.
+func passOn(out Result, inputs *inputIDs) (own Result) {
+	if in, ok := out.(*borrowed); ok {
+		return (*SharedResult)(in).holder().Clone()
+	}
+	if len(inputs.of) == 0 || isNil(out) {
+		return nil
+	}
+	var err error
+	defer recovered("ID", &err)
+	if in := inputs.find(out.ID()); in != nil {
+		return &passedOn{out, in.origin()}
+	}
+	return nil
+}
+
+// inputIDs finds the inputs of a call by their IDs.
+type inputIDs struct {
+	of []*SharedResult
+	// byID is made when a second output is looked for: most ops have one.
+	byID  map[string]*SharedResult
+	asked bool
+}
+
+// find returns the first input of an ID; nil if there is none, or if it is "".
+func (in *inputIDs) find(id string) *SharedResult {
+	if id == "" {
+		return nil
+	}
+	if in.asked && in.byID == nil {
+		in.byID = make(map[string]*SharedResult, len(in.of))
+		for _, r := range slices.Backward(in.of) {
+			in.byID[r.main.ID()] = r
+		}
+	}
+	in.asked = true
+	if in.byID != nil {
+		return in.byID[id]
+	}
+	for _, r := range in.of {
+		if r.main.ID() == id {
+			return r
+		}
+	}
+	return nil
+}
+
+// origin is the shared result that was made first, where ops have passed it on.
+func (r *SharedResult) origin() *SharedResult {
+	for {
+		in := passed(r.main)
+		if in == nil {
+			return r
+		}
+		r = in
+	}
+}
+
+// holder is who holds what r stands for, where that is only a hold of another's.
+func (r *SharedResult) holder() *SharedResult {
+	for {
+		h, ok := r.main.(*sharedHandle)
+		if !ok {
+			return r
+		}
+		r = h.shared
+	}
+}
+
+// passed is the shared result that a result passes on; nil if it was made anew.
+func passed(res Result) *SharedResult {
+	for {
+		switch r := res.(type) {
+		case *sharedHandle:
+			return r.shared
+		case *cachedHandle:
+			return r.shared
+		case *passedOn:
+			return r.input
+		case *cachedResult:
+			res = r.Result
+		default:
+			return nil
+		}
+	}
+}
+
 // noResult stands for a result that is nil, which then is harmless to hold.
 type noResult struct{}
 
@@ -102,6 +211,9 @@ func (noResult) Release(context.Context) error { return nil }
 // NewCachedResult combines a result with the keys that lead to it. It takes res
 // over.
 func NewCachedResult(res Result, k []ExportableCacheKey) CachedResult {
+	if isNil(res) {
+		res = noResult{}
+	}
 	return &cachedResult{Result: res, keys: k}
 }
 
@@ -121,7 +233,7 @@ type SharedCachedResult struct {
 // NewSharedCachedResult makes a cached result shareable. It takes res over: the
 // caller releases the SharedCachedResult in its stead.
 func NewSharedCachedResult(res CachedResult) *SharedCachedResult {
-	if res == nil {
+	if isNil(res) {
 		res = &cachedResult{Result: noResult{}}
 	}
 	// Both parts are one object: there is one of them for each edge.
@@ -163,6 +275,10 @@ func unshared(res Result) Result {
 		switch r := res.(type) {
 		case *sharedHandle:
 			res = r.shared.main
+		case *borrowed:
+			res = r.main
+		case *passedOn:
+			res = r.Result
 		case *cachedHandle:
 			res = r.shared.main
 		case *cachedResult:

@@ -59,14 +59,7 @@ func (v *scaleVertex) CacheMap(context.Context, int) (*solver.CacheMap, bool, er
 	if v.g.key != nil {
 		key = v.g.key(v.i)
 	}
-	cm := &solver.CacheMap{Digest: digest.FromString(key)}
-	for range v.g.inputs(v.i) {
-		cm.Deps = append(cm.Deps, struct {
-			Selector          digest.Digest
-			ComputeDigestFunc solver.ResultBasedCacheFunc
-		}{})
-	}
-	return cm, true, nil
+	return solver.NewCacheMap(digest.FromString(key), len(v.g.inputs(v.i))), true, nil
 }
 
 func (v *scaleVertex) Exec(context.Context, []solver.Result) ([]solver.Result, error) {

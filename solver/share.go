@@ -1,11 +1,14 @@
 package solver
 
 import (
+	"fmt"
 	"slices"
 
 	"github.com/opencontainers/go-digest"
 
 	"github.com/tenonbuild/tenon/solver/internal/edge"
+	"github.com/tenonbuild/tenon/solver/internal/graph"
+	"github.com/tenonbuild/tenon/solver/internal/rows"
 )
 
 // Equal is not owned: two edges with an equal key share an execution, which each
@@ -19,126 +22,173 @@ import (
 // a second execution.
 const maxNames = 8
 
-// join has an edge wait for an execution that gives its result, if there is one.
+// join has an edge wait for a run that gives its result, if there is one.
 func (s *Solver) join(e *edgeState) bool {
 	e.joined = s.begun
-	x := e.v.exec
-	if x == nil {
-		if x = s.equalExecution(e); x == nil {
+	x := e.v.run
+	if x == nil || x.left {
+		e.v.run = nil
+		if x = s.equalRun(e); x == nil {
 			return false
 		}
-		s.hold(e.v, x)
 	}
 	s.attach(e, x)
 	return true
 }
 
-// attach has an edge wait for an execution. If that is done, the edge collects
-// its output in this turn.
-func (s *Solver) attach(e *edgeState, x *execution) {
-	e.exec = x
-	if e.v.exec == nil {
-		s.hold(e.v, x)
+// attach has an edge wait for a run. If that is done, the edge collects its output in
+// this turn.
+func (s *Solver) attach(e *edgeState, x *run) {
+	e.run = x
+	if e.v.run != x {
+		s.use(e.v, x)
 	}
 	if x.call == nil {
-		s.tell(step{e: e, kind: edge.Ran})
+		s.tell(e, edge.Event{Kind: edge.Ran})
 		return
 	}
-	x.call.waiting.add(e)
+	s.g.Wait(&x.call.waiting, e.id)
 	s.alsoFor(&x.call.task, e.v)
 }
 
-// hold makes a vertex one of those that use an execution.
-func (s *Solver) hold(v *vertex, x *execution) {
-	v.exec = x
-	x.holders.add(v)
-	for _, sub := range x.has().subs {
-		s.adopt(v, sub)
+// use makes a vertex one of those that use a run.
+func (s *Solver) use(v *vertex, x *run) {
+	v.run = x
+	x.holders++
+	for _, sub := range x.readExtra().subs {
+		s.holdSub(v, sub)
 	}
 }
 
-// leaveExec stops waiting for an execution, and cancels it if nobody else does.
-func (s *Solver) leaveExec(e *edgeState) {
-	if c := e.has().save; c != nil {
+// leaveRun stops waiting for a run, and cancels it if nobody else does.
+func (s *Solver) leaveRun(e *edgeState) {
+	if c := e.readExtra().save; c != nil {
 		if s.drop(&c.task) {
-			s.trash = append(s.trash, c.on)
+			s.throw(c.on)
 		}
-		e.rare.save = nil
+		e.extra.save = nil
 	}
-	x := e.exec
+	x := e.run
 	if x == nil {
 		return
 	}
-	e.exec = nil
-	if c := x.call; c != nil {
-		if c.waiting.remove(e); c.waiting.empty() {
-			s.cancel(x)
-		}
+	e.run = nil
+	c := x.call
+	if c == nil {
+		return
+	}
+	if s.g.Leave(&c.waiting, e.id); c.waiting.Len() == 0 {
+		s.cancel(x)
+	} else if x.runner != e.v.id && !s.waits(e.v, x) {
+		s.letGo(e.v) // what is still built for the run is not built for it
 	}
 }
 
-// cancel ends an execution that nobody waits for. It is forgotten at once, so
-// that whoever asks next starts afresh.
-func (s *Solver) cancel(x *execution) {
+// waits reports whether an output of a vertex waits for a run.
+func (s *Solver) waits(v *vertex, x *run) bool {
+	for out := range s.g.Outputs(v.id) {
+		if s.edge(out).run == x {
+			return true
+		}
+	}
+	return false
+}
+
+// cancel ends a run that nobody waits for. It is forgotten at once, so that whoever asks
+// next starts afresh.
+func (s *Solver) cancel(x *run) {
 	if s.drop(&x.call.task) {
-		for _, in := range x.call.inputs {
-			s.trash = append(s.trash, in)
-		}
+		x.call.giveBack()
 	}
-	for v := range x.holders.take().all {
-		v.exec = nil
-	}
-	s.unregister(x)
+	s.abandon(x)
 }
 
-// letGo ends a vertex's use of an execution.
+// abandon gives up a run that is not done, or whose results are of no use.
+func (s *Solver) abandon(x *run) {
+	x.left = true
+	s.unregister(x)
+	s.keepSubs(x)
+	s.endSubs(x)
+}
+
+// keepSubs has the vertex whose op a run was stand on what that has built: it will build the
+// same when it runs again. Until then nobody is to share a run that stands on the vertex.
+func (s *Solver) keepSubs(x *run) {
+	if x.runner == 0 {
+		return
+	}
+	for _, sub := range x.readExtra().subs {
+		s.addSub(s.vertex(x.runner), sub)
+	}
+}
+
+// endSubs ends that a run stands on what its op has built.
+func (s *Solver) endSubs(x *run) {
+	for _, sub := range x.readExtra().subs {
+		s.g.Unref(sub)
+	}
+	if x.extra != nil {
+		x.extra.subs = nil
+	}
+}
+
+// letGo ends a vertex's use of a run.
 func (s *Solver) letGo(v *vertex) {
-	x := v.exec
+	x := v.run
 	if x == nil {
 		return
 	}
-	v.exec = nil
-	if x.holders.remove(v); !x.holders.empty() {
+	v.run = nil
+	if x.runner == v.id {
+		x.runner = 0
+	}
+	if x.holders--; x.holders > 0 || x.left {
 		return
 	}
+	s.endRun(x)
+}
+
+// endRun lets go of the outputs of a run.
+func (s *Solver) endRun(x *run) {
 	s.released++
 	for name := range x.names.all {
 		*s.endOf(name) = s.released
 	}
 	s.unregister(x)
-	for out := range x.outputs.all {
-		s.trash = append(s.trash, out)
+	for out := range x.all {
+		s.throw(out)
 	}
+	s.endSubs(x)
 }
 
-// register makes an execution known by the names of the edge that started it.
-func (s *Solver) register(x *execution, e *edgeState) {
+// register makes a run known by the names of the edge that started it.
+func (s *Solver) register(x *run, e *edgeState) {
 	s.begun++
 	var room [maxNames]string
-	for _, name := range e.names(room[:0]) {
+	for _, name := range s.names(e, room[:0], true) {
 		// There is none of the name, or one that cannot be shared with.
-		s.execs[index(x.runner.ignore)].insert(hashOf(name), x)
+		s.runs[index(x.ignoring)].Insert(rows.Hash(name), x)
 		x.names.add(name)
 	}
 }
 
-func (s *Solver) unregister(x *execution) {
+func (s *Solver) unregister(x *run) {
 	for name := range x.names.take().all {
-		s.execs[index(x.runner.ignore)].remove(hashOf(name), x)
+		s.runs[index(x.ignoring)].Remove(rows.Hash(name), x)
 	}
 }
 
-// endOf is where an end of an execution of the name is noted.
-func (s *Solver) endOf(name string) *uint64 { return &s.ended[hashOf(name)%uint32(len(s.ended))] }
+// endOf is where an end of a run of the name is noted.
+func (s *Solver) endOf(name string) *uint64 { return &s.ended[rows.Hash(name)%uint32(len(s.ended))] }
 
-// equalEnded reports whether an execution that an edge could have shared may have
+// equalEnded reports whether a run that an edge could have shared may have
 // ended since the edge asked its caches.
 func (s *Solver) equalEnded(e *edgeState) bool {
 	if s.released == e.asked {
 		return false
 	}
 	var room [maxNames]string
-	return slices.ContainsFunc(e.names(room[:0]), func(name string) bool { return *s.endOf(name) > e.asked })
+	return slices.ContainsFunc(s.names(e, room[:0], false), func(name string) bool { return *s.endOf(name) > e.asked })
 }
 
 func index(b bool) int {
@@ -148,48 +198,68 @@ func index(b bool) int {
 	return 0
 }
 
-// equalExecution finds an execution under way, or done, of an edge with an equal
-// key. One that ignores caches serves everybody; one that may use them does not
-// serve an edge that ignores them.
-func (s *Solver) equalExecution(e *edgeState) *execution {
-	if s.execs[0].n+s.execs[1].n == 0 {
+// equalRun finds a run under way, or done, of an edge with an equal key. One that
+// ignores caches serves everybody; one that may use them does not serve an edge that
+// ignores them.
+func (s *Solver) equalRun(e *edgeState) *run {
+	if s.runs[0].Len()+s.runs[1].Len() == 0 {
 		return nil
 	}
 	var room [maxNames]string
-	for _, name := range e.names(room[:0]) {
-		hash := hashOf(name)
-		serves := func(x *execution) bool { return x.names.has(name) && !s.waitsFor(x, e.v) }
-		if x, ok := s.execs[1].find(hash, serves); ok {
+	for _, name := range s.names(e, room[:0], false) {
+		hash := rows.Hash(name)
+		serves := func(x *run) bool { return x.names.has(name) && !s.waitsFor(x, e.v) && !s.hasLost(x, e.index) }
+		if x := s.runs[1].Find(hash, serves); x != nil {
 			return x
 		}
 		if e.v.ignore {
 			continue
 		}
-		if x, ok := s.execs[0].find(hash, serves); ok {
+		if x := s.runs[0].Find(hash, serves); x != nil {
 			return x
 		}
 	}
 	return nil
 }
 
-// names appends the names an edge's vertex is known by.
-func (e *edgeState) names(out []string) []string {
+// names appends the names an edge's vertex is known by. The definition keys of fresh
+// inputs are among them only if all are asked for: others have them from another time.
+// In their place stands which edge the input is.
+func (s *Solver) names(e *edgeState, out []string, all bool) []string {
 	v := e.v
-	if len(v.inputs) == 0 {
-		for i := range min(e.maps, maxNames) {
+	if s.g.Inputs(v.id) == 0 {
+		for i := range min(e.defs, maxNames) {
 			out = append(out, string(v.op.mapAt(i).Digest))
 		}
 		return out
 	}
-	out = append(out, e.definition())
-	if !e.alternatives() {
-		return out
+	fresh := s.freshBelow(v)
+	if !fresh && !s.alternatives(v) {
+		return append(out, s.definitionOf(e))
 	}
-	var room [narrow]keyDep
-	deps, op := append(room[:0], make([]keyDep, len(v.inputs))...), v.op.first.Digest
-	v.fillDeps(deps)
-	// choice counts through the alternatives of all inputs like an odometer, the
-	// content key of each input first.
+	deps := s.keyDeps(v)
+	for i, id := range s.g.Below(v.id) {
+		in := s.edge(id)
+		if !in.v.fresh {
+			continue
+		}
+		keys := in.lookups()
+		if all {
+			keys = deps[i].keys
+		}
+		// First, so that it is among the names however many keys there are.
+		deps[i].keys = append([]*CacheKey{{ID: fmt.Sprintf("fresh %d@%d", in.v.serial, in.index)}}, keys...)
+	}
+	if !fresh || all {
+		out = append(out, s.definitionOf(e))
+	}
+	return combine(v.op.first.Digest, deps, out)
+}
+
+// combine appends the names of an operation for all choices of its inputs' keys. A
+// choice counts through the alternatives of all inputs like an odometer, the content key
+// of each input first.
+func combine(op digest.Digest, deps []keyDep, out []string) []string {
 	choice := make([]int, len(deps))
 	for len(out) < maxNames {
 		name := definitionID(op, len(deps), func(i int) (string, digest.Digest) { return deps[i].choose(choice[i]) })
@@ -211,6 +281,14 @@ func (e *edgeState) names(out []string) []string {
 	return out
 }
 
+// definitionOf names the edge's vertex by its op and the first key of each input.
+func (s *Solver) definitionOf(e *edgeState) string {
+	if e.index != 0 {
+		return s.definition(e.v, &e.v.op.first)
+	}
+	return e.keys[0].ID
+}
+
 func (d keyDep) choices() int {
 	if d.content != nil {
 		return len(d.keys) + 1
@@ -229,71 +307,96 @@ func (d keyDep) choose(i int) (string, digest.Digest) {
 	return d.keys[i].ID, d.selector
 }
 
-// waitsFor reports whether an execution waits, through what its op builds, for a
-// vertex. Only executions whose ops build something are walked.
-func (s *Solver) waitsFor(x *execution, v *vertex) bool {
-	if x.call == nil || len(x.has().subs) == 0 {
+// waitsFor reports whether a run waits, through what its op builds, for a
+// vertex, or if it is done, stands on it. Only runs whose ops build something are walked.
+func (s *Solver) waitsFor(x *run, v *vertex) bool {
+	if len(x.readExtra().subs) == 0 {
 		return false
 	}
-	return s.reaches(x.has().subs, func(o *vertex) bool { return o == v })
+	if x.call == nil {
+		return s.standOn(x.readExtra().subs, v)
+	}
+	return s.reaches(x.readExtra().subs, func(o *vertex) bool { return o == v })
 }
 
-// reaches walks what vertices wait for, through inputs that are not there yet,
-// executions they share, and what those build.
-func (s *Solver) reaches(from []*vertex, goal func(*vertex) bool) bool {
-	seen := map[*vertex]bool{}
-	stack := append([]*vertex(nil), from...)
+// standOn reports whether one of some vertices stands on another: who shared its run
+// would then stand on itself.
+func (s *Solver) standOn(stack []graph.Vertex, v *vertex) bool {
+	s.g.BeginWalk()
+	stack = slices.Clone(stack)
 	for len(stack) > 0 {
-		v := stack[len(stack)-1]
+		id := stack[len(stack)-1]
 		stack = stack[:len(stack)-1]
-		if seen[v] {
+		if !s.g.Mark(id) {
 			continue
 		}
-		seen[v] = true
+		if id == v.id {
+			return true
+		}
+		for _, in := range s.g.Below(id) {
+			stack = append(stack, s.g.VertexOf(in))
+		}
+		for sub := range s.vertex(id).built {
+			stack = append(stack, sub)
+		}
+	}
+	return false
+}
+
+// reaches walks what vertices wait for, through inputs that are not there yet, runs they
+// share, and what those build.
+func (s *Solver) reaches(from []graph.Vertex, goal func(*vertex) bool) bool {
+	s.g.BeginWalk()
+	stack := append([]graph.Vertex(nil), from...)
+	for len(stack) > 0 {
+		id := stack[len(stack)-1]
+		stack = stack[:len(stack)-1]
+		if !s.g.Mark(id) {
+			continue
+		}
+		v := s.vertex(id)
 		if goal(v) {
 			return true
 		}
-		if x := v.exec; x != nil {
+		if x := v.run; x != nil && !x.left {
 			if x.call != nil {
-				stack = append(stack, x.has().subs...)
-				if x.runner != v {
-					stack = append(stack, x.runner)
-				}
+				stack = append(stack, x.readExtra().subs...)
 			}
 			continue
 		}
 		if v.op.call != nil { // what CacheMap builds
-			stack = append(stack, v.has().subs...)
+			stack = append(stack, v.readExtra().subs...)
 		}
-		for _, in := range v.inputs {
-			if in.result == nil {
-				stack = append(stack, in.v)
+		for _, in := range s.g.Below(id) {
+			if s.g.StateOf(in) == graph.Open {
+				stack = append(stack, s.g.VertexOf(in))
 			}
 		}
 	}
 	return false
 }
 
-// unshare has what a vertex waits for run its own op where it shares an execution
-// that waits for the goal: equal keys need not be made one where that makes a
-// cycle.
+// unshare has a vertex that waits, through what others build, for the goal run its own
+// op: equal keys need not be made one where that makes a cycle.
 func (s *Solver) unshare(from *vertex, goal func(*vertex) bool) {
 	var sharing []*vertex
-	s.reaches([]*vertex{from}, func(v *vertex) bool {
-		if x := v.exec; x != nil && x.call != nil && x.runner != v {
+	s.reaches([]graph.Vertex{from.id}, func(v *vertex) bool {
+		if x := v.run; x != nil && x.call != nil && !x.left && x.runner != v.id {
 			sharing = append(sharing, v)
 		}
 		return false
 	})
 	for _, v := range sharing {
-		x := v.exec
-		if x == nil || !goal(v) && !s.reaches(append([]*vertex{x.runner}, x.has().subs...), goal) {
+		x := v.run
+		if x == nil {
 			continue
 		}
-		for e := range v.edges {
-			if !e.settled() && e.exec == x {
-				s.step(e, edge.Event{Kind: edge.Want, Level: edge.Nothing})
-				s.tell(step{e: e, kind: edge.Want})
+		if !goal(v) && !s.reaches(x.readExtra().subs, goal) {
+			continue
+		}
+		for id := range s.g.Outputs(v.id) {
+			if e := s.edge(id); s.g.StateOf(id) == graph.Open && e.run == x {
+				s.g.Restart(id)
 			}
 		}
 		s.letGo(v)

@@ -18,6 +18,10 @@ type simCase struct {
 	caches   []simCache // the first is the default
 	rounds   []simRound
 	faults   simFaults
+	// losses is how many results of each value are lost at most, and unseen that caches
+	// go on handing out what is gone.
+	losses int
+	unseen bool
 }
 
 // simVertex is a vertex. Its inputs, and what its op builds, come before it in
@@ -31,7 +35,8 @@ type simVertex struct {
 	subs    []simEdge
 	subWhen simSubs
 	outputs int
-	noop    bool // its outputs are its first input's
+	noop    bool // its outputs are those of its first input, or of what it builds first
+	passes  simPasses
 
 	fault    simFault
 	weight   int
@@ -61,6 +66,26 @@ const (
 	subsInCacheMap
 	subsBehind // by goroutines that it does not wait for
 )
+
+// simPasses is how an op returns what it passes on.
+type simPasses uint8
+
+const (
+	passesValue simPasses = iota // a new result of its value
+	passesOn                     // itself
+	passesTwin                   // another object of its ID
+)
+
+// same is the edge that a vertex's first output is the same as, and whether an input is.
+func (v *simVertex) same() (e simEdge, input, ok bool) {
+	switch {
+	case v.noop && len(v.in) > 0:
+		return v.in[0].simEdge, true, true
+	case v.noop && len(v.subs) > 0 && (v.subWhen == subsInTurn || v.subWhen == subsAtOnce):
+		return v.subs[0], false, true
+	}
+	return e, false, false
+}
 
 // simFault is what is wrong with a vertex.
 type simFault uint8
@@ -172,6 +197,13 @@ func newSimCase(seed uint64) *simCase {
 			}
 		}
 	}
+	if g.chance(60) {
+		c.unseen = g.chance(25)
+		c.losses = 1 + g.IntN(simRewinds-1)
+		if g.chance(15) {
+			c.losses = 8
+		}
+	}
 	faulty := g.chance(35)
 	for range 2 + g.IntN(12) {
 		g.vertex(faulty)
@@ -229,6 +261,9 @@ func (g *simGen) vertex(faulty bool) {
 			v.in = append(v.in, g.input(g.below(i)))
 		}
 		v.noop = g.chance(20)
+		if v.noop {
+			v.passes = simPasses(g.IntN(3))
+		}
 		if g.chance(30) {
 			v.outputs = 1 + g.IntN(3)
 		}

@@ -26,6 +26,10 @@ func (r *simRun) checkError(b *simBuildRun, what string, err error) {
 	case cancelled && errors.Is(err, errCancelled):
 	case errors.Is(err, errCancelled):
 		r.failf("%s: returns the cancellation of another: %v", what, err)
+	case errors.Is(err, errLost):
+		if !r.lostTooOften(b.spec.vertex) && !discarded {
+			r.failf("%s: fails for a result that can be made again: %v", what, err)
+		}
 	case r.o.mayFail(b.spec.vertex):
 		if reason := r.unreasonable(err); reason != "" && !discarded {
 			r.failf("%s: %s: %v", what, reason, err)
@@ -52,8 +56,14 @@ func (r *simRun) unreasonable(err error) string {
 			return "an unknown vertex"
 		}
 		for k := range r.c.vertices {
+			if k != i && !r.o.equal(i, k) {
+				continue
+			}
 			text, known := simFaultTexts[r.c.vertices[k].fault]
-			if known && (k == i || r.o.equal(i, k)) && strings.Contains(ve.Err.Error(), text) {
+			if known && strings.Contains(ve.Err.Error(), text) {
+				return ""
+			}
+			if r.c.vertices[k].unreadable() != sound && strings.Contains(ve.Err.Error(), "content key of input") {
 				return ""
 			}
 		}
@@ -92,7 +102,7 @@ func (r *simRun) checkExecs() {
 					moment(y.start), moment(y.end), moment(x.start))
 			}
 		}
-		if x.ok {
+		if x.ok && r.c.vertices[x.vertex].unreadable() == sound {
 			kept[def]++
 		}
 	}
@@ -102,7 +112,7 @@ func (r *simRun) checkExecs() {
 	for i := range r.c.vertices {
 		def := r.o.defs[i]
 		// An execution is saved for the output it was begun for.
-		allowed := r.outputsUsed(def) + r.ignorers(def)
+		allowed := r.outputsUsed(def) + r.ignorers(def) + r.remade(def)
 		if n := kept[def]; n > allowed && !r.o.buildsItself(def) {
 			r.failf("%s was run %d times, %d allowed%s", r.c.vertices[i].id, n, allowed, r.traces())
 		}
@@ -110,22 +120,34 @@ func (r *simRun) checkExecs() {
 	}
 }
 
-// ignorers counts the jobs that ignore the caches of a vertex of one definition,
-// once for each. An op that builds things may be that of an ignoring job, and be
-// called for others when that one has gone: it then asks for a run of its own.
+// ignorers counts the jobs that ignore the caches of a vertex of one definition, or of
+// something below it, once for each: what depends on who ignores caches is evaluated
+// again. An op that builds things may be that of an ignoring job, and be called for
+// others when that one has gone: it then asks for a run of its own.
 func (r *simRun) ignorers(def string) int {
 	n := 0
 	for v, times := range r.ignored {
-		if r.o.defs[v] == def {
-			n += times
-			for i := range r.c.vertices {
-				if times > 0 && len(r.c.vertices[i].subs) > 0 {
-					n++
-				}
+		if times == 0 || !slices.ContainsFunc(r.ofDefinition(def), func(i int) bool { return r.o.below(i)[v] }) {
+			continue
+		}
+		n += times
+		for i := range r.c.vertices {
+			if len(r.c.vertices[i].subs) > 0 {
+				n++
 			}
 		}
 	}
 	return n
+}
+
+// ofDefinition are the vertices of one definition.
+func (r *simRun) ofDefinition(def string) (all []int) {
+	for i, d := range r.o.defs {
+		if d == def {
+			all = append(all, i)
+		}
+	}
+	return all
 }
 
 // outputsUsed is how many outputs of a definition's vertices may be wanted.

@@ -2,6 +2,7 @@ package solver_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -74,7 +75,8 @@ func (r *simRun) node(j *simJobRun, i int, below []*solvertest.Node) *solvertest
 			mu.Lock()
 			b := builder
 			mu.Unlock()
-			return r.subs(ctx, b, v, below)
+			_, err := r.subs(ctx, b, v, below)
+			return err
 		}
 		return nil
 	}
@@ -121,14 +123,21 @@ func (r *simRun) exec(ctx context.Context, b solver.Builder, i int, below []*sol
 	if v.reports {
 		solver.ProgressFrom(ctx).Log(1, []byte(v.id))
 	}
+	err := r.readAll(inputs)
 	r.sleep(ctx, v, v.delay)
-	err := r.execFault(i)
+	if err == nil {
+		err = r.execFault(i)
+	}
+	if err == nil && i%2 == 0 {
+		err = r.readAll(inputs) // once more: it takes its time to read
+	}
 	if err == nil && !v.deaf {
 		err = ctx.Err()
 	}
+	var built solver.Result
 	if err == nil && v.subWhen != subsInCacheMap && len(v.subs) > 0 {
 		r.occupy(ctx, v, -1)
-		if err = r.subs(ctx, b, v, below); v.subWhen == subsBehind {
+		if built, err = r.subs(ctx, b, v, below); v.subWhen == subsBehind {
 			x.slotless = true // what it left behind has given its slot away
 		} else {
 			r.occupy(ctx, v, 1)
@@ -136,7 +145,7 @@ func (r *simRun) exec(ctx context.Context, b solver.Builder, i int, below []*sol
 	}
 	var out []solver.Result
 	if err == nil {
-		out = r.outputs(i)
+		out = r.outputs(i, inputs, built)
 	}
 	ok = err == nil && len(out) == v.outputs && !slices.Contains(out, nil)
 	return out, err
@@ -157,7 +166,7 @@ func (r *simRun) execFault(i int) error {
 }
 
 // outputs makes the results, as well as the vertex can.
-func (r *simRun) outputs(i int) []solver.Result {
+func (r *simRun) outputs(i int, inputs []solver.Result, built solver.Result) []solver.Result {
 	v := &r.c.vertices[i]
 	broken := !r.world.quiet.Load()
 	var out []solver.Result
@@ -169,13 +178,28 @@ func (r *simRun) outputs(i int) []solver.Result {
 			out = append(out, nil)
 			break
 		}
-		out = append(out, solvertest.NewResult(r.o.value(simEdge{i, n}), r.stats))
+		var one solver.Result
+		switch _, input, ok := v.same(); {
+		case n > 0 || !ok || v.passes == passesValue || !input && built == nil:
+			one = solvertest.NewResult(r.o.value(simEdge{i, n}), r.stats)
+		case input:
+			one = r.passOn(v, inputs[0])
+		default:
+			one, built = built, nil
+		}
+		out = append(out, one)
+	}
+	if built != nil {
+		if err := built.Release(context.Background()); err != nil {
+			r.failf("%s: Release: %v", v.id, err)
+		}
 	}
 	return out
 }
 
-// subs builds what the op of a vertex builds.
-func (r *simRun) subs(ctx context.Context, b solver.Builder, v *simVertex, below []*solvertest.Node) error {
+// subs builds what the op of a vertex builds. It returns what it is to pass on.
+func (r *simRun) subs(ctx context.Context, b solver.Builder, v *simVertex, below []*solvertest.Node) (first solver.Result, err error) {
+	keep := v.subWhen == subsInTurn || v.subWhen == subsAtOnce
 	errs := make([]error, len(v.subs))
 	var wg sync.WaitGroup
 	for i, s := range v.subs {
@@ -188,7 +212,9 @@ func (r *simRun) subs(ctx context.Context, b solver.Builder, v *simVertex, below
 			if got, want := solvertest.Value(res), r.o.value(s); got != want {
 				r.failf("%s built %s: %s in place of %s", v.id, r.c.edge(s), got, want)
 			}
-			if err := res.Release(ctx); err != nil {
+			if keep && i == 0 {
+				first = res
+			} else if err := res.Release(ctx); err != nil {
 				r.failf("%s: Release: %v", v.id, err)
 			}
 		}
@@ -202,15 +228,19 @@ func (r *simRun) subs(ctx context.Context, b solver.Builder, v *simVertex, below
 		}
 	}
 	if v.subWhen == subsBehind {
-		return nil
+		return nil, nil
 	}
 	wg.Wait()
 	for _, err := range errs {
-		if err != nil {
-			return fmt.Errorf("%s builds: %w", v.id, err)
+		if err == nil {
+			continue
 		}
+		if first != nil {
+			err = errors.Join(err, first.Release(ctx))
+		}
+		return nil, fmt.Errorf("%s builds: %w", v.id, err)
 	}
-	return nil
+	return first, nil
 }
 
 // weight is how many slots a vertex takes.

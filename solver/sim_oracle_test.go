@@ -37,7 +37,8 @@ func (o *simOracle) op(v *simVertex) string {
 	if v.root {
 		return fmt.Sprintf("%s*%d", v.value, v.outputs)
 	}
-	op := fmt.Sprintf("%s*%d/%d %v", v.keys[0], v.outputs, len(v.in), v.noop && len(v.in) > 0)
+	_, _, same := v.same()
+	op := fmt.Sprintf("%s*%d/%d %v", v.keys[0], v.outputs, len(v.in), same)
 	for _, s := range v.subs {
 		op += " " + o.value(s)
 	}
@@ -55,11 +56,11 @@ func (o *simOracle) key(i, n int) string {
 
 func (o *simOracle) compute(i int) string {
 	v := &o.c.vertices[i]
-	switch {
-	case v.root:
+	if v.root {
 		return v.value
-	case v.noop && len(v.in) > 0:
-		return o.value(v.in[0].simEdge)
+	}
+	if e, _, ok := v.same(); ok {
+		return o.value(e)
 	}
 	values := make([]string, len(v.in))
 	for k, in := range v.in {
@@ -134,11 +135,21 @@ func (o *simOracle) buildsItself(def string) bool {
 // mayFail reports whether a build of the vertex may return an op's error.
 func (o *simOracle) mayFail(i int) bool {
 	for k := range o.mayRun(i) {
-		if o.c.vertices[k].fault != sound {
+		if o.c.vertices[k].fault != sound || o.c.vertices[k].unreadable() != sound {
 			return true
 		}
 	}
 	return false
+}
+
+// unreadable is how a content key of a vertex's inputs fails; sound if none does.
+func (v *simVertex) unreadable() simFault {
+	for _, in := range v.in {
+		if in.content && in.noContent != sound {
+			return in.noContent
+		}
+	}
+	return sound
 }
 
 // mayRun are the vertices whose ops a build of a vertex may run: itself, what it
@@ -208,6 +219,9 @@ func (o *simOracle) canBeMade(value string) bool {
 	vertices:
 		for i := range o.c.vertices {
 			v := &o.c.vertices[i]
+			if v.unreadable() != sound {
+				continue
+			}
 			switch v.fault {
 			case sound, execFailsOnce:
 			case nilOutput, tooFew:

@@ -37,6 +37,7 @@ type simRun struct {
 	ignored  map[int]int // in how many jobs a vertex ignored caches
 	kept     []solver.CachedResult
 	streams  []simStream
+	lost     simLosses
 }
 
 type simJobRun struct {
@@ -72,7 +73,8 @@ type simExec struct {
 
 // runCase runs a case and returns what was wrong.
 func runCase(t *testing.T, c *simCase) (failures []string) {
-	r := &simRun{c: c, o: newSimOracle(c), stats: &solvertest.Stats{}, jobs: map[string]*simJobRun{}, loads: map[string][]time.Time{}, tried: map[int]bool{}, ignored: map[int]int{}}
+	r := &simRun{c: c, o: newSimOracle(c), stats: &solvertest.Stats{}, jobs: map[string]*simJobRun{}, loads: map[string][]time.Time{}, tried: map[int]bool{}, ignored: map[int]int{},
+		lost: newSimLosses()}
 	defer func() {
 		if p := recover(); p != nil {
 			r.failf("not everything ends: %v", p)
@@ -98,6 +100,7 @@ func (r *simRun) run() {
 		r.loads[value] = append(r.loads[value], time.Now())
 		r.mu.Unlock()
 	}
+	r.world.refuses = r.savedGone
 	for i := range r.c.rounds {
 		if !r.round(i) {
 			return
@@ -117,7 +120,7 @@ func (r *simRun) run() {
 
 func (r *simRun) newSolver() {
 	r.close()
-	r.s = solver.NewSolver(solver.SolverOpt{ResolveOpFunc: solvertest.Resolve, DefaultCache: r.world.caches[0].manager, Parallelism: r.c.parallel})
+	r.s = solver.NewSolver(solver.SolverOpt{ResolveOpFunc: r.resolve, DefaultCache: r.world.caches[0].manager, Parallelism: r.c.parallel})
 	r.closing = false
 }
 

@@ -79,6 +79,8 @@ func smallerCases(c *simCase) []*simCase {
 	for f := simFaults(1); f < simFaultsEnd; f <<= 1 {
 		with(func(n *simCase) bool { had := n.faults&f != 0; n.faults &^= f; return had })
 	}
+	with(func(n *simCase) bool { had := n.unseen; n.unseen = false; return had })
+	with(func(n *simCase) bool { had := n.losses > 0; n.losses /= 2; return had })
 	for i := range c.vertices {
 		with(func(n *simCase) bool { had := n.vertices[i].fault != sound; n.vertices[i].fault = sound; return had })
 	}
@@ -156,7 +158,8 @@ func plainerVertices(c *simCase, i int) []*simCase {
 	with(func(v *simVertex) bool { had := v.weight > 1; v.weight = 1; return had })
 	with(func(v *simVertex) bool { had := v.deaf; v.deaf = false; return had })
 	with(func(v *simVertex) bool { had := v.export > 0; v.export = 0; return had })
-	with(func(v *simVertex) bool { had := v.noop; v.noop = false; return had })
+	with(func(v *simVertex) bool { had := v.noop; v.noop, v.passes = false, passesValue; return had })
+	with(func(v *simVertex) bool { had := v.passes > 0; v.passes = passesValue; return had })
 	return out
 }
 

@@ -12,6 +12,7 @@ import (
 
 var (
 	simSeeds   = flag.Uint64("sim.seeds", 3000, "how many seeds TestSimulation runs")
+	simFirst   = flag.Uint64("sim.first", 0, "the first of those seeds")
 	simSeed    = flag.Int64("sim.seed", -1, "the one seed TestSimulation runs, several times")
 	simVerbose = flag.Bool("sim.v", false, "TestSimulation names each seed on standard error before it runs it")
 )
@@ -41,11 +42,11 @@ func TestSimulation(t *testing.T) {
 		t.Run(fmt.Sprint("worker", w), func(t *testing.T) {
 			t.Parallel()
 			for failed.Load() < 3 {
-				seed := next.Add(1) - 1
-				if seed >= seeds {
+				n := next.Add(1) - 1
+				if n >= seeds {
 					return
 				}
-				if runSeed(t, seed) {
+				if runSeed(t, *simFirst+n) {
 					failed.Add(1)
 				}
 			}

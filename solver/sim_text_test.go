@@ -21,6 +21,8 @@ import (
 
 var simSubsNames = [...]string{"in-turn", "at-once", "in-cache-map", "behind"}
 
+var simPassesNames = [...]string{"value", "itself", "twin"}
+
 func (c *simCase) String() string {
 	o := newSimOracle(c)
 	var b strings.Builder
@@ -32,6 +34,8 @@ func (c *simCase) String() string {
 		}
 	}
 	writeIf(&b, len(fails) > 0, "fails=%s", strings.Join(fails, ","))
+	writeIf(&b, c.losses > 0, "losses=%d", c.losses)
+	writeIf(&b, c.unseen, "unseen")
 	for _, ca := range c.caches {
 		fmt.Fprintf(&b, "\ncache %s %v", simCacheNames[ca.kind], ca.wait)
 	}
@@ -79,6 +83,7 @@ func (v *simVertex) text(c *simCase) string {
 	writeIf(&b, len(v.subs) > 0, "when=%s", simSubsNames[v.subWhen])
 	writeIf(&b, v.outputs > 1, "outputs=%d", v.outputs)
 	writeIf(&b, v.noop, "noop")
+	writeIf(&b, v.passes > 0, "passes=%s", simPassesNames[v.passes])
 	writeIf(&b, v.fault != sound, "fault=%s", simFaultNames[v.fault])
 	writeIf(&b, v.weight > 1, "weight=%d", v.weight)
 	writeIf(&b, v.deaf, "deaf")
@@ -175,6 +180,10 @@ func (p *simParser) head(words []string) {
 			p.c.seed = uint64(number(value))
 		case "parallelism":
 			p.c.parallel = number(value)
+		case "losses":
+			p.c.losses = number(value)
+		case "unseen":
+			p.c.unseen = true
 		case "fails":
 			for f := range strings.SplitSeq(value, ",") {
 				p.c.faults |= 1 << nameIn(simFaultsNames[:], f)
@@ -201,6 +210,8 @@ func (p *simParser) vertexWord(v *simVertex, word string) {
 		v.outputs = number(value)
 	case "noop":
 		v.noop = true
+	case "passes":
+		v.passes = simPasses(nameIn(simPassesNames[:], value))
 	case "fault":
 		v.fault = simFault(nameIn(simFaultNames[:], value))
 	case "weight":

@@ -2,6 +2,7 @@ package solver_test
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"github.com/tenonbuild/tenon/solver/client"
@@ -62,7 +63,7 @@ func (r *simRun) checkOutcomes(s simStream) {
 	j, last, again := s.j, s.last, s.again
 	id := j.job.SessionID
 	for name, n := range again {
-		if r.ignorersOf(name) == 0 && r.c.vertices[r.index(name)].outputs == 1 {
+		if r.c.losses == 0 && r.ignorersOf(name) == 0 && r.c.vertices[r.index(name)].outputs == 1 {
 			r.failf("%s: %s ended, and %d times otherwise: %s", id, name, n, last[name].Outcome)
 		}
 	}
@@ -81,8 +82,11 @@ func (r *simRun) checkOutcomes(s simStream) {
 		}
 		spec := &r.c.vertices[b.spec.vertex]
 		v := last[spec.id]
-		if spec.fault == tooFew || spec.fault == nilOutput {
-			continue // another output of it may have failed
+		if spec.outputs > 1 && r.o.mayFail(b.spec.vertex) {
+			continue // this output may have come of an equal vertex, and another have failed
+		}
+		if r.lostTooOften(b.spec.vertex) || r.mayFailAgain(b.spec.vertex) {
+			continue
 		}
 		if v != nil && b.err == nil && !b.ended.IsZero() && v.Outcome != client.Executed && v.Outcome != client.Cached && v.Outcome != client.Shared {
 			r.failf("%s: %s was built, and ended as %q", id, v.Name, v.Outcome)
@@ -132,7 +136,13 @@ func (r *simRun) index(name string) int {
 func (r *simRun) ignorersOf(name string) int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.ignored[r.index(name)]
+	n, below := 0, r.o.below(r.index(name))
+	for v, times := range r.ignored {
+		if below[v] {
+			n += times
+		}
+	}
+	return n
 }
 
 // unfounded says what a vertex's outcome lacks.
@@ -142,10 +152,14 @@ func (r *simRun) unfounded(j *simJobRun, i int, v *client.Vertex) string {
 	if v.Cached != (v.Outcome == client.Cached) {
 		return "Cached says otherwise"
 	}
-	if v.Completed == nil {
+	begun := v.Outcome != client.NotNeeded && v.Outcome != client.Canceled
+	if begun && (v.Started == nil || v.Completed == nil) {
 		return "it was not completed"
 	}
-	if (v.Error != "") != (v.Outcome == client.Failed) {
+	if !begun && v.Started == nil && v.Completed != nil {
+		return "it was completed and never begun"
+	}
+	if (v.Error != "") != (v.Outcome == client.Failed || v.Outcome == client.Canceled) {
 		return "its error is " + v.Error
 	}
 	switch v.Outcome {
@@ -164,7 +178,7 @@ func (r *simRun) unfounded(j *simJobRun, i int, v *client.Vertex) string {
 		}
 		return "nothing was loaded"
 	case client.Failed:
-		if !r.o.mayFail(i) {
+		if !r.o.mayFail(i) && !strings.Contains(v.Error, errLost.Error()) {
 			return "nothing is wrong with it"
 		}
 	case client.Canceled:

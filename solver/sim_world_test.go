@@ -30,6 +30,8 @@ type simWorld struct {
 	caches []*simCacheWorld
 	// loaded is told the value of each result that a cache has handed out.
 	loaded func(value string)
+	// refuses tells which results cannot be saved.
+	refuses func(solver.Result) bool
 }
 
 // simCacheWorld is one cache of it.
@@ -112,7 +114,7 @@ type simResults struct {
 
 func (s *simResults) Save(r solver.Result) (solver.CacheResult, error) {
 	s.w.delay(s.wait)
-	if s.w.fails(saveFails, "save") {
+	if s.w.fails(saveFails, "save") || s.w.refuses(r) {
 		return solver.CacheResult{}, errCache
 	}
 	if s.w.fails(saveLies, "save lies") {

@@ -25,9 +25,10 @@ const (
 	TraceShared                         // With, or Asked: another vertex's execution or load gave the result
 	TraceRecheck                        // an equal edge may have been saved since: the caches are asked again
 	TraceInputFailed                    // Input: it failed
+	TraceLost                           // the result was lost, and is made again
 )
 
-var decisionNames = [...]string{"", "probe", "match", "content key, may rule out", "content key, may select", "content key", "loaded", "load failed", "no record", "executed", "shared", "recheck", "input failed"}
+var decisionNames = [...]string{"", "probe", "match", "content key, may rule out", "content key, may select", "content key", "loaded", "load failed", "no record", "executed", "shared", "recheck", "input failed", "lost"}
 
 func (k DecisionKind) String() string {
 	if int(k) < len(decisionNames) {
@@ -69,6 +70,7 @@ type EdgeTrace struct {
 // InputTrace is one input of an edge, as its op sees it.
 type InputTrace struct {
 	Vertex   digest.Digest
+	Name     string
 	Output   Index
 	Selector digest.Digest
 	// Keys are those the input is known by: by its definition first.
@@ -153,46 +155,46 @@ func (t *edgeTrace) all(yield func(traceEvent) bool) {
 	}
 }
 
-// Trace returns what was decided about the edges of the job's vertices, inputs
-// before what uses them. It may be called at any time, also after Discard.
-func (j *Job) Trace() []EdgeTrace {
-	j.s.mu.Lock()
-	vertices := j.vertices
-	j.s.unlock(true)
-	var out []EdgeTrace
-	for len(vertices) > 0 {
+// Trace returns what was decided about the edges of the job's vertices. It may be called at any time, also after Discard.
+func (j *Job) Trace() Trace {
+	if j.s == nil {
+		return nil
+	}
+	var out Trace
+	for from, more := 0, true; more; from += turnSteps {
 		// Not all at once, so that a large job does not hold the graph for long.
-		n := min(len(vertices), watchChunk)
-		out = j.s.appendTraces(out, vertices[:n])
-		vertices = vertices[n:]
+		out, more = j.appendTraces(out, from)
 	}
 	return out
 }
 
-func (s *Solver) appendTraces(out []EdgeTrace, vertices []*vertex) []EdgeTrace {
-	s.mu.Lock()
-	defer s.unlock(true)
-	for _, v := range vertices {
-		for e := range v.edges {
-			out = append(out, e.decisions())
+// appendTraces adds the traces of some vertices, and reports whether there are more.
+func (j *Job) appendTraces(out Trace, from int) (Trace, bool) {
+	j.s.lock()
+	defer j.s.unlock()
+	all := j.held.vertices
+	to := min(from+turnSteps, len(all))
+	for _, v := range all[min(from, to):to] {
+		for id := range j.s.g.Outputs(v) {
+			out = append(out, j.s.decisions(j.s.edge(id)))
 		}
 	}
-	return out
+	return out, to < len(all)
 }
 
-func (e *edgeState) decisions() EdgeTrace {
+func (s *Solver) decisions(e *edgeState) EdgeTrace {
 	v := e.v
-	t := EdgeTrace{Vertex: v.digest, Name: v.name, Output: e.index, IgnoreCache: v.ignore, Keys: e.keys[:len(e.keys):len(e.keys)], Err: e.failure()}
+	t := EdgeTrace{Vertex: v.op.digest, Name: v.op.name, Output: e.index, IgnoreCache: v.ignore, Keys: e.keys[:len(e.keys):len(e.keys)], Err: e.readExtra().err}
 	for i := range v.op.n {
 		t.Op = append(t.Op, v.op.mapAt(i).Digest)
 	}
-	for i, in := range v.inputs {
-		it := InputTrace{Vertex: in.v.digest, Output: in.index, Keys: in.keys[:len(in.keys):len(in.keys)]}
+	for i, id := range s.g.Below(v.id) {
+		in := s.edge(id)
+		it := InputTrace{Vertex: in.v.op.digest, Name: in.v.op.name, Output: in.index, Keys: in.keys[:len(in.keys):len(in.keys)], Content: v.content(i)}
 		if v.op.n > 0 {
 			d := v.op.first.Deps[i]
 			it.Selector, it.HasContent = d.Selector, d.ComputeDigestFunc != nil
 		}
-		it.Content = v.content(i)
 		t.Inputs = append(t.Inputs, it)
 	}
 	for ev := range e.trace.all {
@@ -200,8 +202,8 @@ func (e *edgeState) decisions() EdgeTrace {
 			Kind: ev.kind, Input: Index(ev.input), Keys: int(ev.n), Content: ev.content, OK: ev.flag,
 			Asked: v.caches.names(ev.asked), Answered: v.caches.names(ev.answered),
 		}
-		if with := e.has().with; ev.kind == TraceShared && with != nil {
-			d.With = with.digest
+		if ev.kind == TraceShared {
+			d.With = e.readExtra().with
 		}
 		t.Decisions = append(t.Decisions, d)
 	}
@@ -211,9 +213,9 @@ func (e *edgeState) decisions() EdgeTrace {
 // names are the IDs of some of a set's managers.
 func (c *cacheSet) names(mask uint32) []string {
 	var out []string
-	for i, m := range c.list {
+	for i, src := range c.list {
 		if mask&(1<<i) != 0 {
-			out = append(out, managerID(m))
+			out = append(out, src.id)
 		}
 	}
 	return out

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/tenonbuild/tenon/solver"
@@ -40,6 +41,14 @@ func has(tr solver.EdgeTrace, kind solver.DecisionKind) *solver.Decision {
 	return nil
 }
 
+// says wants an explanation.
+func says(t *testing.T, tr solver.EdgeTrace, want string) {
+	t.Helper()
+	if got := tr.Explain(); got != want {
+		t.Errorf("%s: got %q, want %q", tr.Name, got, want)
+	}
+}
+
 // contract 29: which cache was asked, what it answered, and what came of it can be
 // read while the job lives, and after.
 func TestTrace(t *testing.T) {
@@ -70,7 +79,13 @@ func TestTrace(t *testing.T) {
 	if len(cold.Op) != 1 || len(cold.Keys) == 0 || len(cold.Inputs) != 2 || !cold.Inputs[0].HasContent || cold.Inputs[1].Selector == "" || cold.Vertex != graph("1").Digest() {
 		t.Errorf("cold: %+v", cold)
 	}
-	warm := traceOf(t, build(graph("1")), "n1")
+	says(t, cold, `run: no cache has it for its input "src1", by definition or by content`)
+	warmJob := build(graph("1"))
+	warm := traceOf(t, warmJob, "n1")
+	says(t, warm, `loaded from cache "local"`)
+	if got, want := warmJob.Trace().String(), "n1: loaded from cache \"local\"\nnot needed: 2\n"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
 	if d := has(warm, solver.TraceLoaded); d == nil || !slices.Equal(d.Asked, []string{"local"}) || has(warm, solver.TraceExecuted) != nil {
 		t.Errorf("warm: %+v", warm.Decisions)
 	}
@@ -79,6 +94,7 @@ func TestTrace(t *testing.T) {
 	}
 	// The definition of an input has changed: its content decides.
 	other := traceOf(t, build(graph("2")), "n2")
+	says(t, other, `loaded from cache "local": its input "src2" has the same content as before`)
 	if d := has(other, solver.TraceContentMayRuleOut); d == nil || d.Input != 0 {
 		t.Errorf("by content: %v", kinds(other))
 	}
@@ -88,6 +104,8 @@ func TestTrace(t *testing.T) {
 	if has(other, solver.TraceLoaded) == nil {
 		t.Errorf("by content: %v", kinds(other))
 	}
+	side := build(&solvertest.Node{ID: "n3", Key: "n", In: []solvertest.Input{{Node: graph("1").In[0].Node, Content: true}, {Node: w.node("another")}}, Stats: w.stats})
+	says(t, traceOf(t, side, "n3"), `run: no cache has it for its input "another"`)
 	// What differs can be told by comparing with the trace of before.
 	if other.Inputs[0].Keys[0].ID == warm.Inputs[0].Keys[0].ID || other.Inputs[1].Keys[0].ID != warm.Inputs[1].Keys[0].ID || other.Op[0] != warm.Op[0] {
 		t.Error("the traces do not tell what differs")
@@ -108,11 +126,16 @@ func TestTraceOfTheRest(t *testing.T) {
 		if has(tr, solver.TraceLoadFailed) == nil || has(tr, solver.TraceNoRecord) == nil || has(tr, solver.TraceExecuted) == nil {
 			t.Errorf("a record that does not load: %v", kinds(tr))
 		}
+		says(t, tr, `run: its record in cache "local" could not be loaded`)
 		equal := w.node("equal", w.node("in"))
 		equal.Key = "n"
 		w.buildIn(j, equal.Edge(0))
 		if d := has(traceOf(t, j, "equal"), solver.TraceShared); d == nil || d.With != n().Digest() {
 			t.Errorf("an equal edge: %+v", traceOf(t, j, "equal").Decisions)
+		}
+		says(t, traceOf(t, j, "equal"), `shared: "`+string(n().Digest())+`" is equal to it, and was run`)
+		if want := "equal: shared: \"n\" is equal to it, and was run\n"; !strings.Contains(j.Trace().String(), want) {
+			t.Errorf("%q is not in %q", want, j.Trace())
 		}
 		bad := w.node("bad")
 		bad.OnExec = func(context.Context, []solver.Result) error { return errBroken }
@@ -120,11 +143,14 @@ func TestTraceOfTheRest(t *testing.T) {
 		if d := has(traceOf(t, j, "above"), solver.TraceInputFailed); d == nil || traceOf(t, j, "bad").Err == nil {
 			t.Errorf("an input that fails: %+v", traceOf(t, j, "above"))
 		}
+		says(t, traceOf(t, j, "above"), `not run: its input "bad" failed`)
+		says(t, traceOf(t, j, "bad"), "failed: "+errBroken.Error())
 		alone := w.job(s)
 		w.buildIn(alone, ignoring(w.node("alone")).Edge(0))
 		if tr := traceOf(t, alone, "alone"); !tr.IgnoreCache || has(tr, solver.TraceMatch) != nil {
 			t.Errorf("ignoring: %+v", tr)
 		}
+		says(t, traceOf(t, alone, "alone"), "run: its cache is ignored")
 		for k := solver.TraceProbe; k <= solver.TraceInputFailed; k++ {
 			if k.String() == "" || k.String() == "unknown" {
 				t.Errorf("kind %d has no name", k)
@@ -159,4 +185,26 @@ func TestTraceWhileRunning(t *testing.T) {
 			t.Error(fmt.Sprint("inputs come after what uses them: ", order))
 		}
 	})
+}
+
+// contract 29: inputs that are known apart and not together, and a result that was lost.
+func TestExplainTogetherAndLost(t *testing.T) {
+	w := newWorld(t)
+	s := w.solver()
+	n := func(a, b string) *solvertest.Node {
+		n := w.node("n"+a+b, w.node(a), w.node(b))
+		n.Key = "n"
+		return n
+	}
+	w.build(s, n("a", "y").Edge(0))
+	w.build(s, n("x", "b").Edge(0))
+	j := w.job(s)
+	w.buildIn(j, n("a", "b").Edge(0))
+	says(t, traceOf(t, j, "nab"), "run: no cache has it for these inputs together")
+	w.results.OnLoad = func(context.Context, string) error { return solver.ErrNotFound }
+	top := w.node("top", w.node("lost"))
+	losing(top, "Exec", 1)
+	w.buildIn(j, top.Edge(0))
+	says(t, traceOf(t, j, "lost"), "run: the result was lost")
+	j.Discard()
 }

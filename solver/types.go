@@ -14,7 +14,9 @@ import (
 // solver reads each of them once when a job loads the vertex.
 type Vertex interface {
 	// Digest identifies what the vertex does, together with all that is below
-	// it. Vertices of one digest are one vertex, whoever loads them.
+	// it. Vertices of one digest are one vertex, whoever loads them. Compute it once, from
+	// the digests of the inputs: where vertices share inputs, a method that goes down
+	// to the leaves at each call takes time exponential in the depth of the graph.
 	Digest() digest.Digest
 	// Sys returns the value that ResolveOpFunc turns into an Op. The solver does
 	// not look at it.
@@ -30,7 +32,8 @@ type Vertex interface {
 // vertex's digest.
 type VertexOptions struct {
 	// IgnoreCache runs the vertex even where a cache holds its result. The
-	// result is saved all the same.
+	// result is saved all the same. What depends on the vertex is not found by its
+	// definition in this request, only by the content of the new result.
 	IgnoreCache bool
 	// CacheSources are asked beside SolverOpt.DefaultCache. What the vertex's op
 	// builds through its Builder inherits them.
@@ -57,7 +60,10 @@ type Index int
 // Result is what an op returns for one of its outputs. The solver releases each
 // Result it was handed exactly once.
 type Result interface {
-	// ID names the result for as long as the process runs.
+	// ID names the value that the result stands for. An ID must be unique: results of one
+	// ID must stand for one value, as long as the process runs, since a cache may give one
+	// for the other. A storage that keeps IDs on a disk needs them to be unique for as
+	// long as it keeps them.
 	ID() string
 	// Release gives the result back. It is not called concurrently with itself.
 	Release(context.Context) error
@@ -147,7 +153,8 @@ type Op interface {
 	// It is not called again for an index that it has answered.
 	CacheMap(context.Context, int) (*CacheMap, bool, error)
 	// Exec runs the operation. The inputs are borrowed for the call. The outputs
-	// become the solver's.
+	// become the solver's. An output may be one of the inputs: it is then a hold of its
+	// own. A LostInputError says that an input's result is gone.
 	Exec(ctx context.Context, inputs []Result) (outputs []Result, err error)
 }
 
@@ -164,14 +171,24 @@ type CacheMap struct {
 	// Digest stands for the operation itself, without its inputs.
 	Digest digest.Digest
 	// Deps holds one element for each input of the vertex.
-	Deps []struct {
-		// Selector is an optional digest of the part of the input that the
-		// operation uses. It is combined with the input's definition key.
-		Selector digest.Digest
-		// ComputeDigestFunc optionally computes a content key of the input. A
-		// content key stands without the selector.
-		ComputeDigestFunc ResultBasedCacheFunc
-	}
+	Deps []CacheMapDep
+}
+
+// CacheMapDep says how one input counts for the cache. The zero value lets the input
+// count by its definition alone.
+type CacheMapDep = struct {
+	// Selector is an optional digest of the part of the input that the
+	// operation uses. It is combined with the input's definition key.
+	Selector digest.Digest
+	// ComputeDigestFunc optionally computes a content key of the input. A
+	// content key stands without the selector.
+	ComputeDigestFunc ResultBasedCacheFunc
+}
+
+// NewCacheMap returns the CacheMap of an operation with a number of inputs, each with a
+// zero CacheMapDep.
+func NewCacheMap(dgst digest.Digest, inputs int) *CacheMap {
+	return &CacheMap{Digest: dgst, Deps: make([]CacheMapDep, max(inputs, 0))}
 }
 
 // Preparer is implemented by an Op that may have to wait before it can run, for what its
@@ -235,6 +252,12 @@ type SolverOpt struct {
 	// cache in memory of the solver's own.
 	DefaultCache CacheManager
 	// Parallelism is how many ops run at the same time: how many slots there are
-	// for the weights of their vertices. 0 stands for DefaultParallelism.
+	// for the weights of their vertices. 0 stands for DefaultParallelism, which suits ops
+	// that wait. Where ops compute, see the package comment.
 	Parallelism int
+	// CachePatience is how long a cache that does not keep everything in memory may take
+	// for a look-up, or to save a result. One that takes longer is left out until it has
+	// returned, with a warning on each vertex that goes without it. 0 stands for
+	// DefaultCachePatience.
+	CachePatience time.Duration
 }

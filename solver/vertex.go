@@ -8,126 +8,124 @@ import (
 
 	"github.com/tenonbuild/tenon/solver/client"
 	"github.com/tenonbuild/tenon/solver/internal/edge"
+	"github.com/tenonbuild/tenon/solver/internal/graph"
 )
 
-// variants are the active vertices of one digest: what a request that may use
-// caches is solved by, and what one that ignores them is. They share the op and
-// its cache maps, nothing else.
-type variants struct {
-	normal, ignoring *vertex
-}
-
-// vertex is a vertex that some job holds. Unless a field says otherwise, it is
-// guarded by Solver.mu.
+// vertex is what the solver knows of an active vertex: a row of Solver.vertices. There
+// are several of one digest where requests differ in what ignores caches. Unless a
+// field says otherwise, it is guarded by Solver.mu.
 type vertex struct {
-	vtx    Vertex
-	digest digest.Digest
-	name   string
-	inputs []*edgeState
+	id graph.Vertex
 	// weight is an option of who loaded it first.
-	weight   int32
-	ignore   bool
-	released bool
+	weight int32
+	// ignore: caches are not read for it. fresh: that, or an input is fresh. The
+	// definition key of what is fresh leads nowhere: a cache knows it from another time.
+	ignore, fresh bool
+	// serial tells it apart from others, if it is fresh.
+	serial uint64
+	// op is shared by the vertices of one digest.
+	op *opState
 	// caches begins with the default cache; the sources of all requests follow.
 	// It grows, and is shared between vertices that have the same.
 	caches *cacheSet
-
-	op *opState // own, or the other variant's
-	// exec is the execution that this vertex has started or waits for, also once
-	// it is done; nil if none. The vertex counts in its holders.
-	exec *execution
-	// jobs are the slots of the jobs that hold the vertex. Without any it is
-	// released.
-	jobs bitset
-	// rare is what few vertices have; nil until there is something. See more.
-	rare *rareVertex
-
-	first    edgeState // of whichever output was wanted first
+	// run is the run of an op that this vertex has started or waits for, also once it
+	// is done; nil if none.
+	run *run
+	// extra is what few vertices have; nil until there is something. See needExtra.
+	extra    *vertexExtra
 	progress progress
-	ownOp    opState
-
-	inputsRoom [1]*edgeState // for inputs, where there is one
 }
 
-// rareVertex is the part of a vertex's state that one does without which has one
-// output, builds nothing, succeeds, and is found or not by definition keys.
-type rareVertex struct {
+// vertexExtra is state that few vertices need: those that fail, whose op builds something,
+// or whose inputs have content keys.
+type vertexExtra struct {
 	// contents holds the content keys of the inputs; nil until one is asked for.
 	contents []contentKey
-	// subs are the vertices that the op built. Whoever holds this vertex holds them.
-	subs       []*vertex
-	others     []*edgeState // outputs beside the first
-	exportable *bool        // the option of who loaded it first
-	err        error        // why it failed
+	// subs are the vertices that the op built outside of a run, as in CacheMap, or in a run
+	// that was given up. Each counts this vertex in its refs.
+	subs       []graph.Vertex
+	isSub      map[graph.Vertex]struct{}
+	exportable *bool // the option of who loaded it first
+	err        error // why it failed
 }
 
-// noRareVertex is read in place of what is not there. It is never written to.
-var noRareVertex rareVertex
+// noVertexExtra is read in place of what is not there. It is never written to.
+var noVertexExtra vertexExtra
 
-// has reads the rare part of a vertex's state.
-func (v *vertex) has() *rareVertex {
-	if v.rare == nil {
-		return &noRareVertex
+// readExtra reads the extra part of a vertex's state.
+func (v *vertex) readExtra() *vertexExtra {
+	if v.extra == nil {
+		return &noVertexExtra
 	}
-	return v.rare
+	return v.extra
 }
 
-// more returns the rare part of a vertex's state to be written to.
-func (v *vertex) more() *rareVertex {
-	if v.rare == nil {
-		v.rare = &rareVertex{}
+// needExtra returns the extra part of a vertex's state to be written to.
+func (v *vertex) needExtra() *vertexExtra {
+	if v.extra == nil {
+		v.extra = &vertexExtra{}
 	}
-	return v.rare
+	return v.extra
 }
 
 // content is the content key of an input; nil if it was not computed.
 func (v *vertex) content(i int) *CacheKey {
-	if v.rare == nil || v.rare.contents == nil {
+	if v.extra == nil || v.extra.contents == nil {
 		return nil
 	}
-	return v.rare.contents[i].key
+	return v.extra.contents[i].key
 }
 
 // contents are the content keys of the inputs, to be written to.
 func (v *vertex) contents() []contentKey {
-	r := v.more()
+	r := v.needExtra()
 	if r.contents == nil {
-		r.contents = make([]contentKey, len(v.inputs))
+		r.contents = make([]contentKey, len(v.op.first.Deps))
 	}
 	return r.contents
 }
 
-// opState is an op and its cache maps, shared between the variants of a vertex.
-// Guarded by Solver.mu.
+// opState is an op and its cache maps. It outlives its vertices where an op goes on
+// reporting. Guarded by Solver.mu.
 type opState struct {
+	builder builder // the op's
+	vtx     Vertex
+	digest  digest.Digest
+	name    string
+
 	op   Op
 	call *mapCall // the CacheMap call under way; nil if none
 	// first is the first of n cache maps, which were checked.
 	first CacheMap
 	n     int32
 	done  bool // there are no more
-	// rare is what few ops have; nil until there is something.
-	rare *rareOp
+	// extra is what few ops have; nil until there is something.
+	extra *opExtra
 	// root is the key of output 0 by the last cache map, until its edge takes it.
 	root *CacheKey
-	// vertices are the variants that use the op.
-	vertices few[*vertex]
-	builder  builder // the op's
+	// vertices are the active ones that use the op.
+	vertices shortList[*vertex]
+
+	// watched says that somebody follows what the op reports.
+	watched atomic.Bool
+	// journal is what the op has reported; forgotten says that nobody will ask for it
+	// any more. Guarded by Solver.watching.
+	journal   *journal
+	forgotten bool
 }
 
-// rareOp is the part of an op's state that only one has that fails, or has several
-// cache maps.
-type rareOp struct {
+// opExtra is state that few ops need: those that fail, or have several cache maps.
+type opExtra struct {
 	err     error // the op could not be resolved, or CacheMap failed
 	further []*CacheMap
 }
 
 // err is why an op cannot be used; nil if it can.
 func (st *opState) err() error {
-	if st.rare == nil {
+	if st.extra == nil {
 		return nil
 	}
-	return st.rare.err
+	return st.extra.err
 }
 
 // mapAt is one of the op's cache maps.
@@ -135,15 +133,15 @@ func (st *opState) mapAt(i int32) *CacheMap {
 	if i == 0 {
 		return &st.first
 	}
-	return st.rare.further[i-1]
+	return st.extra.further[i-1]
 }
 
-// more returns the rare part of an op's state to be written to.
-func (st *opState) more() *rareOp {
-	if st.rare == nil {
-		st.rare = &rareOp{}
+// needExtra returns the extra part of an op's state to be written to.
+func (st *opState) needExtra() *opExtra {
+	if st.extra == nil {
+		st.extra = &opExtra{}
 	}
-	return st.rare
+	return st.extra
 }
 
 func (st *opState) addMap(m CacheMap) {
@@ -151,7 +149,7 @@ func (st *opState) addMap(m CacheMap) {
 		st.first = m
 	} else {
 		further := m // a copy, so that the first is not allocated
-		st.more().further = append(st.more().further, &further)
+		st.needExtra().further = append(st.needExtra().further, &further)
 	}
 	st.n++
 }
@@ -159,127 +157,105 @@ func (st *opState) addMap(m CacheMap) {
 // contentKey is the content key of one input of a vertex. Guarded by Solver.mu.
 type contentKey struct {
 	key     *CacheKey
-	failed  bool
-	call    *digestCall // under way; nil if not
-	waiting few[*edgeState]
+	of      *SharedResult // that key was computed from
+	call    *digestCall   // under way; nil if not
+	waiting shortList[*edgeState]
 }
 
-// edgeState is what the driver knows of one output of a vertex. Guarded by
-// Solver.mu.
+// edgeState is what the solver knows of one output of a vertex: a row of
+// Solver.edges. Guarded by Solver.mu.
 type edgeState struct {
-	// climb is nil once the edge has ended. Its fields are read as the edge's.
-	*climb
-
-	v     *vertex
+	id    graph.Edge
 	index Index
+	v     *vertex
 
-	// keys begins with the edge's definition key. Without inputs there is one for
-	// each cache map; with inputs, keys that caches have for the edge follow. It
-	// grows, and what is in it stays as it is.
-	keys     []*CacheKey
-	keysRoom [1]*CacheKey // for keys, where there is one
+	// keys begins with the key by definition. Without inputs there is one for each cache
+	// map; with inputs, keys follow that caches have found for the edge. It grows, and what
+	// is in it stays as it is.
+	keys []*CacheKey
+	defs int32 // keys by definition
 
-	// rare is what few edges have; nil until there is something. See more.
-	rare *rareState
-
-	// result is set when the edge is done. The vertex's execution, or the load,
-	// holds it.
-	result *SharedResult
-	failed bool // for good; see failure
-	// known is what was known when the edge ended.
-	known edge.Level
-
-	trace edgeTrace
-}
-
-// climb is what only an edge needs that has not ended.
-type climb struct {
-	m edge.Machine
-	// epoch counts the machine's Abandons: an answer of an earlier one is void.
-	epoch uint32
 	// maps is how many of the op's cache maps the machine has been given.
 	maps int32
-
-	// waiters are the parents that wait for the edge to know more. demand counts
-	// them, and the callers of Build, by level.
-	waiters []waiter
-	demand  [edge.Result + 1]int32
-
-	// ins has an element for each input.
-	ins  []inputState
-	asks int32 // how many inputs have this edge as a waiter
-	// rechecks is how often the caches were asked anew before running.
-	rechecks uint8
+	// rechecks is how often the caches were asked anew before running, rewinds how often
+	// the op ran again for a result that was lost.
+	rechecks, rewinds uint8
+	// uncached: no cache is asked any more, for one has handed out what was lost.
+	uncached bool
 
 	// asked is Solver.released as it was when the caches were first asked, or
 	// asked anew; 0 before.
 	asked uint64
-	// joined is Solver.begun as it was when execs was last looked through.
+	// joined is Solver.begun as it was when runs was last looked through.
 	joined uint64
-	exec   *execution // whose end is waited for
+	run    *run // whose end is waited for
 
-	// Room for what most edges have one of.
-	insRoom     [1]inputState
-	waitersRoom [1]waiter
+	// extra is what few edges have; nil until there is something. See needExtra.
+	extra *edgeExtra
+	// result is set when the edge is done. The vertex's run, or the load, holds it.
+	result *SharedResult
+	trace  edgeTrace
 }
 
-// rareState is the part of an edge's state that is not needed to find nothing in
-// caches that answer from memory, and to execute.
-type rareState struct {
+// edgeExtra is state that an edge needs once a caller waits for it, a cache knows its key,
+// or a cache is asked that does not answer from memory.
+type edgeExtra struct {
 	requests []*request           // callers of Build
 	err      error                // why the edge failed; nil if it was discarded
-	saved    []ExportableCacheKey // the keys it was saved under, if not its execution's
-	// found are keys that caches have for the edge; those before tried have no
-	// record that can be loaded. candidates are records still to be tried.
-	found      []foundKey
-	tried      int
+	saved    []ExportableCacheKey // the keys it was saved under, if not its run's
+	// found are keys that caches have for the edge, known by name; those before tried
+	// have no record that can be loaded.
+	found []foundKey
+	known map[foundName]struct{}
+	tried int
+	// learned are the IDs of the keys that those above may look up.
+	learned map[string]struct{}
+	// candidates are records still to be tried, of the keys that were found.
 	candidates []candidate
-	lookup     *lookupCall
-	// toLookUp are inputs for the next look-up, while one is under way.
-	toLookUp []probeItem
-	// answers are the keys that managers found by one input, where looking them up
-	// costs more than keeping them. Of the managers in tooMany they are not all.
+	// lookups are the calls under way to caches that do not answer from memory; asking
+	// is what they are to find out together.
+	lookups []*lookupCall
+	asking  *asking
+	// answers are the keys that managers that are not of this package found by one input.
 	answers []answer
-	tooMany edge.Managers
 	load    *loading // waited for
 	loaded  *loading // holds result
 	save    *saveCall
-	with    *vertex // whose execution gave the result
+	with    digest.Digest // of the vertex whose run gave the result
 }
 
-// noRare is read in place of what is not there. It is never written to.
-var noRare rareState
+// noEdgeExtra is read in place of what is not there. It is never written to.
+var noEdgeExtra edgeExtra
 
-// has reads the rare part of an edge's state.
-func (e *edgeState) has() *rareState {
-	if e.rare == nil {
-		return &noRare
+// readExtra reads the extra part of an edge's state.
+func (e *edgeState) readExtra() *edgeExtra {
+	if e.extra == nil {
+		return &noEdgeExtra
 	}
-	return e.rare
+	return e.extra
 }
 
-// more returns the rare part of an edge's state to be written to.
-func (e *edgeState) more() *rareState {
-	if e.rare == nil {
-		e.rare = &rareState{}
+// needExtra returns the extra part of an edge's state to be written to.
+func (e *edgeState) needExtra() *edgeExtra {
+	if e.extra == nil {
+		e.extra = &edgeExtra{}
 	}
-	return e.rare
+	return e.extra
 }
 
-// waiter is a parent that has asked an edge for something.
-type waiter struct {
-	parent *edgeState
-	input  int32
-	level  edge.Level
+// lookups are the keys of an edge that may be looked up by those above.
+func (e *edgeState) lookups() []*CacheKey {
+	from := 0
+	if e.v.fresh {
+		from = int(e.defs)
+	}
+	return e.keys[from:len(e.keys):len(e.keys)]
 }
 
-// inputState is what an edge has done about one of its inputs.
-type inputState struct {
-	slot    int32 // where it stands in the input's waiters; -1 if it does not
-	probed  int32 // how many of the input's keys the caches were asked about
-	matched edge.Managers
-	content bool // the content key was asked about too
-	asked   edge.Level
+// learn adds a key to those that an edge is known by.
+func (s *Solver) learn(e *edgeState, key *CacheKey) {
+	e.keys = append(e.keys, key)
+	s.g.SetKeys(e.id, len(e.lookups()))
 }
 
 // answer is a key of an edge's operation to which one of its inputs leads in a
@@ -287,8 +263,7 @@ type inputState struct {
 type answer struct {
 	manager int
 	input   int32
-	id      string
-	key     *CacheKey // nil if the manager is of this package
+	key     *CacheKey
 }
 
 // foundKey is a key that a cache has for an edge.
@@ -296,6 +271,12 @@ type foundKey struct {
 	key     *CacheKey // as this build knows it
 	theirs  *CacheKey // as the cache returned it
 	manager int       // in the vertex's caches
+}
+
+// foundName tells keys that were found apart.
+type foundName struct {
+	manager int
+	id      string
 }
 
 // progress is what a vertex has to show. It is written by Solver.mu's holder
@@ -307,10 +288,9 @@ type progress struct {
 	owner     uint64      // Job.serial of whom it was run or loaded for; 0 for nobody
 	wanted    bool        // a result of it was wanted
 	reported  bool        // a failure of a cache was
+	lost      bool        // a result is lost, and nothing was begun to make it again
+	remaking  bool        // that was begun
 	outcome   outcomeCode // as its owner sees it
-	// watched says that watchers is not empty.
-	watched atomic.Bool
-	journal *journal // what the op reported; guarded by Solver.watching
 }
 
 // outcomeCode is a client.Outcome in one byte; 0 while there is none.
@@ -324,76 +304,51 @@ func codeOf(o client.Outcome) outcomeCode { return outcomeCode(slices.Index(outc
 
 // output returns the state of one of the vertex's outputs.
 func (s *Solver) output(v *vertex, index Index) *edgeState {
-	if v.first.v == nil {
-		s.initEdge(&v.first, v, index)
-		return &v.first
+	id, fresh := s.g.Output(v.id, int(index), v.managers())
+	e := s.edge(id)
+	if fresh {
+		e.id, e.v, e.index = id, v, index
 	}
-	if v.first.index == index {
-		return &v.first
-	}
-	for _, e := range v.has().others {
-		if e.index == index {
-			return e
-		}
-	}
-	e := &edgeState{}
-	s.initEdge(e, v, index)
-	v.more().others = append(v.rare.others, e)
 	return e
 }
 
-func (s *Solver) initEdge(e *edgeState, v *vertex, index Index) {
-	e.climb, e.v, e.index = s.newClimb(), v, index
-	managers := edge.Managers(0)
-	if !v.ignore {
-		managers = v.caches.mask()
+// managers are the caches that a machine may ask.
+func (v *vertex) managers() edge.Managers {
+	if v.ignore {
+		return 0
 	}
-	e.m.Init(len(v.inputs), managers)
-	e.waiters, e.keys = e.waitersRoom[:0], e.keysRoom[:0]
-	switch n := len(v.inputs); n {
-	case 0:
-	case 1:
-		e.ins = e.insRoom[:]
-	default:
-		e.ins = make([]inputState, n)
-	}
-	for i := range e.ins {
-		e.ins[i].slot = -1
-	}
-	s.edges++
+	return v.caches.mask()
 }
 
-// edges visits the outputs of the vertex that somebody asked for.
-func (v *vertex) edges(yield func(*edgeState) bool) {
-	if v.first.v == nil || !yield(&v.first) {
-		return
-	}
-	for _, e := range v.has().others {
-		if !yield(e) {
-			return
-		}
-	}
-}
-
-// settled reports whether the edge has ended, one way or the other.
-func (e *edgeState) settled() bool { return e.result != nil || e.failed }
-
-// failure is why an edge has failed; nil if it has not.
+// failure is why an edge has failed.
 func (e *edgeState) failure() error {
-	if err := e.has().err; err != nil || !e.failed {
+	if err := e.readExtra().err; err != nil {
 		return err
 	}
 	return errDiscarded
 }
 
-func (e *edgeState) setFailed(err error) {
-	e.failed, e.more().err = true, err
+// built visits the vertices that a vertex's op, and the run it uses, have built.
+func (v *vertex) built(yield func(graph.Vertex) bool) {
+	for _, sub := range v.readExtra().subs {
+		if !yield(sub) {
+			return
+		}
+	}
+	if v.run == nil {
+		return
+	}
+	for _, sub := range v.run.readExtra().subs {
+		if !yield(sub) {
+			return
+		}
+	}
 }
 
 // savedKeys are the keys the edge's result was saved under.
 func (e *edgeState) savedKeys() []ExportableCacheKey {
-	if saved := e.has().saved; saved != nil || e.v.exec == nil {
+	if saved := e.readExtra().saved; saved != nil || e.v.run == nil {
 		return saved
 	}
-	return e.v.exec.savedUnder(e.index)
+	return e.v.run.savedUnder(e.index)
 }

@@ -21,7 +21,8 @@ type watcher struct {
 
 // shown is a vertex as it stood at a moment, or a report.
 type shown struct {
-	v         *vertex // nil: it is a report
+	op        *opState // nil: it is a report
+	inputs    []digest.Digest
 	started   int64
 	completed int64
 	outcome   client.Outcome
@@ -47,37 +48,50 @@ func (w *watcher) wake() {
 
 // look is a vertex as a job sees it. Solver.mu is held.
 func (v *vertex) look(j *Job) shown {
+	sh := v.last(j)
+	if v.progress.remaking {
+		sh.started, sh.completed, sh.outcome, sh.err = v.progress.started.Load(), 0, "", nil
+	}
+	return sh
+}
+
+// last is how a vertex has ended last, though it may be under way again.
+func (v *vertex) last(j *Job) shown {
 	p := &v.progress
-	sh := shown{v: v, started: p.started.Load(), completed: p.completed, outcome: p.outcome.name(), err: v.has().err}
+	sh := shown{op: v.op, inputs: v.op.journal.inputs, started: p.started.Load(), completed: p.completed, outcome: p.outcome.name(), err: v.readExtra().err}
 	if (sh.outcome == client.Executed || sh.outcome == client.Cached) && p.owner != j.serial {
 		sh.outcome = client.Shared
+	}
+	return sh.timed()
+}
+
+// timed gives a vertex that has ended the times that its outcome goes with: both where
+// something was run or loaded, or failed; none where nothing was begun.
+func (sh shown) timed() shown {
+	switch sh.outcome {
+	case client.Executed, client.Cached, client.Shared, client.Failed:
+		if sh.started == 0 || sh.started > sh.completed {
+			sh.started = sh.completed
+		}
+	case client.NotNeeded, client.Canceled:
+		if sh.started == 0 {
+			sh.completed = 0
+		}
 	}
 	return sh
 }
 
 // tellWatchers shows a vertex that has changed. Solver.mu is held.
 func (s *Solver) tellWatchers(v *vertex) {
-	if !v.progress.watched.Load() {
+	if !v.op.watched.Load() {
 		return
 	}
 	s.watching.Lock()
 	defer s.watching.Unlock()
-	v.progress.journal.ended = v.progress.outcome != 0
-	for _, w := range v.progress.journal.watchers {
-		w.show(v.look(w.job))
-	}
-}
-
-// tellStarted shows that something has begun to run for a vertex. Solver.mu is
-// not held, and so what else is to be told of it stays for tellWatchers.
-func (s *Solver) tellStarted(v *vertex) {
-	s.watching.Lock()
-	defer s.watching.Unlock()
-	if v.progress.journal.ended {
-		return
-	}
-	for _, w := range v.progress.journal.watchers {
-		w.show(shown{v: v, started: v.progress.started.Load()})
+	for _, w := range v.op.journal.watchers {
+		if s.g.Holds(v.id, w.job.number) {
+			w.show(v.look(w.job))
+		}
 	}
 }
 
@@ -94,29 +108,39 @@ func (s *Solver) showVertex(j *Job, v *vertex) {
 	}
 }
 
-// showTo has a watcher follow a vertex, from all that has happened on.
-func (s *Solver) showTo(w *watcher, v *vertex) {
-	p := &v.progress
-	if p.journal == nil {
-		p.journal = &journal{}
+// follow returns what is told of a vertex to those who watch. Solver.watching is held.
+func (s *Solver) follow(v *vertex) *journal {
+	j := v.op.journal
+	if j == nil {
+		j = &journal{}
+		v.op.journal = j
 	}
-	for _, o := range p.journal.watchers {
-		if o == w {
-			return
+	if n := s.g.Inputs(v.id); j.inputs == nil && n > 0 {
+		j.inputs = make([]digest.Digest, n)
+		for i, in := range s.g.Below(v.id) {
+			j.inputs[i] = s.edge(in).v.op.digest
 		}
 	}
-	p.journal.watchers = append(p.journal.watchers, w)
-	p.journal.ended = p.outcome != 0
-	p.watched.Store(true)
+	return j
+}
+
+// showTo has a watcher follow a vertex, from all that has happened on.
+func (s *Solver) showTo(w *watcher, v *vertex) {
+	j := s.follow(v)
+	if slices.Contains(j.watchers, w) {
+		return
+	}
+	j.watchers = append(j.watchers, w)
+	v.op.watched.Store(true)
 	w.show(v.look(w.job))
-	for _, en := range p.journal.entries {
+	for en := range j.all {
 		w.show(shown{entry: en})
 	}
 }
 
 // watchChunk is how many vertices a subscriber that joins late is shown at a
 // time, so that it does not hold the graph for long.
-const watchChunk = 1000
+const watchChunk = 256
 
 // watch serves one subscriber until the job ends.
 func (s *Solver) watch(ctx context.Context, j *Job, ch chan *client.SolveStatus) error {
@@ -125,7 +149,7 @@ func (s *Solver) watch(ctx context.Context, j *Job, ch chan *client.SolveStatus)
 	s.watching.Lock()
 	j.watchers = append(j.watchers, w)
 	j.watched.Store(true)
-	for _, en := range j.journal {
+	for en := range j.journal.all {
 		w.show(shown{entry: en})
 	}
 	w.wake()
@@ -143,44 +167,45 @@ func (s *Solver) watch(ctx context.Context, j *Job, ch chan *client.SolveStatus)
 // showSome shows a subscriber some of the job's vertices, and reports whether
 // there are more.
 func (s *Solver) showSome(w *watcher, from int) bool {
-	s.mu.Lock()
-	defer s.unlock(true)
+	s.lock()
+	defer s.unlock()
 	s.watching.Lock()
 	defer s.watching.Unlock()
-	if w.job.ended {
-		s.showRest(w)
-		return false
+	if w.ended {
+		return false // it was shown the rest
 	}
-	vertices := w.job.vertices
+	vertices := w.job.held.vertices
 	to := min(from+watchChunk, len(vertices))
 	for _, v := range vertices[min(from, to):to] {
-		s.showTo(w, v)
+		if w.job.ended {
+			s.showLast(w, s.vertex(v))
+		} else {
+			s.showTo(w, s.vertex(v))
+		}
+	}
+	if w.job.ended && to == len(vertices) {
+		w.ended = true
+		w.wake()
 	}
 	return to < len(vertices)
 }
 
-// showRest shows a subscriber, once, how the job's vertices ended that it does not
-// know of, and what was reported for those that it did not follow.
-func (s *Solver) showRest(w *watcher) {
-	if w.ended {
-		return
+// showLast shows a subscriber how a vertex has ended that it does not know of, and
+// what was reported for one that it did not follow.
+func (s *Solver) showLast(w *watcher, v *vertex) {
+	j := s.follow(v)
+	follows := slices.Contains(j.watchers, w)
+	switch {
+	case v.progress.outcome == 0:
+		w.show(s.final(v, w.job))
+	case !follows || v.progress.remaking:
+		w.show(v.last(w.job))
 	}
-	for _, v := range w.job.vertices {
-		follows := v.progress.journal != nil && slices.Contains(v.progress.journal.watchers, w)
-		switch {
-		case v.progress.outcome == 0:
-			w.show(s.final(v, w.job))
-		case !follows:
-			w.show(v.look(w.job))
-		}
-		if !follows && v.progress.journal != nil {
-			for _, en := range v.progress.journal.entries {
-				w.show(shown{entry: en})
-			}
+	if !follows {
+		for en := range j.all {
+			w.show(shown{entry: en})
 		}
 	}
-	w.ended = true
-	w.wake()
 }
 
 // send sends what is in a watcher's queue until the end.
@@ -215,7 +240,7 @@ func message(queue []shown) *client.SolveStatus {
 	st := &client.SolveStatus{}
 	for _, sh := range queue {
 		switch en := sh.entry; {
-		case sh.v != nil:
+		case sh.op != nil:
 			st.Vertexes = append(st.Vertexes, sh.vertex())
 		case en.step != nil:
 			st.Vertexes = append(st.Vertexes, en.step)
@@ -231,13 +256,7 @@ func message(queue []shown) *client.SolveStatus {
 }
 
 func (sh shown) vertex() *client.Vertex {
-	v := &client.Vertex{Digest: sh.v.digest, Name: sh.v.name, Outcome: sh.outcome, Cached: sh.outcome == client.Cached}
-	if len(sh.v.inputs) > 0 {
-		v.Inputs = make([]digest.Digest, len(sh.v.inputs))
-		for i, in := range sh.v.inputs {
-			v.Inputs[i] = in.v.digest
-		}
-	}
+	v := &client.Vertex{Digest: sh.op.digest, Name: sh.op.name, Inputs: sh.inputs, Outcome: sh.outcome, Cached: sh.outcome == client.Cached}
 	v.Started, v.Completed = instant(sh.started), instant(sh.completed)
 	if sh.err != nil {
 		v.Error = sh.err.Error()
@@ -254,69 +273,101 @@ func instant(ns int64) *time.Time {
 }
 
 // endWatch ends a job's streams: every vertex that has not ended ends now, for
-// this job. Solver.mu is held.
-func (s *Solver) endWatch(j *Job) {
+// this job. Solver.mu is held, and given up now and then by pause.
+func (s *Solver) endWatch(j *Job, pause func()) {
+	s.watching.Lock()
+	watchers := slices.Clone(j.watchers)
+	j.ended, j.watchers = true, nil
+	s.watching.Unlock()
+	if len(watchers) > 0 {
+		for n, id := range j.held.vertices {
+			v := s.vertex(id)
+			if n%loadSteps == loadSteps-1 {
+				pause()
+			}
+			s.watching.Lock()
+			for _, w := range watchers {
+				s.showLast(w, v)
+			}
+			s.unfollow(v, watchers)
+			s.watching.Unlock()
+		}
+	}
 	s.watching.Lock()
 	defer s.watching.Unlock()
-	j.ended = true
-	for _, w := range j.watchers {
-		s.showRest(w)
+	for _, w := range watchers {
+		w.ended = true
+		w.wake()
 	}
+}
+
+// unfollow ends what watchers are shown of a vertex. Solver.watching is held.
+func (s *Solver) unfollow(v *vertex, watchers []*watcher) {
+	j := v.op.journal
+	if j == nil {
+		return
+	}
+	j.watchers = slices.DeleteFunc(j.watchers, func(w *watcher) bool { return slices.Contains(watchers, w) })
+	v.op.watched.Store(len(j.watchers) > 0)
 }
 
 // final is how a vertex that has not ended ends for a job that does. Of the two
 // variants of one digest, a stream tells the one that was needed.
 func (s *Solver) final(v *vertex, j *Job) shown {
-	sh := v.end(j)
-	known := s.active(v.digest, hashOf(string(v.digest)))
-	for _, o := range []*vertex{known.ignoring, known.normal} {
-		if o == nil || !o.jobs.has(j.slot) {
+	sh := s.endOfVertex(v, j)
+	for o := range v.op.vertices.all {
+		if o == v || !s.g.Holds(o.id, j.number) {
 			continue
 		}
 		if o.progress.outcome != 0 {
-			return o.look(j)
+			return o.last(j)
 		}
 		if sh.outcome == client.NotNeeded {
-			sh = o.end(j)
+			sh = s.endOfVertex(o, j)
 		}
 	}
 	return sh
 }
 
-// end is a vertex as a job sees it that ends.
-func (v *vertex) end(j *Job) shown {
-	sh := v.look(j)
+// endOfVertex is a vertex as a job sees it that ends.
+func (s *Solver) endOfVertex(v *vertex, j *Job) shown {
+	sh := v.last(j)
 	if sh.outcome == "" {
-		sh.outcome = client.NotNeeded
+		sh.outcome, sh.err = client.NotNeeded, nil
 		if j.failed && v.progress.wanted {
-			sh.outcome = client.Canceled
+			sh.outcome, sh.err = client.Canceled, context.Canceled
+			for id := range s.g.Outputs(v.id) {
+				if err := s.edge(id).readExtra().err; err != nil {
+					sh.err = err // of an input
+				}
+			}
 		}
 		sh.completed = time.Now().UnixNano()
 	}
-	return sh
+	return sh.timed()
 }
 
 // unwatch ends a subscription.
 func (s *Solver) unwatch(w *watcher) {
-	s.mu.Lock()
-	defer s.unlock(true)
-	s.watching.Lock()
-	defer s.watching.Unlock()
-	j := w.job
-	j.watchers = withoutWatcher(j.watchers, w)
-	for _, v := range j.vertices {
-		if p := &v.progress; p.journal != nil {
-			p.journal.watchers = withoutWatcher(p.journal.watchers, w)
-			p.watched.Store(len(p.journal.watchers) > 0)
-		}
+	for from, more := 0, true; more; from += loadSteps {
+		more = s.unwatchSome(w, from)
 	}
 }
 
-func withoutWatcher(list []*watcher, w *watcher) []*watcher {
-	for i, o := range list {
-		if o == w {
-			return append(list[:i:i], list[i+1:]...)
-		}
+func (s *Solver) unwatchSome(w *watcher, from int) (more bool) {
+	s.lock()
+	defer s.unlock()
+	s.watching.Lock()
+	defer s.watching.Unlock()
+	j := w.job
+	if j.ended {
+		return false
 	}
-	return list
+	j.watchers = slices.DeleteFunc(j.watchers, func(o *watcher) bool { return o == w })
+	all := j.held.vertices
+	to := min(from+loadSteps, len(all))
+	for _, v := range all[min(from, to):to] {
+		s.unfollow(s.vertex(v), []*watcher{w})
+	}
+	return to < len(all)
 }

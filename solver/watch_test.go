@@ -43,12 +43,3 @@ func (w *world) watch(j *solver.Job) *watching {
 	synctest.Wait()
 	return st
 }
-
-// warned are the short texts of the warnings.
-func (st *watching) warned() []string {
-	var out []string
-	for _, w := range st.warnings {
-		out = append(out, string(w.Short))
-	}
-	return out
-}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -22,6 +23,8 @@ type world struct {
 	storage solver.CacheKeyStorage
 	cache   solver.CacheManager
 	jobs    atomic.Int64
+	// bubble: the world is in a bubble, which has all goroutines but those of the runtime.
+	bubble bool
 }
 
 func newWorld(t testing.TB) *world {
@@ -35,7 +38,11 @@ func newWorld(t testing.TB) *world {
 // bubble runs a test in a bubble, in which time passes when all are waiting.
 func bubble(t *testing.T, fn func(w *world)) {
 	t.Helper()
-	synctest.Test(t, func(t *testing.T) { fn(newWorld(t)) })
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.bubble = true
+		fn(w)
+	})
 }
 
 // solver returns a solver on the world's cache. When the test ends, nothing may
@@ -118,6 +125,11 @@ func (w *world) job(s *solver.Solver) *solver.Job {
 	j, err := s.NewJob(fmt.Sprint("job-", w.jobs.Add(1)))
 	if err != nil {
 		w.t.Fatal(err)
+	}
+	if w.bubble {
+		// What the solver does when the collector finds that nobody has the job any more
+		// it does outside of the bubble, which may seem to hang meanwhile.
+		w.t.Cleanup(func() { runtime.KeepAlive(j) })
 	}
 	return j
 }

@@ -41,7 +41,7 @@ func (o *Ours) Name() string { return "ours" }
 
 // Build implements Builder, in this process.
 func (o *Ours) Build(ctx context.Context, req Request) (ran int, err error) {
-	sess, err := local.New(local.Options{
+	sess, err := local.New(ctx, local.Options{
 		ID:   identity.NewID(),
 		Dirs: map[string]string{"context": req.Dir, "dockerfile": req.Dir, "busybox": req.Busybox},
 	})
@@ -56,7 +56,7 @@ func (o *Ours) Build(ctx context.Context, req Request) (ran int, err error) {
 		case export.TypeLocal:
 			x.Dir = out.Path
 		case export.TypeTar, export.TypeOCI:
-			x.Open = func(map[string]string) (io.WriteCloser, error) { return out.open() }
+			x.Open = func(context.Context, map[string]string) (io.WriteCloser, error) { return out.open() }
 		}
 		r.Exports = []export.Request{x}
 	}

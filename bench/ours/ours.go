@@ -6,8 +6,8 @@ import (
 	"path/filepath"
 
 	"github.com/tenonbuild/tenon/solver"
-	"github.com/tenonbuild/tenon/solver/boltstore"
 	"github.com/tenonbuild/tenon/solver/client"
+	"github.com/tenonbuild/tenon/solver/logstore"
 
 	"github.com/tenonbuild/tenon/bench"
 )
@@ -21,7 +21,7 @@ func (Subject) Name() string { return "ours" }
 type store struct {
 	dir     string
 	results solver.CacheResultStorage
-	bolt    *boltstore.Store
+	log     *logstore.Store
 	manager solver.CacheManager
 }
 
@@ -37,11 +37,11 @@ func (s *store) Open() error {
 	if s.dir == "" {
 		keys = solver.NewInMemoryCacheStorage()
 	} else {
-		bolt, err := boltstore.Open(filepath.Join(s.dir, "ours.db"), boltstore.Options{})
+		log, err := logstore.Open(filepath.Join(s.dir, "ours.db"), logstore.Options{})
 		if err != nil {
 			return err
 		}
-		s.bolt, keys = bolt, bolt
+		s.log, keys = log, log
 	}
 	s.manager = solver.NewCacheManager("bench", keys, s.results)
 	return nil
@@ -49,19 +49,19 @@ func (s *store) Open() error {
 
 // Sync implements bench.Store.
 func (s *store) Sync() error {
-	if s.bolt == nil {
+	if s.log == nil {
 		return nil
 	}
-	return s.bolt.Sync(context.Background())
+	return s.log.Sync(context.Background())
 }
 
 // Close implements bench.Store.
 func (s *store) Close() error {
 	s.manager = nil
-	if s.bolt == nil {
+	if s.log == nil {
 		return nil
 	}
-	return s.bolt.Close()
+	return s.log.Close()
 }
 
 type running struct{ *solver.Solver }

@@ -29,32 +29,17 @@ func (Subject) Define(g *graph.Graph, content bool, c *bench.Counts) bench.Defin
 	for i := range d.vertices {
 		v := &d.vertices[i]
 		v.dgst, v.content, v.counts = g.Definitions.At(i), g.Contents.At(i), c
-		v.cacheMap.Digest = g.Ops.At(i)
 		inputs := g.Inputs(i)
+		v.cacheMap = *solver.NewCacheMap(g.Ops.At(i), len(inputs))
 		v.inputs = make([]solver.Edge, len(inputs))
-		v.cacheMap.Deps = newDeps(len(inputs), content)
 		for k, in := range inputs {
 			v.inputs[k].Vertex = &d.vertices[in]
+			if content {
+				v.cacheMap.Deps[k].ComputeDigestFunc = contentOf
+			}
 		}
 	}
 	return d
-}
-
-// newDeps makes the part of a CacheMap whose element type has no name.
-func newDeps(n int, content bool) []struct {
-	Selector          digest.Digest
-	ComputeDigestFunc solver.ResultBasedCacheFunc
-} {
-	deps := make([]struct {
-		Selector          digest.Digest
-		ComputeDigestFunc solver.ResultBasedCacheFunc
-	}, n)
-	if content {
-		for i := range deps {
-			deps[i].ComputeDigestFunc = contentOf
-		}
-	}
-	return deps
 }
 
 func contentOf(_ context.Context, r solver.Result) (digest.Digest, error) {

@@ -31,9 +31,21 @@ an archive (or a Dockerfile alone) on standard input.
 The flags are those of docker buildx build. Without --tag and --output the
 result stays in the cache, where the next build finds it.
 
-Files in a directory (-o DIR) belong to who runs the build. They are not setuid or
-setgid, have no capabilities, and there are no devices among them, unless
--o type=local,dest=DIR,privileged-files=true asks for that. Archives have all of it.`,
+Outputs (-o type=TYPE,NAME=VALUE,...) and what can be said of them:
+  image     push, push-by-digest, registry.insecure, store, name-canonical,
+            unpack, dangling-name-prefix, danging-name-empty-only
+  oci       dest=FILE, tar=false for a directory
+  docker    dest=FILE, or none for docker load; tar
+    all three: name, compression, compression-level, force-compression,
+            oci-mediatypes, rewrite-timestamp, source-date-epoch, annotation.KEY,
+            attestation-inline, oci-artifact
+  local     dest=DIR, mode=copy|delete, platform-split, privileged-files,
+            source-date-epoch, attestation-prefix
+  tar       dest=FILE, platform-split, source-date-epoch, attestation-prefix
+  cacheonly nothing
+See docs/outputs.md. Files in a directory (-o DIR) belong to who runs the build. They
+are not setuid or setgid, have no capabilities, and there are no devices among them,
+unless privileged-files=true asks for that. Archives have all of it.`,
 		Example: `  tenon build -t hello .
   tenon build -f app.Dockerfile --target test --build-arg VERSION=1.2 -o out .
   tenon build -t registry.example/app:1 --push --platform linux/amd64 .
@@ -82,7 +94,7 @@ func (c *cli) build(ctx context.Context, where string, f *buildFlags) (err error
 	for k, v := range in.attrs {
 		attrs[k] = v
 	}
-	sess, err := c.session(in, f)
+	sess, err := c.session(ctx, in, f)
 	if err != nil {
 		return err
 	}
@@ -102,6 +114,9 @@ func (c *cli) build(ctx context.Context, where string, f *buildFlags) (err error
 		return err
 	}
 	req.Exports = exports
+	if err := f.checkReports(); err != nil {
+		return err
+	}
 	if err := forgetID(f.iidFile); err != nil {
 		return fmt.Errorf("--iidfile: %w", err)
 	}
@@ -112,7 +127,7 @@ func (c *cli) build(ctx context.Context, where string, f *buildFlags) (err error
 	if kept {
 		c.hint(f, "built; the result is in the cache only: name an image with --tag, or an output with --output")
 	}
-	return c.report(res, f)
+	return c.report(ctx, res, f)
 }
 
 func (f *buildFlags) progressMode(env func(string) (string, bool)) string {
@@ -136,7 +151,7 @@ func (c *cli) run(ctx context.Context, req engine.Request, mode string) (res *ou
 	if err := progress.CheckMode(mode); err != nil {
 		return nil, fmt.Errorf("--progress %w", err)
 	}
-	err = c.with(ctx, func(e *engine.Engine) error {
+	err = c.work(ctx, func(w worker) error {
 		status := make(chan *client.SolveStatus)
 		req.Status = status
 		var eg errgroup.Group
@@ -149,7 +164,7 @@ func (c *cli) run(ctx context.Context, req engine.Request, mode string) (res *ou
 			warnings, err = progress.Display(context.WithoutCancel(ctx), c.screen(), mode, status, &tally, &tail)
 			return err
 		})
-		built, err := e.Build(ctx, req)
+		built, err := w.builder().Build(ctx, req)
 		if shown := eg.Wait(); err == nil {
 			err = shown
 		}

@@ -65,6 +65,9 @@ func (f *buildFlags) attrs(env func(string) (string, bool)) (map[string]string, 
 	if f.cgroupParent != "" {
 		a["cgroup-parent"] = f.cgroupParent
 	}
+	if err := f.attestAttrs(a); err != nil {
+		return nil, err
+	}
 	return a, f.runAttrs(a)
 }
 

@@ -1,19 +1,13 @@
 package main
 
 import (
-	"archive/tar"
-	"bufio"
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 
-	"github.com/containerd/containerd/v2/pkg/archive/compression"
 	"github.com/distribution/reference"
 	"github.com/moby/buildkit/client/llb"
 	"github.com/moby/buildkit/frontend/dockerui"
@@ -26,22 +20,23 @@ type buildInput struct {
 	dirs    map[string]string         // local directories, by the names that the frontend uses
 	inputs  map[string]*pb.Definition // frontend inputs
 	layouts map[string]string         // OCI layouts, by name
-	temp    string                    // a folder to remove in the end; "" for none
+	aside   map[string]aside          // what was read from standard input or a pipe, by the names of dirs
+	archive *os.File                  // what aside has on a disk; nil for nothing
 }
 
-// Close removes what was put aside.
+// Close gives back what was put aside.
 func (in *buildInput) Close() error {
-	if in.temp == "" {
+	if in.archive == nil {
 		return nil
 	}
-	return os.RemoveAll(in.temp)
+	return in.archive.Close()
 }
 
 // input finds the context and the Dockerfile. The caller closes what it returns.
 func (c *cli) input(ctx context.Context, where string, f *buildFlags) (_ *buildInput, err error) {
 	in := &buildInput{
 		attrs: map[string]string{}, dirs: map[string]string{},
-		inputs: map[string]*pb.Definition{}, layouts: map[string]string{},
+		inputs: map[string]*pb.Definition{}, layouts: map[string]string{}, aside: map[string]aside{},
 	}
 	defer func() {
 		if err != nil {
@@ -174,17 +169,6 @@ func (in *buildInput) directory(ctx context.Context, dir string, f *buildFlags) 
 	return nil
 }
 
-// pipe reads the Dockerfile from a pipe, as in -f <(program).
-func (in *buildInput) pipe(ctx context.Context, path string) error {
-	// Without O_NONBLOCK, opening waits for somebody to write, and cannot be stopped.
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
-	if err != nil {
-		return fmt.Errorf("the Dockerfile: %w", err)
-	}
-	defer f.Close()
-	return in.putDockerfile(path, &input{ctx: ctx, f: f})
-}
-
 // findDockerfile returns the path of a Dockerfile that is named: it is looked for here
 // and then in the context, and may be a link to anywhere.
 func findDockerfile(dir, name string) (string, error) {
@@ -204,7 +188,7 @@ func findDockerfile(dir, name string) (string, error) {
 		}
 		return p, nil
 	}
-	return "", fmt.Errorf("there is no Dockerfile: %s does not exist (name one with -f)", strings.Join(candidates, ", and "))
+	return "", fmt.Errorf("there is no Dockerfile %q: looked for %s", name, strings.Join(candidates, " and "))
 }
 
 // followOut returns the file that path stands for, if path is a link out of its
@@ -222,159 +206,6 @@ func followOut(path string) (string, error) {
 		return path, nil
 	}
 	return target, nil
-}
-
-// aside makes the folder for what is read from standard input.
-func (in *buildInput) aside() (string, error) {
-	if in.temp == "" {
-		dir, err := os.MkdirTemp("", "tenon-input-")
-		if err != nil {
-			return "", err
-		}
-		in.temp = dir
-	}
-	return in.temp, nil
-}
-
-// dockerfile reads the Dockerfile from standard input.
-func (in *buildInput) dockerfile(r io.Reader) error {
-	if in.attrs["context"] != "" { // a URL, which has Dockerfiles of its own
-		in.attrs["dockerfilekey"] = dockerui.DefaultLocalNameDockerfile
-	}
-	return in.putDockerfile("standard input", r)
-}
-
-func (in *buildInput) putDockerfile(from string, r io.Reader) error {
-	dir, err := in.aside()
-	if err != nil {
-		return err
-	}
-	if err := put(filepath.Join(dir, "dockerfile", "Dockerfile"), r); err != nil {
-		return fmt.Errorf("the Dockerfile from %s: %w", from, err)
-	}
-	in.dirs[dockerui.DefaultLocalNameDockerfile] = filepath.Join(dir, "dockerfile")
-	in.attrs["filename"] = "Dockerfile"
-	return nil
-}
-
-// put writes a new file, and the folder it is in.
-func put(path string, r io.Reader) error {
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return err
-	}
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
-	if err != nil {
-		return err
-	}
-	_, err = io.Copy(f, r)
-	return errors.Join(err, f.Close())
-}
-
-// standardInput reads a context or, if that is what it looks like, a Dockerfile
-// that needs none.
-func (in *buildInput) standardInput(ctx context.Context, r io.Reader, f *buildFlags) error {
-	br := bufio.NewReader(r)
-	head, err := br.Peek(512)
-	if len(head) == 0 {
-		if err != nil && !errors.Is(err, io.EOF) {
-			return fmt.Errorf("reading standard input: %w", err)
-		}
-		return errors.New("standard input is empty: it should be a Dockerfile, or a tar archive of a context")
-	}
-	if !isArchive(head) {
-		if f.file != "" {
-			return errors.New("standard input is not a tar archive: with -f, it has to be one, with the Dockerfile in it")
-		}
-		empty, err := in.aside()
-		if err != nil {
-			return err
-		}
-		empty = filepath.Join(empty, "context")
-		if err := os.Mkdir(empty, 0o700); err != nil {
-			return err
-		}
-		in.dirs[dockerui.DefaultLocalNameContext] = empty
-		return in.putDockerfile("standard input", br)
-	}
-	return in.archive(ctx, br, f)
-}
-
-// isArchive tells a tar archive, compressed or not, from its first 512 bytes.
-func isArchive(head []byte) bool {
-	if compression.DetectCompression(head) != compression.Uncompressed {
-		return true
-	}
-	// bzip2 and xz, which the unpacking of the file op knows as well.
-	if isBzip2OrXZ(head) {
-		return true
-	}
-	return len(head) >= 262 && string(head[257:262]) == "ustar"
-}
-
-func isBzip2OrXZ(head []byte) bool {
-	return bytes.HasPrefix(head, []byte("BZh")) || bytes.HasPrefix(head, []byte("\xfd7zXZ\x00"))
-}
-
-// archive is a context as a tar archive. It is kept as a file, and unpacked by the
-// step that makes the context of it: where names and links cannot climb out, and
-// which is cached by what is in the archive.
-func (in *buildInput) archive(ctx context.Context, r io.Reader, f *buildFlags) error {
-	const name = "context.tar"
-	dir, err := in.aside()
-	if err != nil {
-		return err
-	}
-	if err := put(filepath.Join(dir, "stdin", name), r); err != nil {
-		return fmt.Errorf("the context from standard input: %w", err)
-	}
-	if err := checkArchive(filepath.Join(dir, "stdin", name)); err != nil {
-		return fmt.Errorf("standard input is no tar archive that can be read: %w", err)
-	}
-	in.dirs["stdin"] = filepath.Join(dir, "stdin")
-	st := llb.Scratch().File(
-		llb.Copy(llb.Local("stdin", llb.WithCustomName("[internal] load context from standard input")), name, "/", &llb.CopyInfo{AttemptUnpack: true}),
-		llb.WithCustomName("[internal] unpack context"),
-	)
-	def, err := st.Marshal(ctx)
-	if err != nil {
-		return err
-	}
-	in.inputs[dockerui.DefaultLocalNameContext] = def.ToPB()
-	in.inputs[dockerui.DefaultLocalNameDockerfile] = def.ToPB()
-	if f.file != "" {
-		in.attrs["filename"] = filepath.ToSlash(f.file)
-	}
-	return nil
-}
-
-// checkArchive reads the first header of a tar archive: what is none would be copied
-// into the context as the file that it is.
-func checkArchive(path string) error {
-	f, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	head, err := bufio.NewReader(f).Peek(6)
-	if err != nil {
-		return err
-	}
-	if isBzip2OrXZ(head) {
-		return nil // read by programs, when it is unpacked
-	}
-	if _, err := f.Seek(0, io.SeekStart); err != nil {
-		return err
-	}
-	r, err := compression.DecompressStream(f)
-	if err != nil {
-		return err
-	}
-	defer r.Close()
-	_, err = tar.NewReader(r).Next()
-	if errors.Is(err, io.EOF) {
-		return nil // an empty one
-	}
-	return err
 }
 
 // named adds a context that the Dockerfile can use by name.

@@ -78,13 +78,11 @@ func (f *buildFlags) register(fs *pflag.FlagSet) {
 	fs.BoolVar(&f.check, "check", false, "look for mistakes in the Dockerfile without building it, as --call=check")
 	fs.BoolVarP(&f.quiet, "quiet", "q", false, "show no progress; print the image's ID")
 	fs.StringSliceVar(&f.allow, "allow", nil, `what a build may do beyond the usual: "network.host", "security.insecure"; "buildx.local.delete" for -o type=local,mode=delete of a directory that is not below the current one`)
-	fs.StringVar(&f.provenance, "provenance", "", `only "false": provenance attestations are not made yet`)
-	fs.StringVar(&f.sbom, "sbom", "", `only "false": SBOM attestations are not made yet`)
-	fs.StringArrayVar(&f.attests, "attest", nil, "")
+	fs.StringArrayVar(&f.attests, "attest", nil, `what to say of the result, as "type=provenance,mode=max" or "type=sbom,generator=IMAGE"`)
+	fs.StringVar(&f.provenance, "provenance", "", `how the result was built, as SLSA provenance: "true", "mode=min", "version=v0.2"; short for --attest type=provenance`)
+	fs.StringVar(&f.sbom, "sbom", "", `what the result is made of, as a scanner says: "true" or "generator=IMAGE"; short for --attest type=sbom`)
 	fs.StringArrayVar(&f.policies, "policy", nil, "")
-	for _, name := range []string{"attest", "policy"} { // only to say that there be none
-		fs.Lookup(name).Hidden = true
-	}
+	fs.Lookup("policy").Hidden = true // only to say that there be none
 	for _, name := range refusedNames {
 		fs.VarP(&refused{name: name, why: refusedFlags[name]}, name, refusedShorthands[name], "")
 		fs.Lookup(name).Hidden = true
@@ -157,7 +155,7 @@ func (s *so) Set(v string) error {
 
 // validate says what of the flags cannot be.
 func (f *buildFlags) validate() error {
-	if err := f.checkAttestations(); err != nil {
+	if err := f.checkPolicies(); err != nil {
 		return err
 	}
 	if err := f.checkAllow(); err != nil {

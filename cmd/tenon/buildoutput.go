@@ -125,16 +125,35 @@ func (c *cli) checkStandardOutput(outs []export.Output) error {
 	return nil
 }
 
-func isTerminal(w io.Writer) bool {
+func isTerminal(w io.Writer) bool { return terminal(w) != nil }
+
+// terminal is what w writes to, if that is a terminal.
+func terminal(w io.Writer) console.Console {
 	if s, ok := w.(*spoken); ok {
 		w = s.Writer
 	}
 	f, ok := w.(*os.File)
 	if !ok {
-		return false
+		return nil
 	}
-	_, err := console.ConsoleFromFile(f)
-	return err == nil
+	t, err := console.ConsoleFromFile(f)
+	if err != nil {
+		return nil
+	}
+	return t
+}
+
+// terminalWidth is that of what w writes to, 0 if it is no terminal or does not say.
+func terminalWidth(w io.Writer) int {
+	t := terminal(w)
+	if t == nil {
+		return 0
+	}
+	size, err := t.Size()
+	if err != nil {
+		return 0
+	}
+	return int(size.Width)
 }
 
 // isImage says whether an exporter makes an image of the result.
@@ -249,7 +268,7 @@ func (c *cli) dockerLoad(ctx context.Context, attrs map[string]string) (export.R
 	if out, err := ask.CombinedOutput(); err != nil {
 		return export.Request{}, fmt.Errorf("to load an image (--load, or -o type=docker without dest=) needs a docker engine: %s (%w); %s", bytes.TrimSpace(out), err, instead)
 	}
-	return export.Request{Type: export.TypeDocker, Attrs: attrs, Open: func(map[string]string) (io.WriteCloser, error) {
+	return export.Request{Type: export.TypeDocker, Attrs: attrs, Open: func(context.Context, map[string]string) (io.WriteCloser, error) {
 		cmd := exec.CommandContext(ctx, docker, "load", "--quiet")
 		said := &bytes.Buffer{}
 		cmd.Stdout, cmd.Stderr = said, said

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/csv"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -34,43 +33,14 @@ func (f *buildFlags) checkAllow() error {
 	return nil
 }
 
-// checkAttestations refuses attestations, but not that there be none.
-func (f *buildFlags) checkAttestations() error {
-	for flag, v := range map[string]string{"provenance": f.provenance, "sbom": f.sbom} {
-		if v != "" && !disabled(v) {
-			return fmt.Errorf("--%s=%s: attestations are not made yet: leave the flag out, or say --%s=false", flag, v, flag)
-		}
-	}
-	for _, v := range f.attests {
-		if !disabled(v) {
-			return fmt.Errorf("--attest %s: attestations are not made yet: leave the flag out, or add disabled=true", v)
-		}
-	}
+// checkPolicies refuses source policies, but not that there be none.
+func (f *buildFlags) checkPolicies() error {
 	for _, v := range f.policies {
 		if v != "disabled=true" {
 			return fmt.Errorf("--policy %s: source policies are not there yet: leave the flag out, or say --policy disabled=true", v)
 		}
 	}
 	return nil
-}
-
-// disabled says whether the value of a flag, true or false or a line of CSV, says that
-// there should be nothing.
-func disabled(v string) bool {
-	if yes, err := strconv.ParseBool(v); err == nil {
-		return !yes
-	}
-	fields, err := csv.NewReader(strings.NewReader(v)).Read()
-	if err != nil {
-		return false
-	}
-	for _, field := range fields {
-		if key, value, _ := strings.Cut(field, "="); key == "disabled" {
-			yes, err := strconv.ParseBool(value)
-			return err == nil && yes
-		}
-	}
-	return false
 }
 
 // refusedArgs are build arguments that ask the builder for what is not there.
@@ -99,7 +69,7 @@ var refusedEnv = map[string]string{
 func (c *cli) checkEnv(f *buildFlags) error {
 	refuse := refusedEnv
 	if f.metadataFile != "" {
-		refuse = map[string]string{"BUILDX_METADATA_PROVENANCE": "provenance is not made yet, for --metadata-file neither"}
+		refuse = map[string]string{"BUILDX_METADATA_PROVENANCE": "--metadata-file has no provenance: ask for it with --provenance, as a part of the output"}
 		for name, why := range refusedEnv {
 			refuse[name] = why
 		}

@@ -1,13 +1,14 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"github.com/moby/buildkit/util/gitutil"
+	"github.com/tonistiigi/fsutil"
 
 	"github.com/tenonbuild/tenon/engine/export"
 	"github.com/tenonbuild/tenon/engine/session"
@@ -15,11 +16,16 @@ import (
 )
 
 // session is what this process lends to the build.
-func (c *cli) session(in *buildInput, f *buildFlags) (session.Session, error) {
+func (c *cli) session(ctx context.Context, in *buildInput, f *buildFlags) (session.Session, error) {
 	if err := c.checkDirs(in); err != nil {
 		return nil, err
 	}
-	opt := local.Options{Dirs: in.dirs, Layouts: in.layouts, Outputs: f.written(), NoPull: f.pull == pullNever}
+	opt := local.Options{
+		Dirs: in.dirs, Trees: map[string]fsutil.FS{}, Layouts: in.layouts, Outputs: f.written(), NoPull: f.pull == pullNever,
+	}
+	for name, tree := range in.aside {
+		opt.Trees[name] = tree
+	}
 	for _, s := range f.secrets {
 		secret, err := local.ParseSecret(s)
 		if err != nil {
@@ -40,7 +46,7 @@ func (c *cli) session(in *buildInput, f *buildFlags) (session.Session, error) {
 		}
 		opt.SSH = append(opt.SSH, agent)
 	}
-	return local.New(opt)
+	return local.New(ctx, opt)
 }
 
 func isSSHRepository(context string) bool {
@@ -81,9 +87,6 @@ func (c *cli) checkDirs(in *buildInput) error {
 	}
 	for _, name := range sortedKeys(in.dirs) {
 		dir := in.dirs[name]
-		if in.temp != "" && strings.HasPrefix(dir, in.temp+string(filepath.Separator)) {
-			continue // this process has put it there
-		}
 		real, err := filepath.EvalSymlinks(dir)
 		if err != nil {
 			return err

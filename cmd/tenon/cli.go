@@ -5,14 +5,18 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"strings"
 
 	"github.com/containerd/log"
+	"github.com/moby/buildkit/util/suggest"
 	"github.com/sirupsen/logrus"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/tenonbuild/tenon/engine"
+	"github.com/tenonbuild/tenon/engine/daemon"
 	"github.com/tenonbuild/tenon/engine/store"
 )
 
@@ -25,14 +29,16 @@ type cli struct {
 	flags    globalFlags
 	// umask is the caller's, and no longer the process's.
 	umask int
-	// alone gives the process a mount namespace of its own; nil where it has one.
-	alone func() error
+	// seen is why others on this machine see what is mounted; nil where they do not.
+	seen error
 }
 
 // globalFlags are those of every command.
 type globalFlags struct {
 	config string
 	root   string
+	addr   string
+	tls    daemon.TLS
 	noWait bool
 	debug  bool
 }
@@ -52,7 +58,7 @@ func (c *cli) main(ctx context.Context, args []string) int {
 	root.SetOut(c.out)
 	root.SetErr(c.err)
 	err := root.ExecuteContext(ctx)
-	if err == nil {
+	if out.err != nil { // whatever failed then, failed for that
 		err = out.err
 	}
 	var code exitError
@@ -86,14 +92,16 @@ archive or a directory. What it has built before it does not build again.
   tenon build --push -t host/hello .         an image, in a registry
 
 State is kept in one folder: /var/lib/tenon for root, otherwise
-$XDG_DATA_HOME/tenon (~/.local/share/tenon). One process uses it at a time.
+$XDG_DATA_HOME/tenon (~/.local/share/tenon). One process uses it at a time; where that
+is tenond, commands work through it.
 
 What flags repeat can be said once, in a configuration file or the environment:
   TENON_CONFIG        the configuration file
   TENON_ROOT          the folder of all state
+  TENON_HOST          the address of a daemon to build with, as --addr
   TENON_RUNTIME       the OCI runtime: runc, crun or a path
   TENON_SNAPSHOTTER   overlayfs or native
-  TENON_NETWORK       the network of RUN steps: auto, host, none or cni
+  TENON_NETWORK       the network of RUN steps: auto, slirp4netns, cni, none or host
   BUILDKIT_PROGRESS   as --progress
   DOCKER_CONFIG       the folder of docker's config.json, with logins to registries
   REGISTRY_AUTH_FILE  podman's file with logins, which is looked at after docker's
@@ -114,18 +122,37 @@ What flags repeat can be said once, in a configuration file or the environment:
 		if errors.As(err, &all) {
 			return all
 		}
+		if missing := new(pflag.NotExistError); errors.As(err, &missing) {
+			var names []string
+			cmd.Flags().VisitAll(func(f *pflag.Flag) { names = append(names, f.Name) })
+			if like, ok := suggest.Search(missing.GetSpecifiedName(), names, true); ok {
+				err = fmt.Errorf("%w (did you mean --%s?)", err, like)
+			}
+		}
 		return fmt.Errorf("%w\nSee \"%s --help\"", err, cmd.CommandPath())
 	})
+	if width := terminalWidth(c.out); width > 0 {
+		for _, flags := range []string{"LocalFlags", "InheritedFlags"} {
+			root.SetUsageTemplate(strings.ReplaceAll(root.UsageTemplate(), flags+".FlagUsages ", fmt.Sprintf("%s.FlagUsagesWrapped %d ", flags, width)))
+		}
+	}
 	pf := root.PersistentFlags()
 	pf.StringVar(&c.flags.config, "config", "", "configuration file (default: /etc/tenon/tenon.toml, then $XDG_CONFIG_HOME/tenon/tenon.toml; TENON_CONFIG)")
 	pf.StringVar(&c.flags.root, "root", "", "folder of all state (TENON_ROOT)")
+	pf.StringVar(&c.flags.addr, "addr", "", "daemon to build with, tenond or buildkitd: unix://PATH, tcp://HOST:PORT, ssh://USER@HOST, docker-container://NAME (TENON_HOST)")
+	pf.StringVar(&c.flags.tls.CA, "tlscacert", "", "certificate of the authority that the daemon's certificate is from")
+	pf.StringVar(&c.flags.tls.Cert, "tlscert", "", "certificate to show the daemon")
+	pf.StringVar(&c.flags.tls.Key, "tlskey", "", "key of that certificate")
+	pf.StringVar(&c.flags.tls.ServerName, "tlsservername", "", "name that the daemon's certificate is for (default: the address's)")
 	pf.BoolVar(&c.flags.noWait, "no-wait", false, "fail at once if another process uses the root, instead of waiting for it")
 	pf.BoolVarP(&c.flags.debug, "debug", "D", false, "show what the libraries log")
-	root.PersistentPreRun = func(cmd *cobra.Command, _ []string) {
+	root.PersistentPreRun = func(*cobra.Command, []string) {
 		c.logging()
-		c.isolate(cmd)
+		if c.seen != nil {
+			logrus.Debugf("%v: what is mounted is seen by the whole machine", c.seen)
+		}
 	}
-	root.AddCommand(c.buildCommand(), c.llbCommand(), c.imagesCommand(), c.duCommand(), c.pruneCommand(), c.versionCommand())
+	root.AddCommand(c.buildCommand(), c.llbCommand(), c.imagesCommand(), c.duCommand(), c.pruneCommand(), c.versionCommand(), c.dialStdioCommand())
 	return root
 }
 
@@ -143,21 +170,37 @@ func knownCommand(cmd *cobra.Command, args []string) error {
 	return fmt.Errorf("unknown command %q for %q%s\nSee \"%s --help\"", args[0], cmd.CommandPath(), meant, cmd.CommandPath())
 }
 
-// isolate sees to it that nobody else on the machine sees what a command mounts. Where
-// that is not allowed, mounts are below the root, where nobody but its owner gets to.
-func (c *cli) isolate(cmd *cobra.Command) {
+// many is no limit on arguments.
+const many = math.MaxInt
+
+// arguments checks how many arguments a command has; what says what they should be.
+func arguments(least, most int, what string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if n := len(args); n < least || n > most {
+			return fmt.Errorf("%s takes %s, and has %d: %s", cmd.CommandPath(), what, n, cmd.UseLine())
+		}
+		return nil
+	}
+}
+
+// isolate sees to it that nobody else on the machine sees what a command line mounts. Where
+// that is not allowed, mounts are below the root, where nobody but its owner gets to. It may
+// start the program again, so it comes before a signal is caught, or a file opened.
+func isolate(args []string, enter func() error) error {
+	cmd, _, err := (&cli{env: os.LookupEnv}).command().Find(args)
+	if err != nil || os.Geteuid() != 0 {
+		return nil //nolint:nilerr // main says what is wrong with the command line
+	}
+	if !cmd.HasParent() {
+		return nil // help
+	}
 	for ; cmd.HasParent(); cmd = cmd.Parent() {
 		switch cmd.Name() {
-		case "help", "version", "completion", cobra.ShellCompRequestCmd, cobra.ShellCompNoDescRequestCmd:
-			return // mounts nothing
+		case "help", "version", "completion", "dial-stdio", cobra.ShellCompRequestCmd, cobra.ShellCompNoDescRequestCmd:
+			return nil // mounts nothing
 		}
 	}
-	if c.alone == nil || os.Geteuid() != 0 {
-		return
-	}
-	if err := c.alone(); err != nil {
-		logrus.Debugf("%v: what is mounted is seen by the whole machine", err)
-	}
+	return enter()
 }
 
 // logging settles what the libraries that log to logrus show.

@@ -107,7 +107,7 @@ func readForCompletion(dir, file string) []byte {
 	if err != nil {
 		return nil
 	}
-	dt, err := readWithin(dir, name)
+	dt, err := readWithin(dir, name, maxDockerfile)
 	if err != nil {
 		return nil
 	}

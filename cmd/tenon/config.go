@@ -13,7 +13,9 @@ import (
 
 	"github.com/moby/buildkit/executor/oci"
 	"github.com/moby/buildkit/util/resolver/config"
+	"github.com/moby/sys/userns"
 	"github.com/pelletier/go-toml/v2"
+	"golang.org/x/sys/unix"
 
 	"github.com/tenonbuild/tenon/engine"
 	"github.com/tenonbuild/tenon/engine/execop"
@@ -200,7 +202,7 @@ func (cfg *configuration) read(path string, must bool) error {
 }
 
 func (c *cli) defaultRoot() (string, error) {
-	if os.Geteuid() == 0 {
+	if os.Geteuid() == 0 && !rootOfNothing() {
 		return "/var/lib/tenon", nil
 	}
 	if dir, ok := c.env("XDG_DATA_HOME"); ok && dir != "" {
@@ -210,6 +212,19 @@ func (c *cli) defaultRoot() (string, error) {
 		return filepath.Join(home, ".local", "share", "tenon"), nil
 	}
 	return "", errors.New("there is no place for state: HOME is not set; give --root or TENON_ROOT")
+}
+
+// rootOfNothing says whether the process is root only in a user namespace that cannot have
+// a folder in /var/lib: of a user who typed "unshare -Urm".
+func rootOfNothing() bool {
+	if !userns.RunningInUserNS() {
+		return false
+	}
+	err := unix.Access("/var/lib/tenon", unix.W_OK)
+	if errors.Is(err, unix.ENOENT) {
+		err = unix.Access("/var/lib", unix.W_OK)
+	}
+	return err != nil
 }
 
 func (cfg *configuration) engine() engine.Options {

@@ -2,8 +2,13 @@ package main
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
+	"syscall"
 	"testing"
+
+	"github.com/tenonbuild/tenon/internal/check"
+	"github.com/tenonbuild/tenon/internal/testenv"
 )
 
 // TestConfigure checks what goes before what.
@@ -51,6 +56,35 @@ func TestConfigure(t *testing.T) {
 	c.flags.config = ""
 	if _, err = c.configure(); err != nil {
 		t.Errorf("a file that nobody named is not there: %v", err)
+	}
+}
+
+// TestRootInUserNamespace checks that a user who is root in a namespace of his own, by
+// unshare -Urm, has the root of a user.
+func TestRootInUserNamespace(t *testing.T) {
+	testenv.Root(t)
+	home, err := os.MkdirTemp("", "tenon-userns-") // t.TempDir is closed to other users
+	check.OK(t, err)
+	t.Cleanup(func() { check.OK(t, os.RemoveAll(home)) })
+	const nobody = 65534
+	check.OK(t, os.Chown(home, nobody, nobody))
+	self := filepath.Join(home, "tenon")
+	bin, err := os.ReadFile(os.Args[0])
+	check.OK(t, err)
+	check.OK(t, os.WriteFile(self, bin, 0o755))
+	cmd := exec.Command(self, "du")
+	cmd.Dir, cmd.Env = home, []string{"HOME=" + home, "PATH=" + os.Getenv("PATH")}
+	cmd.Args[0] = "tenon"
+	ids := []syscall.SysProcIDMap{{HostID: nobody, Size: 1}}
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		Cloneflags: syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS, UidMappings: ids, GidMappings: ids, Credential: &syscall.Credential{NoSetGroups: true},
+	}
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	c := &cli{env: environment("TENON_ROOT", "")}
+	if root, err := c.defaultRoot(); err != nil || root != "/var/lib/tenon" {
+		t.Errorf("root's root is %q, %v", root, err)
 	}
 }
 

@@ -20,20 +20,24 @@ const maxIgnore = 1 << 20
 //
 //	FILE.containerignore, FILE.dockerignore, .containerignore, .dockerignore
 //
-// The frontend knows the second and the last. So what podman's has is put beside a copy
-// of the Dockerfile, as the second.
+// The frontend knows the second and the last. So what podman's has is put beside the
+// Dockerfile, as the second.
 func (in *buildInput) containerignore() error {
 	dir, name := in.dirs[dockerui.DefaultLocalNameDockerfile], in.attrs["filename"]
 	context := in.dirs[dockerui.DefaultLocalNameContext]
-	if dir == "" || context == "" {
+	beside := in.aside[dockerui.DefaultLocalNameDockerfile]
+	if context == "" || dir == "" && beside == nil {
 		return nil
 	}
-	ignore, err := readWithin(dir, name+".containerignore")
-	if errors.Is(err, fs.ErrNotExist) {
-		if _, err := os.Lstat(filepath.Join(dir, name+".dockerignore")); err == nil {
+	ignore, err := []byte(nil), fs.ErrNotExist
+	if dir != "" {
+		ignore, err = readWithin(dir, name+".containerignore", maxIgnore)
+		if _, other := os.Lstat(filepath.Join(dir, name+".dockerignore")); errors.Is(err, fs.ErrNotExist) && other == nil {
 			return nil
 		}
-		ignore, err = readWithin(context, ".containerignore")
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		ignore, err = readWithin(context, ".containerignore", maxIgnore)
 	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -41,46 +45,42 @@ func (in *buildInput) containerignore() error {
 	if err != nil {
 		return fmt.Errorf("what the context leaves out: %w", err)
 	}
-	text, err := readWithin(dir, name)
-	if err != nil {
-		return fmt.Errorf("the Dockerfile: %w", err)
-	}
-	temp, err := in.aside()
-	if err != nil {
-		return err
-	}
-	temp = filepath.Join(temp, "ignoring")
-	if err := os.Mkdir(temp, 0o700); err != nil {
-		return err
-	}
-	for file, dt := range map[string][]byte{name: text, name + ".dockerignore": ignore} {
-		if err := os.WriteFile(filepath.Join(temp, file), dt, 0o644); err != nil {
-			return err
+	if beside == nil {
+		text, err := readWithin(dir, name, maxDockerfile)
+		if err != nil {
+			return fmt.Errorf("the Dockerfile: %w", err)
 		}
+		beside = aside{name: inMemory(text)}
+		in.aside[dockerui.DefaultLocalNameDockerfile] = beside
+		delete(in.dirs, dockerui.DefaultLocalNameDockerfile)
 	}
-	in.dirs[dockerui.DefaultLocalNameDockerfile] = temp
+	beside[name+".dockerignore"] = inMemory(ignore)
 	return nil
 }
 
-// readWithin reads a regular file of a folder. A link out of it is not followed.
-func readWithin(dir, name string) (_ []byte, err error) {
+// readWithin reads a regular file of a folder, of at most limit bytes. A link out of it
+// is not followed.
+func readWithin(dir, name string, limit int64) (_ []byte, err error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, root.Close()) }()
+	path := filepath.Join(dir, name)
 	f, err := root.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK, 0)
 	if err != nil {
+		if to, lerr := root.Readlink(name); lerr == nil {
+			return nil, fmt.Errorf("%s is a link to %q, which is nothing within its folder", path, to)
+		}
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
-	path := filepath.Join(dir, name)
 	if st, err := f.Stat(); err != nil || !st.Mode().IsRegular() {
 		return nil, errors.Join(err, fmt.Errorf("%s is not a regular file", path))
 	}
-	dt, err := io.ReadAll(io.LimitReader(f, maxIgnore+1))
-	if err == nil && len(dt) > maxIgnore {
-		err = fmt.Errorf("%s is larger than %d MiB", path, maxIgnore>>20)
+	dt, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err == nil && int64(len(dt)) > limit {
+		err = fmt.Errorf("%s is larger than %d MiB", path, limit>>20)
 	}
 	return dt, err
 }

@@ -3,16 +3,19 @@ package main
 import (
 	"bytes"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 
+	"github.com/tenonbuild/tenon/engine/export"
 	"github.com/tenonbuild/tenon/engine/registry/registrytest"
 	"github.com/tenonbuild/tenon/internal/testenv"
 )
@@ -41,6 +44,7 @@ func TestDocs(t *testing.T) {
 			scriptOK(t, err)
 			docsLinks(t, page, string(text))
 			docsConfigurations(t, string(text))
+			docsTests(t, string(text))
 			if script := docsScript(t, string(text)); script != "" {
 				docsRun(t, bin, script)
 			}
@@ -68,6 +72,61 @@ func docsConfigurations(t *testing.T, text string) {
 		c := &cli{env: environment("TENON_CONFIG", path, "TENON_ROOT", t.TempDir())}
 		if _, err := c.configure(); err != nil {
 			t.Errorf("a block of toml is refused: %v", err)
+		}
+	}
+}
+
+// TestDocsOutputs: the attributes of outputs that the page and the help list are those
+// that there are.
+func TestDocsOutputs(t *testing.T) {
+	text, err := os.ReadFile("../../docs/outputs.md")
+	scriptOK(t, err)
+	listed := map[string][]string{}
+	var types [][]string
+	for line := range strings.Lines(string(text)) {
+		if strings.HasPrefix(line, "#") {
+			types = regexp.MustCompile("`type=(\\w+)`").FindAllStringSubmatch(line, -1)
+		}
+		row := regexp.MustCompile("^\\| `([a-z.-]+)` \\|").FindStringSubmatch(line)
+		for _, typ := range types {
+			if row != nil && row[1] != "dest" {
+				listed[typ[1]] = append(listed[typ[1]], row[1])
+			}
+		}
+	}
+	help := (&cli{}).buildCommand().Long
+	for typ := range export.Builtin(export.Deps{}) {
+		slices.Sort(listed[typ])
+		known := export.Attributes(typ)
+		if !slices.Equal(listed[typ], known) {
+			t.Errorf("type=%s has %q, the page lists %q", typ, known, listed[typ])
+		}
+		for _, name := range append(known, typ) {
+			if !regexp.MustCompile(`(?m)[ ,]` + regexp.QuoteMeta(name) + `\b`).MatchString(help) {
+				t.Errorf("the help does not name %s", name)
+			}
+		}
+	}
+}
+
+// docsTests checks that the tests and examples by which a page shows something are there.
+func docsTests(t *testing.T, text string) {
+	named := regexp.MustCompile("`((?:Test|Example)[A-Z_][A-Za-z_]*)`").FindAllStringSubmatch(text, -1)
+	if len(named) == 0 {
+		return
+	}
+	var all bytes.Buffer
+	scriptOK(t, filepath.WalkDir("../../solver", func(path string, _ fs.DirEntry, err error) error {
+		if err != nil || !strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		source, err := os.ReadFile(path)
+		all.Write(source)
+		return err
+	}))
+	for _, m := range named {
+		if !bytes.Contains(all.Bytes(), []byte("\nfunc "+m[1]+"(")) {
+			t.Errorf("there is no %s", m[1])
 		}
 	}
 }

@@ -13,10 +13,15 @@ import (
 
 	"github.com/containerd/console"
 	"github.com/docker/cli/templates"
+
+	"github.com/tenonbuild/tenon/internal/stream"
 )
 
 // camel finds where the words of a field's name begin.
 var camel = regexp.MustCompile(`([a-z])([A-Z])`)
+
+// columnGap is how far columns are apart.
+const columnGap = 3
 
 // printRows prints what a list shows, as --format has it in docker's terms: "json" is an
 // object a line, "table TEMPLATE" has columns with a head, any other text is a Go
@@ -24,7 +29,7 @@ var camel = regexp.MustCompile(`([a-z])([A-Z])`)
 func printRows[T any](w io.Writer, format string, rows []T, usual func(io.Writer) error) error {
 	switch format {
 	case "", "table", "pretty":
-		tw := tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)
+		tw := tabwriter.NewWriter(w, 0, 0, columnGap, ' ', 0)
 		if err := usual(tw); err != nil {
 			return err
 		}
@@ -45,7 +50,7 @@ func printRows[T any](w io.Writer, format string, rows []T, usual func(io.Writer
 	if err != nil {
 		return fmt.Errorf("--format %q: %w", format, err)
 	}
-	tw := tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)
+	tw := tabwriter.NewWriter(w, 0, 0, columnGap, ' ', 0)
 	if table {
 		head, err := templates.New("").Funcs(templates.HeaderFunctions).Parse(text)
 		if err != nil {
@@ -66,7 +71,7 @@ func printRows[T any](w io.Writer, format string, rows []T, usual func(io.Writer
 
 func execute(w io.Writer, format string, t *template.Template, v any) error {
 	if err := t.Execute(w, v); err != nil {
-		return fmt.Errorf("--format %q: %w", format, err)
+		return fmt.Errorf("--format %q: %w (--format json shows the fields)", format, err)
 	}
 	_, err := fmt.Fprintln(w)
 	return err
@@ -85,17 +90,20 @@ func headOf[T any]() map[string]string {
 
 // confirm asks at a terminal whether to go on; elsewhere there is nobody to ask.
 func (c *cli) confirm(warning string, force bool) (bool, error) {
-	in, ok := c.in.(*input)
+	in, ok := c.in.(*stream.Reader)
 	if force || !ok {
 		return true, nil
 	}
-	if _, err := console.ConsoleFromFile(in.f); err != nil {
+	if _, err := console.ConsoleFromFile(in.File()); err != nil {
 		return true, nil
 	}
 	fmt.Fprintf(c.err, "WARNING: %s\nAre you sure you want to continue? [y/N] ", warning)
 	line, err := bufio.NewReader(in).ReadString('\n')
 	if err != nil && err != io.EOF {
 		return false, err
+	}
+	if err == io.EOF {
+		fmt.Fprintln(c.err) // nobody has ended the line
 	}
 	switch strings.ToLower(strings.TrimSpace(line)) {
 	case "y", "yes":

@@ -15,7 +15,6 @@ import (
 	"github.com/opencontainers/go-digest"
 	"github.com/spf13/cobra"
 
-	"github.com/tenonbuild/tenon/engine"
 	"github.com/tenonbuild/tenon/engine/images"
 	"github.com/tenonbuild/tenon/engine/query"
 	"github.com/tenonbuild/tenon/engine/store"
@@ -28,6 +27,7 @@ func (c *cli) imagesCommand() *cobra.Command {
 
 Where an image is named, its name will do, the digest of its manifest or index,
 that of its configuration (which docker calls its ID), or the beginning of one.`
+	cmd.Aliases = []string{"image"}
 	cmd.Args = knownCommand
 	cmd.AddCommand(c.listImagesCommand("ls [flags]"), c.inspectCommand(), c.tagCommand(), c.pushCommand(),
 		c.saveCommand(), c.loadCommand(), c.removeImagesCommand(), c.pruneImagesCommand())
@@ -211,12 +211,12 @@ func (c *cli) removeImagesCommand() *cobra.Command {
 all names of its image: where there are several, --force is needed.
 
 What a build has left of them stays for other builds: see tenon prune.`,
-		Args:              cobra.MinimumNArgs(1),
+		Args:              arguments(1, many, "an image or more"),
 		ValidArgsFunction: c.completeImages,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx := cmd.Context()
-			return c.with(ctx, func(e *engine.Engine) error {
-				gone, err := e.Images().Remove(ctx, args, force)
+			return c.change(ctx, func(r query.Root) error {
+				gone, err := r.Remove(ctx, args, force)
 				c.printRemoved(gone)
 				return err
 			})
@@ -243,7 +243,7 @@ func (c *cli) pruneImagesCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "prune [flags]",
 		Short: "Remove images that have lost their name to another",
-		Args:  cobra.NoArgs,
+		Args:  arguments(0, 0, "no argument"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			opt, dangling, err := imageConditions(filters)
 			if err != nil {
@@ -258,7 +258,7 @@ func (c *cli) pruneImagesCommand() *cobra.Command {
 				return err
 			}
 			ctx := cmd.Context()
-			return c.with(ctx, func(e *engine.Engine) error { return c.pruneImages(ctx, e, opt) })
+			return c.change(ctx, func(r query.Root) error { return c.pruneImages(ctx, r, opt) })
 		},
 	}
 	fs := cmd.Flags()
@@ -268,18 +268,18 @@ func (c *cli) pruneImagesCommand() *cobra.Command {
 	return cmd
 }
 
-func (c *cli) pruneImages(ctx context.Context, e *engine.Engine, opt images.PruneOptions) error {
-	before, err := e.Store().Usage(ctx)
+func (c *cli) pruneImages(ctx context.Context, r query.Root, opt images.PruneOptions) error {
+	before, err := r.Usage(ctx)
 	if err != nil {
 		return err
 	}
-	gone, err := e.Images().Prune(ctx, opt)
+	gone, err := r.Prune(ctx, opt)
 	c.printRemoved(gone)
-	after, err2 := e.Store().Usage(ctx)
+	after, err2 := r.Usage(ctx)
 	if err := errors.Join(err, err2); err != nil {
 		return err
 	}
-	fmt.Fprintf(c.text(), "freed %s in %d images\n", size(max(0, before.Total-after.Total)), len(gone))
+	fmt.Fprintf(c.text(), "freed %s in %s\n", size(max(0, before.Total-after.Total)), counted(len(gone), "image"))
 	return nil
 }
 

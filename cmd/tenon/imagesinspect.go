@@ -8,6 +8,7 @@ import (
 	"github.com/containerd/platforms"
 	"github.com/distribution/reference"
 	"github.com/docker/cli/templates"
+	dockerspec "github.com/moby/docker-image-spec/specs-go/v1"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/spf13/cobra"
@@ -27,7 +28,7 @@ type inspected struct {
 	Variant      string `json:",omitempty"`
 	Os           string
 	Size         int64
-	Config       ocispec.ImageConfig
+	Config       dockerspec.DockerOCIImageConfig
 	RootFS       rootFS
 	Descriptor   ocispec.Descriptor
 	Manifests    []inspectedManifest
@@ -55,7 +56,7 @@ func (c *cli) inspectCommand() *cobra.Command {
 		Short: "Show all that is known of images",
 		Example: `  tenon images inspect app
   tenon images inspect --format '{{json .Config.Env}}' app`,
-		Args:              cobra.MinimumNArgs(1),
+		Args:              arguments(1, many, "an image or more"),
 		ValidArgsFunction: c.completeImages,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx := cmd.Context()

@@ -19,6 +19,7 @@ import (
 	"github.com/tenonbuild/tenon/engine/progress"
 	"github.com/tenonbuild/tenon/engine/query"
 	"github.com/tenonbuild/tenon/engine/session/local"
+	"github.com/tenonbuild/tenon/internal/stream"
 	"github.com/tenonbuild/tenon/solver/client"
 )
 
@@ -26,15 +27,15 @@ func (c *cli) tagCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "tag IMAGE NAME [NAME...]",
 		Short: "Give an image more names",
-		Args:  cobra.MinimumNArgs(2),
+		Args:  arguments(2, many, "an image and a name or more"),
 		ValidArgsFunction: func(cmd *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
 			return c.completeImages(cmd, args, word)
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx := cmd.Context()
-			return c.with(ctx, func(e *engine.Engine) error {
+			return c.change(ctx, func(r query.Root) error {
 				for _, name := range args[1:] {
-					if err := e.Images().Tag(ctx, args[0], name); err != nil {
+					if err := r.Tag(ctx, args[0], name); err != nil {
 						return err
 					}
 				}
@@ -56,8 +57,8 @@ func (c *cli) pushCommand() *cobra.Command {
 		Use:   "push IMAGE [IMAGE...]",
 		Short: "Push images to the registries that their names have in them",
 		Long: `Push images to the registries that their names have in them, with the logins of
-docker. tenon images tag gives an image the name of a registry.`,
-		Args:              cobra.MinimumNArgs(1),
+docker and podman. tenon images tag gives an image the name of a registry.`,
+		Args:              arguments(1, many, "an image or more"),
 		ValidArgsFunction: c.completeImages,
 		RunE:              func(cmd *cobra.Command, args []string) error { return c.push(cmd.Context(), args, f) },
 	}
@@ -75,7 +76,7 @@ func (c *cli) push(ctx context.Context, refs []string, f *pushFlags) error {
 	if err != nil {
 		return err
 	}
-	sess, err := local.New(local.Options{ID: identity.NewID()})
+	sess, err := local.New(ctx, local.Options{ID: identity.NewID()})
 	if err != nil {
 		return err
 	}
@@ -129,7 +130,7 @@ func (c *cli) saveCommand() *cobra.Command {
 		Short: "Write images to an archive, for docker load, podman load, ctr image import, skopeo",
 		Example: `  tenon images save app | docker load
   tenon images save -o app.tar app`,
-		Args:              cobra.MinimumNArgs(1),
+		Args:              arguments(1, many, "an image or more"),
 		ValidArgsFunction: c.completeImages,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			req.Images = args
@@ -163,7 +164,7 @@ func (c *cli) save(ctx context.Context, req query.SaveRequest, file string) erro
 		if toOutput {
 			return write(c.out)
 		}
-		return export.WriteFile(file, os.FileMode(c.umask), write)
+		return export.WriteFile(ctx, file, os.FileMode(c.umask), write)
 	})
 }
 
@@ -178,14 +179,14 @@ gzip or zstd, or from a directory with an OCI layout. An image without a name ca
 be given one by tenon images tag DIGEST NAME.`,
 		Example: `  docker save app | tenon images load
   tenon images load -i layout/`,
-		Args: cobra.NoArgs,
+		Args: arguments(0, 0, "no argument"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx := cmd.Context()
-			in, closed, err := c.archive(file)
+			in, closed, err := c.archive(ctx, file)
 			if err != nil {
 				return err
 			}
-			return errors.Join(c.with(ctx, func(e *engine.Engine) error { return c.load(ctx, e, file, in, quiet) }), closed())
+			return errors.Join(c.change(ctx, func(r query.Root) error { return c.load(ctx, r, file, in, quiet) }), closed())
 		},
 	}
 	fs := cmd.Flags()
@@ -195,37 +196,39 @@ be given one by tenon images tag DIGEST NAME.`,
 }
 
 // archive opens what is loaded; nil stands for a directory.
-func (c *cli) archive(file string) (io.Reader, func() error, error) {
+func (c *cli) archive(ctx context.Context, file string) (io.Reader, func() error, error) {
 	nothing := func() error { return nil }
 	if file == "" || file == "-" {
-		if in, ok := c.in.(*input); ok && isTerminal(in.f) {
+		if in, ok := c.in.(*stream.Reader); ok && isTerminal(in.File()) {
 			return nil, nil, errors.New("there is no archive on standard input, which is the terminal: name one with -i FILE")
 		}
 		return c.in, nothing, nil
 	}
-	fi, err := os.Stat(file)
+	f, err := stream.Open(ctx, file)
 	if err != nil {
 		return nil, nil, err
 	}
-	if fi.IsDir() {
-		return nil, nothing, nil
-	}
-	f, err := os.Open(file)
-	if err != nil {
-		return nil, nil, err
+	switch fi, err := f.File().Stat(); {
+	case err != nil:
+		return nil, nil, errors.Join(err, f.Close())
+	case fi.IsDir():
+		return nil, nothing, f.Close()
 	}
 	return f, f.Close, nil
 }
 
-func (c *cli) load(ctx context.Context, e *engine.Engine, file string, in io.Reader, quiet bool) (err error) {
+func (c *cli) load(ctx context.Context, r query.Root, file string, in io.Reader, quiet bool) (err error) {
 	var loaded []images.Loaded
 	if in == nil {
-		loaded, err = e.Images().LoadLayout(ctx, file)
+		loaded, err = r.LoadLayout(ctx, file)
 	} else {
-		loaded, err = e.Images().LoadArchive(ctx, in)
+		loaded, err = r.LoadArchive(ctx, in)
 	}
 	if err != nil {
-		return err
+		if file == "" || file == "-" {
+			file = "standard input"
+		}
+		return fmt.Errorf("loading %s: %w", file, err)
 	}
 	for _, l := range loaded {
 		switch {

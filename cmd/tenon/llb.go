@@ -14,6 +14,7 @@ import (
 
 	"github.com/tenonbuild/tenon/engine"
 	"github.com/tenonbuild/tenon/engine/llb"
+	"github.com/tenonbuild/tenon/internal/stream"
 )
 
 func (c *cli) llbCommand() *cobra.Command {
@@ -39,7 +40,7 @@ func (c *cli) llbBuildCommand() *cobra.Command {
 from this machine it knows by names, which the flags give a meaning.`,
 		Example: `  my-frontend | tenon llb build --local src=. -o out
   tenon llb build -t app --secret id=token,env=TOKEN definition.pb`,
-		Args: cobra.MaximumNArgs(1),
+		Args: arguments(0, 1, "one argument at most, a file"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			in := &buildInput{dirs: map[string]string{}, layouts: map[string]string{}}
 			for _, err := range []error{namedPaths(in.dirs, "local", dirs), namedPaths(in.layouts, "oci-layout", layouts)} {
@@ -85,12 +86,15 @@ func namedPaths(to map[string]string, flag string, values []string) error {
 }
 
 func (c *cli) llbBuild(ctx context.Context, args []string, in *buildInput, f *buildFlags) error {
-	def, err := c.definition(args)
+	def, err := c.definition(ctx, args)
 	if err != nil {
 		return err
 	}
-	sess, err := c.session(in, f)
+	sess, err := c.session(ctx, in, f)
 	if err != nil {
+		return err
+	}
+	if err := f.checkReports(); err != nil {
 		return err
 	}
 	exports, kept, err := c.exports(ctx, f)
@@ -107,7 +111,7 @@ func (c *cli) llbBuild(ctx context.Context, args []string, in *buildInput, f *bu
 	if kept {
 		c.hint(f, "built; the result is in the cache only: name an output with --output")
 	}
-	return c.report(res, f)
+	return c.report(ctx, res, f)
 }
 
 func (c *cli) llbDumpCommand() *cobra.Command {
@@ -115,9 +119,9 @@ func (c *cli) llbDumpCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "dump [--dot] [FILE]",
 		Short: "Show a marshalled LLB definition, one JSON object an operation",
-		Args:  cobra.MaximumNArgs(1),
-		RunE: func(_ *cobra.Command, args []string) error {
-			def, err := c.definition(args)
+		Args:  arguments(0, 1, "one argument at most, a file"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			def, err := c.definition(cmd.Context(), args)
 			if err != nil {
 				return err
 			}
@@ -135,10 +139,10 @@ func (c *cli) llbDumpCommand() *cobra.Command {
 const maxDefinition = 256 << 20
 
 // definition reads a marshalled definition from a file, or from standard input.
-func (c *cli) definition(args []string) (*pb.Definition, error) {
+func (c *cli) definition(ctx context.Context, args []string) (*pb.Definition, error) {
 	r, from := c.in, "standard input"
 	if len(args) == 1 && args[0] != "-" {
-		f, err := os.Open(args[0])
+		f, err := stream.Open(ctx, args[0])
 		if err != nil {
 			return nil, err
 		}

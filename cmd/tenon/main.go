@@ -7,6 +7,7 @@ import (
 	"syscall"
 
 	"github.com/tenonbuild/tenon/engine/mountns"
+	"github.com/tenonbuild/tenon/internal/stream"
 )
 
 func main() { os.Exit(run()) }
@@ -16,9 +17,9 @@ func run() int {
 	// What is in a result must not depend on the caller's umask. What is made for the
 	// caller does: see cli.umask.
 	umask := syscall.Umask(0)
+	seen := isolate(os.Args[1:], func() error { return mountns.Enter(umask) })
 	ctx, ends := interruptible(grace, abandon)
 	defer ends.stop()
-	c := &cli{in: &input{ctx: ctx, f: os.Stdin}, out: os.Stdout, err: forPeople{output{os.Stderr, ends.unread}, true}, env: os.LookupEnv, umask: umask}
-	c.alone = func() error { return mountns.Enter(umask) }
+	c := &cli{in: stream.NewReader(ctx, os.Stdin), out: stream.NewWriter(ctx, os.Stdout), err: forPeople{output{os.Stderr, ends.unread}, true}, env: os.LookupEnv, umask: umask, seen: seen}
 	return c.main(ctx, os.Args[1:])
 }

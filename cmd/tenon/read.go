@@ -26,6 +26,11 @@ const readPoll = 100 * time.Millisecond
 // answers. It does not wait for a build. If nobody answers use is called again, so it
 // asks before it prints.
 func (c *cli) read(ctx context.Context, use func(query.Reader) error) error {
+	return c.change(ctx, func(r query.Root) error { return use(r) })
+}
+
+// change is read for what changes images: use is called again only where nobody was asked.
+func (c *cli) change(ctx context.Context, use func(query.Root) error) error {
 	cfg, err := c.configure()
 	if err != nil {
 		return err

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -8,6 +9,7 @@ import (
 	"io"
 	"maps"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -18,6 +20,7 @@ import (
 
 	"github.com/tenonbuild/tenon/engine/export"
 	"github.com/tenonbuild/tenon/engine/progress"
+	"github.com/tenonbuild/tenon/internal/stream"
 )
 
 // printError says what went wrong, with the lines of the Dockerfile that it is
@@ -50,8 +53,24 @@ func printError(w io.Writer, err error) {
 // of one line each: an instruction may have a hundred thousand.
 func firstLines(ranges []*pb.Range) []*pb.Range { return ranges[:min(len(ranges), 20)] }
 
+// checkReports checks, before anything is built, that there are places for the files of report.
+func (f *buildFlags) checkReports() error {
+	for _, file := range []struct{ flag, path string }{{"iidfile", f.iidFile}, {"metadata-file", f.metadataFile}} {
+		if file.path == "" {
+			continue
+		}
+		if _, err := os.Stat(filepath.Dir(file.path)); err != nil {
+			return fmt.Errorf("--%s %q: the folder for it: %w", file.flag, file.path, err)
+		}
+		if fi, err := os.Stat(file.path); err == nil && fi.IsDir() {
+			return fmt.Errorf("--%s %q: it is a directory, and should be a file", file.flag, file.path)
+		}
+	}
+	return nil
+}
+
 // report writes what the flags want to know of the result.
-func (c *cli) report(res *outcome, f *buildFlags) error {
+func (c *cli) report(ctx context.Context, res *outcome, f *buildFlags) error {
 	said := map[string]string{}
 	for _, s := range res.Exporters {
 		maps.Copy(said, s)
@@ -64,7 +83,7 @@ func (c *cli) report(res *outcome, f *buildFlags) error {
 		if id == "" {
 			return fmt.Errorf("--iidfile: the outputs have not said what the image's ID is")
 		}
-		if err := os.WriteFile(f.iidFile, []byte(id), 0o666&^os.FileMode(c.umask)); err != nil {
+		if err := c.write(ctx, f.iidFile, []byte(id)); err != nil {
 			return fmt.Errorf("--iidfile: %w", err)
 		}
 	}
@@ -77,7 +96,7 @@ func (c *cli) report(res *outcome, f *buildFlags) error {
 		if err != nil {
 			return err
 		}
-		if err := os.WriteFile(f.metadataFile, append(dt, '\n'), 0o666&^os.FileMode(c.umask)); err != nil {
+		if err := c.write(ctx, f.metadataFile, append(dt, '\n')); err != nil {
 			return fmt.Errorf("--metadata-file: %w", err)
 		}
 	}
@@ -85,6 +104,19 @@ func (c *cli) report(res *outcome, f *buildFlags) error {
 		fmt.Fprintln(c.text(), id)
 	}
 	return nil
+}
+
+// write writes a file for the caller, or to what is there and is none: a pipe, a device.
+func (c *cli) write(ctx context.Context, path string, dt []byte) error {
+	if st, err := os.Stat(path); err != nil || st.Mode().IsRegular() {
+		return os.WriteFile(path, dt, 0o666&^os.FileMode(c.umask))
+	}
+	w, err := stream.OpenWrite(ctx, path)
+	if err != nil {
+		return err
+	}
+	_, err = w.Write(dt)
+	return errors.Join(err, w.Close())
 }
 
 func isTrue(v string) bool {

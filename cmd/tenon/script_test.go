@@ -56,6 +56,7 @@ func TestScript(t *testing.T) {
 			"settled":   scriptSettled,
 			"bomb":      scriptBomb,
 			"stuck":     scriptStuck,
+			"waits":     scriptWaits,
 			"registry":  scriptRegistryNew,
 			"distrib":   scriptDistribution,
 			"put":       scriptPut,

@@ -96,9 +96,15 @@ func scriptSite(ts *testscript.TestScript, _ bool, args []string) {
 	if len(args) != 2 {
 		ts.Fatalf("usage: site VAR DIR")
 	}
-	dir := ts.MkAbs(args[1])
 	git, err := exec.LookPath("git")
 	ts.Check(err)
+	s := httptest.NewServer(siteHandler(git, ts.MkAbs(args[1])))
+	ts.Defer(s.Close)
+	ts.Setenv(args[0], strings.TrimPrefix(s.URL, "http://"))
+}
+
+// siteHandler serves a directory, and the git repositories in it below /git/.
+func siteHandler(git, dir string) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/", http.FileServer(http.Dir(dir)))
 	mux.HandleFunc("/status/{code}", func(w http.ResponseWriter, r *http.Request) {
@@ -109,9 +115,7 @@ func scriptSite(ts *testscript.TestScript, _ bool, args []string) {
 		Path: git, Args: []string{"http-backend"}, Root: "/git", Stderr: io.Discard,
 		Env: []string{"GIT_PROJECT_ROOT=" + dir, "GIT_HTTP_EXPORT_ALL=1", "GIT_CONFIG_GLOBAL=" + os.DevNull},
 	})
-	s := httptest.NewServer(mux)
-	ts.Defer(s.Close)
-	ts.Setenv(args[0], strings.TrimPrefix(s.URL, "http://"))
+	return mux
 }
 
 // scriptDistribution: distrib VAR starts Debian's docker-registry on a free port.

@@ -1,49 +1,14 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"io"
 	"os"
 	"strings"
 	"syscall"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/tenonbuild/tenon/engine/progress"
 )
-
-// input is a standard stream that is read until a context ends: a read of a terminal
-// or a pipe would otherwise wait for somebody to write. One goroutine reads.
-type input struct {
-	ctx  context.Context
-	f    *os.File
-	wake *os.File // can be read when ctx has ended; nil before the first read
-}
-
-// Read implements io.Reader.
-func (in *input) Read(p []byte) (int, error) {
-	if in.wake == nil {
-		wake, waker, err := os.Pipe()
-		if err != nil {
-			return 0, err
-		}
-		in.wake = wake // for as long as the process runs
-		context.AfterFunc(in.ctx, func() { waker.Close() })
-	}
-	fds := []unix.PollFd{{Fd: int32(in.f.Fd()), Events: unix.POLLIN}, {Fd: int32(in.wake.Fd()), Events: unix.POLLIN}}
-	for {
-		if _, err := unix.Poll(fds, -1); err != nil && !errors.Is(err, unix.EINTR) {
-			return 0, os.NewSyscallError("poll", err)
-		}
-		switch {
-		case in.ctx.Err() != nil:
-			return 0, context.Cause(in.ctx)
-		case fds[0].Revents != 0:
-			return in.f.Read(p)
-		}
-	}
-}
 
 // output is a standard stream. Gone is called when nobody reads it any more.
 type output struct {

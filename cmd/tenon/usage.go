@@ -5,13 +5,13 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/docker/go-units"
 	"github.com/spf13/cobra"
 
-	"github.com/tenonbuild/tenon/engine"
 	"github.com/tenonbuild/tenon/engine/query"
 	"github.com/tenonbuild/tenon/engine/store"
 )
@@ -38,7 +38,7 @@ what the folder of all state takes on its disk.`,
 		Example: `  tenon du --filter type=exec.cachemount
   tenon du --format json
   tenon du --format '{{.ID}} {{.Size}}'`,
-		Args: cobra.NoArgs,
+		Args: arguments(0, 0, "no argument"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx := cmd.Context()
 			return c.read(ctx, func(r query.Reader) error {
@@ -84,9 +84,10 @@ func (c *cli) du(u *store.Usage, f *duFlags) error {
 			}
 			return nil
 		}
-		fmt.Fprintln(w, "ID\tTYPE\tSIZE\tLAST USED\tDESCRIPTION")
+		room := c.roomAfter(list)
+		fmt.Fprintln(w, strings.Join(append(slices.Clone(duHead), "DESCRIPTION"), "\t"))
 		for _, r := range list {
-			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", shortID(r), r.Type, size(r.Size), since(r.LastUsedAt), oneLine(r.Description, 80))
+			fmt.Fprintln(w, strings.Join(append(duColumns(r), oneLine(r.Description, room)), "\t"))
 		}
 		return nil
 	})
@@ -94,17 +95,46 @@ func (c *cli) du(u *store.Usage, f *duFlags) error {
 		return err
 	}
 	if len(f.filters) > 0 {
-		fmt.Fprintf(c.text(), "total: %s in %d records that match\n", size(total), len(list))
+		fmt.Fprintf(c.text(), "total: %s in %s that match\n", size(total), records(len(list)))
 		return nil
 	}
-	fmt.Fprintf(c.text(), "records: %s in %d records\n", size(total), len(list))
-	fmt.Fprintf(c.text(), "images: %s in %d images, %s of it in no record\n", size(u.ImagesSize), u.Images, size(u.ImagesUnique))
+	fmt.Fprintf(c.text(), "records: %s in %s\n", size(total), records(len(list)))
+	fmt.Fprintf(c.text(), "images: %s in %s, %s of it in no record\n", size(u.ImagesSize), counted(u.Images, "image"), size(u.ImagesUnique))
 	fmt.Fprintf(c.text(), "other: %s, databases and what is being made\n", size(u.Other))
 	if said := capOf(u.Cap); said != "" {
 		fmt.Fprintf(c.text(), "cap: %s (see [gc] in the configuration)\n", said)
 	}
 	fmt.Fprintf(c.text(), "total: %s, of which tenon prune --all can free %s\n", size(u.Total), size(u.Reclaimable))
 	return nil
+}
+
+var duHead = []string{"ID", "TYPE", "SIZE", "LAST USED"}
+
+// duColumns are what du shows of a record before its description.
+func duColumns(r store.UsageInfo) []string {
+	return []string{shortID(r), string(r.Type), size(r.Size), since(r.LastUsedAt)}
+}
+
+// roomAfter is how long a description may be: what a terminal has left in a line.
+func (c *cli) roomAfter(list []store.UsageInfo) int {
+	width := terminalWidth(c.out)
+	if width == 0 {
+		return 80
+	}
+	widest := make([]int, len(duHead))
+	widen := func(columns []string) {
+		for i, text := range columns {
+			widest[i] = max(widest[i], len(text)+columnGap)
+		}
+	}
+	widen(duHead)
+	for _, r := range list {
+		widen(duColumns(r))
+	}
+	for _, w := range widest {
+		width -= w
+	}
+	return max(width, 10)
 }
 
 // capOf says what is kept by itself at most, in words.
@@ -121,6 +151,15 @@ func capOf(p store.PruneOptions) string {
 	}
 	return strings.Join(said, ", ")
 }
+
+func counted(n int, one string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return strconv.Itoa(n) + " " + one + "s"
+}
+
+func records(n int) string { return counted(n, "record") }
 
 func size(n int64) string { return units.HumanSize(float64(n)) }
 
@@ -185,7 +224,7 @@ unless --force is given.`,
 		Example: `  tenon prune --max-used-space 10gb            down to 10 GB, if there is more
   tenon prune -f --filter until=168h           what was not used for a week
   tenon prune --filter type=exec.cachemount    cache mounts`,
-		Args: cobra.NoArgs,
+		Args: arguments(0, 0, "no argument"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := f.settle(); err != nil {
 				return err
@@ -194,7 +233,7 @@ unless --force is given.`,
 			if ok, err := c.confirm("This removes what builds have left, and can be made again.", f.force || f.opt.DryRun); !ok {
 				return err
 			}
-			return c.with(ctx, func(e *engine.Engine) error { return c.prune(ctx, e, f) })
+			return c.work(ctx, func(w worker) error { return c.prune(ctx, w.pruner(), f) })
 		},
 	}
 	fs := cmd.Flags()
@@ -240,22 +279,27 @@ func (f *pruneFlags) settle() (err error) {
 	return nil
 }
 
-func (c *cli) prune(ctx context.Context, e *engine.Engine, f *pruneFlags) error {
+func (c *cli) prune(ctx context.Context, from pruner, f *pruneFlags) error {
 	var total int64
 	n := 0
-	err := e.Store().Prune(ctx, f.opt, func(u store.UsageInfo) {
+	err := from.Prune(ctx, f.opt, func(u store.UsageInfo) {
 		total += u.Size
 		n++
 		if f.verbose {
 			printRecord(c.text(), u)
 			return
 		}
-		fmt.Fprintf(c.text(), "%s  %s  %s\n", shortID(u), size(u.Size), oneLine(u.Description, 80))
+		line := shortID(u) + "  " + size(u.Size) + "  "
+		room := 80
+		if width := terminalWidth(c.out); width > 0 {
+			room = max(width-len(line), 10)
+		}
+		fmt.Fprintln(c.text(), line+oneLine(u.Description, room))
 	})
 	verb := "freed"
 	if f.opt.DryRun {
 		verb = "would free"
 	}
-	fmt.Fprintf(c.text(), "%s %s in %d records\n", verb, size(total), n)
+	fmt.Fprintf(c.text(), "%s %s in %s\n", verb, size(total), records(n))
 	return err
 }

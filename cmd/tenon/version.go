@@ -15,7 +15,7 @@ func (c *cli) versionCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "version",
 		Short: "Show the version",
-		Args:  cobra.NoArgs,
+		Args:  arguments(0, 0, "no argument"),
 		Run: func(*cobra.Command, []string) {
 			fmt.Fprintln(c.text(), versionLine())
 		},

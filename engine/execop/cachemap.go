@@ -46,8 +46,7 @@ func (o *op) CacheMap(context.Context, int) (*solver.CacheMap, bool, error) {
 	if err != nil {
 		return nil, false, err
 	}
-	cm := &solver.CacheMap{Digest: digest.FromBytes(dt)}
-	cm.Deps = slices.Grow(cm.Deps, len(o.deps))[:len(o.deps)]
+	cm := solver.NewCacheMap(digest.FromBytes(dt), len(o.deps))
 	for i, d := range o.deps {
 		if len(d.paths) == 0 {
 			continue

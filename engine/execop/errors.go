@@ -11,6 +11,7 @@ import (
 
 	gatewayapi "github.com/moby/buildkit/frontend/gateway/pb"
 	"github.com/moby/buildkit/solver/pb"
+	"github.com/tenonbuild/tenon/engine/emulation"
 	"github.com/tenonbuild/tenon/engine/session"
 )
 
@@ -50,6 +51,11 @@ func (e *MissingSecretError) Error() string {
 	return fmt.Sprintf("secret %q, wanted at %s, was not given: pass --secret id=%s,src=FILE or --secret id=%s,env=VARIABLE", e.ID, e.Place, e.ID, e.ID)
 }
 
+// BuildKit is the error beginning with BuildKit's words, by which programs know it.
+func (e *MissingSecretError) BuildKit() string {
+	return fmt.Sprintf("secret %s: not found: %v", e.ID, e)
+}
+
 // Unwrap gives session.ErrNotFound.
 func (e *MissingSecretError) Unwrap() error { return session.ErrNotFound }
 
@@ -62,7 +68,12 @@ type MissingSSHError struct {
 
 // Error names the agent and the flag that gives it.
 func (e *MissingSSHError) Error() string {
-	return fmt.Sprintf("SSH agent %q, wanted at %s, was not given: pass --ssh %s (the agent of SSH_AUTH_SOCK) or --ssh %s=SOCKET", e.ID, e.Place, e.ID, e.ID)
+	return fmt.Sprintf("no SSH key %q for %s: pass --ssh %s (the agent of SSH_AUTH_SOCK) or --ssh %s=SOCKET", e.ID, e.Place, e.ID, e.ID)
+}
+
+// BuildKit is the error beginning with BuildKit's words, by which programs know it.
+func (e *MissingSSHError) BuildKit() string {
+	return fmt.Sprintf("no SSH key %q forwarded from the client: unset ssh forward key %s: %v", e.ID, e.ID, e)
 }
 
 // Unwrap gives session.ErrNotFound.
@@ -99,10 +110,13 @@ func hint(code int, oom bool, tail []byte, p *pb.Platform) string {
 	lower := strings.ToLower(string(said))
 	switch {
 	case strings.Contains(lower, "exec format error"):
-		if p != nil && p.Architecture != "" {
-			return fmt.Sprintf("a program is made for another kind of machine. To run commands for %s/%s on this one, register an emulator: apt-get install qemu-user-static binfmt-support", p.OS, p.Architecture)
+		const other = "a program is made for another kind of machine, or is a script that does not begin with #!"
+		if p != nil {
+			if advice := emulation.Advice(p.Spec()); advice != "" {
+				return other + ". " + advice
+			}
 		}
-		return "a program is made for another kind of machine, or is a script that does not begin with #!"
+		return other
 	case code == 1 || code == 127:
 		if m := missingProgram.FindSubmatch(said); m != nil {
 			return fmt.Sprintf("the file system has no program %s", string(m[1])+string(m[2]))

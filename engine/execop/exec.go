@@ -53,15 +53,16 @@ func (o *op) Exec(ctx context.Context, inputs []solver.Result) (results []solver
 		warn(ctx, fmt.Sprintf("%s names a proxy on the loopback, but %s", name, ownLoopback))
 	}
 	l := newLogs(solver.ProgressFrom(ctx), o.Log)
-	_, err = o.Executor.Run(ctx, "", m.root, m.others, executor.ProcessInfo{Meta: meta, Stdout: l.stdout, Stderr: l.stderr}, nil)
-	if n, ok := o.Executor.(interface{ Notice() string }); ok {
-		if text := n.Notice(); text != "" {
-			warn(ctx, text)
-		}
+	runCtx := ctx
+	if n, ok := o.Executor.(interface {
+		Noticing(context.Context, func(string)) context.Context
+	}); ok {
+		runCtx = n.Noticing(ctx, func(text string) { warn(ctx, text) })
 	}
+	_, err = o.Executor.Run(runCtx, "", m.root, m.others, executor.ProcessInfo{Meta: meta, Stdout: l.stdout, Stderr: l.stderr}, nil)
 	if err != nil {
 		l.failed()
-		return nil, o.runError(ctx, err, l.tail.bytes())
+		return nil, o.keepLeft(ctx, o.runError(ctx, err, l.tail.bytes()), refs, m)
 	}
 	results, err = m.commit(ctx)
 	if err != nil {

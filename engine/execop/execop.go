@@ -27,6 +27,7 @@ import (
 
 	"github.com/moby/buildkit/executor"
 	"github.com/moby/buildkit/solver/pb"
+	"github.com/tenonbuild/tenon/engine/failed"
 	"github.com/tenonbuild/tenon/engine/session"
 	"github.com/tenonbuild/tenon/engine/store"
 	"github.com/tenonbuild/tenon/solver"
@@ -45,6 +46,8 @@ type Deps struct {
 	Resources *pb.LinuxResources
 	// Log bounds what is shown of the output.
 	Log LogLimits
+	// Failed, if not nil, says who may want to look at what a failed run leaves.
+	Failed failed.Jobs
 }
 
 // op runs one pb.ExecOp. It has no state: calls may overlap.
@@ -95,13 +98,8 @@ func check(exec *pb.ExecOp) error {
 			return fmt.Errorf("it needs the device %q: CDI devices are not there yet", d.GetName())
 		}
 	}
-	for _, s := range exec.Secretenv {
-		switch {
-		case s.GetID() == "":
-			return fmt.Errorf("the secret of environment variable %q has no ID", s.GetName())
-		case s.GetName() == "" || strings.ContainsAny(s.GetName(), "=\x00"):
-			return fmt.Errorf("secret %q: %q is no name of an environment variable", s.GetID(), s.GetName())
-		}
+	if err := checkSecretEnv(exec.Secretenv); err != nil {
+		return err
 	}
 	for _, u := range meta.Ulimit {
 		if u.GetName() == "" {
@@ -110,6 +108,18 @@ func check(exec *pb.ExecOp) error {
 	}
 	_, err := extraHosts(meta.ExtraHosts)
 	return err
+}
+
+func checkSecretEnv(env []*pb.SecretEnv) error {
+	for _, s := range env {
+		switch {
+		case s.GetID() == "":
+			return fmt.Errorf("the secret of environment variable %q has no ID", s.GetName())
+		case s.GetName() == "" || strings.ContainsAny(s.GetName(), "=\x00"):
+			return fmt.Errorf("secret %q: %q is no name of an environment variable", s.GetID(), s.GetName())
+		}
+	}
+	return nil
 }
 
 // command is the process as people know it.

@@ -154,17 +154,21 @@ func shown(t *testing.T, limits execop.LogLimits, write func(p executor.ProcessI
 	job, err := sol.NewJob("job")
 	noError(t, err)
 	ch := make(chan *client.SolveStatus, 64)
+	go job.Status(t.Context(), ch) //nolint:errcheck // it ends with the job
 	res, buildErr := job.Build(t.Context(), solver.Edge{Vertex: vertex{"v", 0}})
 	if buildErr == nil {
 		noError(t, res.Release(t.Context()))
 	}
-	noError(t, job.Discard())
-	noError(t, job.Status(t.Context(), ch))
 	var b strings.Builder
-	for st := range ch {
+	show := func(st *client.SolveStatus) {
 		for _, l := range st.Logs {
 			fmt.Fprintf(&b, "%d:%s", l.Stream, l.Data)
 		}
+	}
+	show(<-ch) // it follows the job, whose logs are gone once that is discarded
+	noError(t, job.Discard())
+	for st := range ch {
+		show(st)
 	}
 	return b.String(), buildErr
 }

@@ -16,6 +16,7 @@ import (
 type mounts struct {
 	root    executor.Mount
 	others  []executor.Mount
+	trees   []store.Tree // by slot; nil where it shows none
 	outputs []output
 	caches  map[string]*store.CacheMount // by ID; among held
 	held    []holder                     // released last first
@@ -36,15 +37,16 @@ type holder interface {
 // mount makes what the slots decided. The refs of the inputs are borrowed. What is
 // returned is to be released, also with an error.
 func (o *op) mount(ctx context.Context, refs []*store.Ref) (*mounts, error) {
-	m := &mounts{outputs: make([]output, o.outputs)}
+	m := &mounts{trees: make([]store.Tree, len(o.slots)), outputs: make([]output, o.outputs)}
 	if err := o.takeCaches(ctx, m, refs); err != nil {
 		return m, err
 	}
-	for _, s := range o.slots {
+	for i, s := range o.slots {
 		src, err := o.source(ctx, m, s, refs)
 		if err != nil {
 			return m, err
 		}
+		m.trees[i], _ = src.(store.Tree)
 		switch {
 		case src == nil: // optional, and not given
 		case s.isRoot():

@@ -10,6 +10,7 @@ import (
 
 	"github.com/containerd/containerd/v2/core/images/archive"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
 	"github.com/tenonbuild/tenon/engine/images"
 	"github.com/tenonbuild/tenon/engine/session"
 )
@@ -23,7 +24,7 @@ type archiveExporter struct {
 }
 
 func newArchive(deps Deps, req Request) (Exporter, error) {
-	opt, err := parseArchiveOptions(req.Type, req.Attrs)
+	opt, err := parseArchiveOptions(req.Type, req.Attrs, req.Remote != nil)
 	if err != nil {
 		return nil, err
 	}
@@ -34,7 +35,7 @@ func newArchive(deps Deps, req Request) (Exporter, error) {
 	if opt.tar && req.Open == nil {
 		return nil, fmt.Errorf("output type=%s needs a file to write: dest=FILE, or - for standard output", req.Type)
 	}
-	if !opt.tar && req.Dir == "" {
+	if !opt.tar && req.Dir == "" && req.Remote == nil {
 		return nil, fmt.Errorf("output type=%s,tar=false needs dest=DIRECTORY", req.Type)
 	}
 	return &archiveExporter{deps: deps, req: req, opt: opt}, nil
@@ -62,6 +63,13 @@ func (e *archiveExporter) Export(ctx context.Context, src *Source, _ session.Ses
 		return nil, err
 	}
 	desc := stamped(img)
+	if !e.opt.tar && e.req.Remote != nil {
+		err := step(ctx, "sending layout", func() error { return sendLayout(ctx, e.req.Remote, img.blobs, desc) })
+		if err != nil {
+			return nil, fmt.Errorf("sending layout: %w", err)
+		}
+		return resp, nil
+	}
 	if !e.opt.tar {
 		err := step(ctx, "writing layout", func() error { return writeLayout(ctx, e.req.Dir, e.req.Umask, img.blobs, desc, img.names) })
 		if err != nil {
@@ -78,7 +86,7 @@ func (e *archiveExporter) Export(ctx context.Context, src *Source, _ session.Ses
 	}
 	sent := startCounter(ctx, "sending tarball")
 	defer sent.done()
-	err = writeTo(e.req.Open, resp, func(w io.Writer) error {
+	err = writeTo(ctx, e.req.Open, resp, func(w io.Writer) error {
 		return archive.Export(ctx, images.WithoutOrigins(img.blobs), stoppable{ctx, io.MultiWriter(w, sent)}, opts...)
 	})
 	if err != nil {

@@ -10,18 +10,52 @@ import (
 	"time"
 
 	"github.com/moby/buildkit/exporter/containerimage/exptypes"
+	"github.com/moby/buildkit/util/suggest"
 )
 
 // attrs are the attributes of one output while they are read: each reader takes
 // its own away, and what is left in the end is unknown. The first fault is kept.
 type attrs struct {
-	typ  string // of the output, for errors
-	left map[string]string
-	err  error
+	typ   string // of the output, for errors
+	left  map[string]string
+	known []string // what was asked for, and is not refused
+	err   error
 }
 
 func newAttrs(typ string, m map[string]string) *attrs {
 	return &attrs{typ: typ, left: maps.Clone(m)}
+}
+
+// UnknownAttributeError says that an output of this type has no such attributes.
+type UnknownAttributeError struct {
+	Type  string
+	Names []string
+	Known []string // those that it has, beside dest and annotations
+}
+
+func (e *UnknownAttributeError) Error() string {
+	var names []string
+	for _, n := range e.Names {
+		text := strconv.Quote(n)
+		if like, ok := suggest.Search(n, e.Known, true); ok {
+			text += fmt.Sprintf(" (did you mean %q?)", like)
+		}
+		names = append(names, text)
+	}
+	has := "it has none"
+	if len(e.Known) > 0 {
+		has = "it has " + strings.Join(e.Known, ", ")
+	}
+	return fmt.Sprintf("output type=%s: unknown attribute %s; %s", e.Type, strings.Join(names, ", "), has)
+}
+
+// Attributes are those of a built-in type, beside dest and annotations. Those that are
+// refused by name are left out.
+func Attributes(typ string) []string {
+	if unknown, ok := errors.AsType[*UnknownAttributeError](checkAttrs(typ, map[string]string{"": ""})); ok {
+		return unknown.Known
+	}
+	return nil
 }
 
 func (a *attrs) fail(format string, args ...any) {
@@ -33,6 +67,7 @@ func (a *attrs) fail(format string, args ...any) {
 func (a *attrs) text(key string) (string, bool) {
 	v, ok := a.left[key]
 	delete(a.left, key)
+	a.known = append(a.known, key)
 	return v, ok
 }
 
@@ -58,6 +93,7 @@ func (a *attrs) never(key, why string) {
 	if a.boolean(key, false) {
 		a.fail("%s is not supported: %s", key, why)
 	}
+	a.known = a.known[:len(a.known)-1]
 }
 
 // refuse refuses an attribute of any value.
@@ -65,6 +101,7 @@ func (a *attrs) refuse(key, why string) {
 	if _, ok := a.text(key); ok {
 		a.fail("%s is not supported: %s", key, why)
 	}
+	a.known = a.known[:len(a.known)-1]
 }
 
 // done names what nobody took.
@@ -75,11 +112,8 @@ func (a *attrs) done() error {
 	if len(a.left) == 0 {
 		return nil
 	}
-	names := sortedKeys(a.left)
-	for i, n := range names {
-		names[i] = strconv.Quote(n)
-	}
-	return fmt.Errorf("output type=%s: unknown attribute %s", a.typ, strings.Join(names, ", "))
+	slices.Sort(a.known)
+	return &UnknownAttributeError{Type: a.typ, Names: sortedKeys(a.left), Known: a.known}
 }
 
 // epoch is the time that nothing written may be later than. The zero value leaves

@@ -2,7 +2,9 @@ package export
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"maps"
 	"strings"
 
 	"github.com/containerd/containerd/v2/core/content"
@@ -85,7 +87,40 @@ func New(factories map[string]Factory, req Request) (Exporter, error) {
 		return nil, fmt.Errorf("output type=%s is not known: there are %s",
 			req.Type, strings.Join(sortedKeys(factories), ", "))
 	}
-	return f(req)
+	x, err := f(req)
+	unknown, ok := errors.AsType[*UnknownAttributeError](err)
+	if !ok || !req.Lenient {
+		return x, err
+	}
+	more := map[string]string{}
+	known := maps.Clone(req.Attrs)
+	for _, name := range unknown.Names {
+		more[name] = known[name]
+		delete(known, name)
+	}
+	req.Attrs = known
+	if x, err = f(req); err != nil {
+		return nil, err
+	}
+	return withMetadata{x, more}, nil
+}
+
+// withMetadata is an exporter of results that have more metadata.
+type withMetadata struct {
+	Exporter
+	more map[string]string
+}
+
+func (x withMetadata) Export(ctx context.Context, src *Source, sess session.Session) (map[string]string, error) {
+	own := *src
+	own.Metadata = maps.Clone(src.Metadata)
+	if own.Metadata == nil {
+		own.Metadata = map[string][]byte{}
+	}
+	for k, v := range x.more {
+		own.Metadata[k] = []byte(v)
+	}
+	return x.Exporter.Export(ctx, &own, sess)
 }
 
 // checkAttrs checks the attributes of a built-in type, and nothing of other types.
@@ -95,7 +130,7 @@ func checkAttrs(typ string, m map[string]string) error {
 	case TypeImage:
 		_, err = parseImageOptions(m)
 	case TypeOCI, TypeDocker:
-		_, err = parseArchiveOptions(typ, m)
+		_, err = parseArchiveOptions(typ, m, false)
 	case TypeLocal, TypeTar:
 		_, err = parseTreeOptions(typ, m)
 	case TypeCacheOnly:

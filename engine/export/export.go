@@ -7,7 +7,10 @@ import (
 	"io"
 	"os"
 
+	"github.com/containerd/containerd/v2/core/content"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/tonistiigi/fsutil"
+
 	"github.com/tenonbuild/tenon/engine/session"
 	"github.com/tenonbuild/tenon/engine/store"
 )
@@ -18,15 +21,31 @@ type Request struct {
 	// registered exporter.
 	Type  string
 	Attrs map[string]string
+	// Lenient takes attributes that the type does not have, as BuildKit does: they are
+	// metadata of the result.
+	Lenient bool
 	// Open makes the file of an exporter that writes one. It gets the exporter's
-	// response so far (the image's name, say).
-	Open func(response map[string]string) (io.WriteCloser, error)
+	// response so far (the image's name, say). Writing may end with ctx.
+	Open func(ctx context.Context, response map[string]string) (io.WriteCloser, error)
 	// Dir is the directory of an exporter that writes one.
 	Dir string
+	// Remote is where an exporter that writes a directory does so instead: at a caller
+	// who is elsewhere.
+	Remote Remote
 	// Umask is taken from the modes of what is made for the caller: files, directories.
 	// It is for a process that has given up its own. The modes of a result's files are
 	// the result's.
 	Umask os.FileMode
+}
+
+// Remote is a caller's place for directories.
+type Remote interface {
+	// Send writes files. With mirror, nothing else is to be there afterwards. Sent is told
+	// how many bytes have gone.
+	Send(ctx context.Context, files fsutil.FS, mirror bool, sent func(int)) error
+	// Blobs is where the blobs of a layout are written. Its index is the caller's to
+	// write, who learns the descriptor from the response.
+	Blobs(ctx context.Context) (content.Ingester, error)
 }
 
 // Source is what a build resulted in. Refs are borrowed.
@@ -49,6 +68,8 @@ type Platform struct {
 	Ref      *store.Ref
 	// Config is the image's config (exptypes.ExporterImageConfigKey); nil if none.
 	Config []byte
+	// Attestations are what there is to say of it.
+	Attestations []Attestation
 }
 
 // Exporter is one output of one build. Attributes have been checked when it was

@@ -1,6 +1,7 @@
 package export
 
 import (
+	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -9,8 +10,10 @@ import (
 	"path/filepath"
 	"syscall"
 
-	"github.com/tenonbuild/tenon/engine/store"
 	"golang.org/x/sys/unix"
+
+	"github.com/tenonbuild/tenon/engine/store"
+	"github.com/tenonbuild/tenon/internal/stream"
 )
 
 // tempPrefix begins the names of files that are not whole yet.
@@ -24,17 +27,18 @@ type Discarder interface {
 
 // File returns a Request.Open that writes the file at path: beside it at first, and
 // in its place when it is closed. It is a Discarder. A process that is killed leaves
-// nothing of it, unless the file system has no files without names (O_TMPFILE). What exists and is no regular
-// file, such as /dev/stdout or a pipe, is written directly. Directories above it
-// must exist. The mode of a new file is 0666 without the bits of umask, and those of
-// the process's.
-func File(path string, umask os.FileMode) func(map[string]string) (io.WriteCloser, error) {
-	return func(map[string]string) (io.WriteCloser, error) {
+// nothing of it, unless the file system has no files without names (O_TMPFILE), or it is
+// the instant in which one takes another's place. What exists and is no regular file, such
+// as /dev/stdout or a pipe, is written directly, and waits for who reads it no longer than
+// ctx. Directories above it must exist. The mode of a new file is 0666 without the bits of
+// umask, and those of the process's.
+func File(path string, umask os.FileMode) func(context.Context, map[string]string) (io.WriteCloser, error) {
+	return func(ctx context.Context, _ map[string]string) (io.WriteCloser, error) {
 		mode := 0o666 &^ umask
 		fi, err := os.Stat(path)
 		switch {
 		case err == nil && !fi.Mode().IsRegular():
-			f, err := os.OpenFile(path, os.O_WRONLY, 0)
+			f, err := stream.OpenWrite(ctx, path)
 			if err != nil {
 				return nil, err
 			}
@@ -52,7 +56,7 @@ func File(path string, umask os.FileMode) func(map[string]string) (io.WriteClose
 		if err != nil {
 			return nil, outputError(path, err)
 		}
-		return &atomicFile{file{f, path}, temp}, nil
+		return &atomicFile{file{f, path}, f, temp}, nil
 	}
 }
 
@@ -106,7 +110,7 @@ func isFull(err error) bool {
 
 // file is a file for which its path stands in errors.
 type file struct {
-	f    *os.File
+	f    io.WriteCloser
 	path string
 }
 
@@ -120,6 +124,7 @@ func (f *file) Close() error { return outputError(f.path, f.f.Close()) }
 // atomicFile is a file that takes its place when it is closed.
 type atomicFile struct {
 	file
+	f    *os.File
 	temp string // "" while it has no name
 }
 
@@ -160,13 +165,13 @@ func (f *atomicFile) Discard() error {
 }
 
 // WriteFile writes a file as File does, and leaves nothing of it if write fails.
-func WriteFile(path string, umask os.FileMode, write func(io.Writer) error) error {
-	return writeTo(File(path, umask), nil, write)
+func WriteFile(ctx context.Context, path string, umask os.FileMode, write func(io.Writer) error) error {
+	return writeTo(ctx, File(path, umask), nil, write)
 }
 
 // writeTo opens a request's file, has it written, and closes or discards it.
-func writeTo(open func(map[string]string) (io.WriteCloser, error), resp map[string]string, write func(io.Writer) error) error {
-	w, err := open(resp)
+func writeTo(ctx context.Context, open func(context.Context, map[string]string) (io.WriteCloser, error), resp map[string]string, write func(io.Writer) error) error {
+	w, err := open(ctx, resp)
 	if err != nil {
 		return err
 	}

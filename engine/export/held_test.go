@@ -267,8 +267,8 @@ func TestStoppedInTheMiddle(t *testing.T) {
 	for _, typ := range []string{"oci", "docker", "tar"} {
 		ctx, cancel := context.WithCancelCause(t.Context())
 		ex, err := export.New(export.Builtin(export.Deps{Store: st}), export.Request{Type: typ,
-			Open: func(map[string]string) (io.WriteCloser, error) {
-				w, err := export.File(filepath.Join(dir, typ), 0)(nil)
+			Open: func(ctx context.Context, _ map[string]string) (io.WriteCloser, error) {
+				w, err := export.File(filepath.Join(dir, typ), 0)(ctx, nil)
 				return stopping{w, func() { cancel(why) }}, err
 			}})
 		must(t, err)

@@ -16,6 +16,7 @@ import (
 	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/containerd/v2/pkg/reference"
 	"github.com/gofrs/flock"
+	"github.com/moby/buildkit/util/contentutil"
 	"github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
@@ -41,6 +42,15 @@ func writeLayout(ctx context.Context, dir string, umask os.FileMode, from *blobs
 	return addToIndex(ctx, dir, umask, desc, names)
 }
 
+// sendLayout writes an image's blobs at a caller, those that others refer to first.
+func sendLayout(ctx context.Context, to Remote, from *blobs, desc ocispec.Descriptor) error {
+	blobs, err := to.Blobs(ctx)
+	if err != nil {
+		return err
+	}
+	return contentutil.CopyChain(ctx, blobs, from, desc)
+}
+
 // copyBlob writes one blob, unless it is there with the right size.
 func copyBlob(ctx context.Context, dir string, umask os.FileMode, from content.Provider, desc ocispec.Descriptor) error {
 	if err := desc.Digest.Validate(); err != nil {
@@ -59,7 +69,7 @@ func copyBlob(ctx context.Context, dir string, umask os.FileMode, from content.P
 		return fmt.Errorf("blob %s: %w", desc.Digest, err)
 	}
 	defer r.Close()
-	return writeTo(File(path, umask), nil, func(w io.Writer) error {
+	return writeTo(ctx, File(path, umask), nil, func(w io.Writer) error {
 		verifier := desc.Digest.Verifier()
 		n, err := io.Copy(stoppable{ctx, io.MultiWriter(w, verifier)}, content.NewReader(r))
 		if err != nil {
@@ -96,10 +106,10 @@ func addToIndex(ctx context.Context, dir string, umask os.FileMode, desc ocispec
 		idx.Manifests = slices.DeleteFunc(idx.Manifests, func(old ocispec.Descriptor) bool { return replaces(entry, old) })
 		idx.Manifests = append(idx.Manifests, entry)
 	}
-	if err := writeJSON(filepath.Join(dir, ocispec.ImageLayoutFile), umask, ocispec.ImageLayout{Version: ocispec.ImageLayoutVersion}); err != nil {
+	if err := writeJSON(ctx, filepath.Join(dir, ocispec.ImageLayoutFile), umask, ocispec.ImageLayout{Version: ocispec.ImageLayoutVersion}); err != nil {
 		return err
 	}
-	return writeJSON(path, umask, idx)
+	return writeJSON(ctx, path, umask, idx)
 }
 
 // replaces says whether an old entry goes when a new one comes: it has the same
@@ -135,12 +145,12 @@ func named(desc ocispec.Descriptor, names []string) []ocispec.Descriptor {
 	return out
 }
 
-func writeJSON(path string, umask os.FileMode, v any) error {
+func writeJSON(ctx context.Context, path string, umask os.FileMode, v any) error {
 	dt, err := json.Marshal(v)
 	if err != nil {
 		return err
 	}
-	return writeTo(File(path, umask), nil, func(w io.Writer) error {
+	return writeTo(ctx, File(path, umask), nil, func(w io.Writer) error {
 		_, err := w.Write(dt)
 		return err
 	})

@@ -23,6 +23,9 @@ func newLocal(req Request) (Exporter, error) {
 	if err != nil {
 		return nil, err
 	}
+	if req.Remote != nil {
+		return &remoteExporter{to: req.Remote, opt: opt}, nil
+	}
 	if req.Dir == "" {
 		return nil, errors.New("output type=local needs dest=DIRECTORY")
 	}

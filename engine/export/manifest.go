@@ -35,7 +35,7 @@ func writeImage(ctx context.Context, st *store.Store, form imageForm, src *Sourc
 		return nil, err
 	}
 	form.annotations = form.annotations.with(src.Metadata)
-	if err := form.annotations.check(src, form.oci); err != nil {
+	if err := form.annotations.check(src, form); err != nil {
 		return nil, err
 	}
 	img := &image{blobs: newBlobs(st.Content()), names: form.names}
@@ -45,23 +45,34 @@ func writeImage(ctx context.Context, st *store.Store, form imageForm, src *Sourc
 			return nil, fmt.Errorf("the frontend's name of the image: %w", err)
 		}
 	}
-	var manifests []ocispec.Descriptor
+	attested := form.attested(src)
+	if attested && !form.oci {
+		return nil, errors.New("attestations need OCI media types: drop oci-mediatypes=false")
+	}
+	var manifests, attestations []ocispec.Descriptor
 	for _, p := range src.Platforms {
 		m, err := writeManifest(ctx, img, form, src, p)
+		if err == nil {
+			manifests = append(manifests, m.desc)
+		}
+		if err == nil && len(wanted(p.Attestations, form.inlineAttestations)) > 0 {
+			var a ocispec.Descriptor
+			a, err = writeAttestations(ctx, img, form, p, m)
+			attestations = append(attestations, a)
+		}
+		if err != nil && p.ID != "" && src.isMap() {
+			err = fmt.Errorf("platform %s: %w", p.ID, err)
+		}
 		if err != nil {
-			if p.ID != "" && src.isMap() {
-				return nil, fmt.Errorf("platform %s: %w", p.ID, err)
-			}
 			return nil, err
 		}
-		manifests = append(manifests, m)
 	}
-	if !src.isMap() {
+	if !src.isMap() && !attested {
 		img.desc = manifests[0]
 		return img, nil
 	}
 	img.config = ""
-	return img, writeIndex(ctx, img, form, manifests)
+	return img, writeIndex(ctx, img, form, append(manifests, attestations...))
 }
 
 func writeIndex(ctx context.Context, img *image, form imageForm, manifests []ocispec.Descriptor) error {
@@ -92,18 +103,24 @@ func digestJSON(v any) (digest.Digest, error) {
 	return digest.FromBytes(dt), err
 }
 
-func writeManifest(ctx context.Context, img *image, form imageForm, src *Source, p Platform) (ocispec.Descriptor, error) {
+// manifest is what was written for one platform.
+type manifest struct {
+	desc   ocispec.Descriptor
+	layers []ocispec.Descriptor // as the manifest has them
+}
+
+func writeManifest(ctx context.Context, img *image, form imageForm, src *Source, p Platform) (manifest, error) {
 	limit, err := form.epoch.of(src, p)
 	if err != nil {
-		return ocispec.Descriptor{}, err
+		return manifest{}, err
 	}
 	base, err := src.base(p)
 	if err != nil {
-		return ocispec.Descriptor{}, err
+		return manifest{}, err
 	}
 	layers, err := layersOf(ctx, img.blobs, form, p.Ref, limit)
 	if err != nil {
-		return ocispec.Descriptor{}, err
+		return manifest{}, err
 	}
 	config := p.Config
 	if len(config) == 0 {
@@ -111,10 +128,10 @@ func writeManifest(ctx context.Context, img *image, form imageForm, src *Source,
 	}
 	done, err := patchConfig(config, configPatch{platform: p.Platform, layers: layers, base: base, epoch: limit})
 	if err != nil {
-		return ocispec.Descriptor{}, err
+		return manifest{}, err
 	}
 	if below := diffIDsOf(base); done.platform.OS == "windows" && len(layers) > below {
-		return ocispec.Descriptor{}, ErrWindows
+		return manifest{}, ErrWindows
 	}
 	if done.surplus {
 		warn(ctx, "the image's history tells of more layers than there are: the last ones are marked as empty")
@@ -135,11 +152,11 @@ func writeManifest(ctx context.Context, img *image, form imageForm, src *Source,
 		return err
 	})
 	if err != nil {
-		return ocispec.Descriptor{}, err
+		return manifest{}, err
 	}
 	dgst, err := digestJSON(m)
 	if err != nil {
-		return ocispec.Descriptor{}, err
+		return manifest{}, err
 	}
 	var desc ocispec.Descriptor
 	err = step(ctx, "exporting manifest "+dgst.String(), func() (err error) {
@@ -155,7 +172,7 @@ func writeManifest(ctx context.Context, img *image, form imageForm, src *Source,
 	for _, l := range layers {
 		img.layers = append(img.layers, l.Descriptor)
 	}
-	return desc, err
+	return manifest{desc, m.Layers}, err
 }
 
 // base is the config of the image that a platform's was built upon; nil if the
@@ -170,6 +187,16 @@ func (s *Source) base(p Platform) (*ocispec.Image, error) {
 		return nil, fmt.Errorf("the base image's config is not valid: %w", err)
 	}
 	return &img, nil
+}
+
+// BaseLayers is how many layers the image has that a platform's was built upon; -1 if that
+// is not known.
+func (s *Source) BaseLayers(p Platform) int {
+	base, err := s.base(p)
+	if base == nil || err != nil {
+		return -1
+	}
+	return diffIDsOf(base)
 }
 
 // ErrWindows says why there is no image. One that has no layers of its own can be.
@@ -235,7 +262,9 @@ func publicAnnotations(in map[string]string, oci bool) map[string]string {
 	var out map[string]string
 	for k, v := range in {
 		if strings.HasPrefix(k, "containerd.io/") || strings.HasPrefix(k, "buildkit/") || strings.HasPrefix(k, "tenon/") {
-			continue
+			if k != store.RewrittenTimestamp {
+				continue
+			}
 		}
 		out = merged(out, map[string]string{k: v})
 	}

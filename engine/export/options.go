@@ -20,9 +20,11 @@ type imageForm struct {
 	rewrite     bool
 	epoch       epoch
 	annotations annotations
+	// inlineAttestations has attestations that are for images alone.
+	inlineAttestations bool
+	// artifact makes the manifest of attestations an OCI artifact.
+	artifact bool
 }
-
-const notThereYet = "this version writes no attestations (provenance, SBOM)"
 
 // form reads the attributes that all exporters of images have.
 func (a *attrs) form() imageForm {
@@ -33,10 +35,12 @@ func (a *attrs) form() imageForm {
 		oci:         a.boolean(string(exptypes.OptKeyOCITypes), true),
 		rewrite:     a.boolean(string(exptypes.OptKeyRewriteTimestamp), false),
 	}
-	f.untagged = a.boolean(string(exptypes.OptKeyPushByDigest), false) && a.typ == TypeImage
+	if a.typ == TypeImage {
+		f.untagged = a.boolean(string(exptypes.OptKeyPushByDigest), false)
+	}
 	f.names, f.nameFromRun = a.names(string(exptypes.OptKeyName), f.untagged)
-	a.never(string(exptypes.OptKeyOCIArtifact), notThereYet)
-	a.never(string(exptypes.OptKeyForceInlineAttestations), notThereYet)
+	f.artifact = a.boolean(string(exptypes.OptKeyOCIArtifact), true)
+	f.inlineAttestations = a.boolean(string(exptypes.OptKeyForceInlineAttestations), a.typ == TypeImage)
 	a.never(string(exptypes.OptKeyPreferNondistLayers), "layers are always written as distributable")
 	return f
 }
@@ -140,7 +144,8 @@ func parseImageOptions(m map[string]string) (imageOptions, error) {
 	if !o.store && !o.push {
 		a.fail("%s=false without %s=true writes nothing: say type=cacheonly, if that is what you want", exptypes.OptKeyStore, exptypes.OptKeyPush)
 	}
-	a.never(string(exptypes.OptKeyUnpack), "the local store has no unpacked images; they are unpacked when a build uses them")
+	// An image is unpacked when a build uses it, whatever was said before.
+	a.boolean(string(exptypes.OptKeyUnpack), false)
 	return o, a.done()
 }
 
@@ -158,13 +163,14 @@ type archiveOptions struct {
 	tar bool
 }
 
-func parseArchiveOptions(typ string, m map[string]string) (archiveOptions, error) {
+func parseArchiveOptions(typ string, m map[string]string, remote bool) (archiveOptions, error) {
 	a := newAttrs(typ, m)
 	o := archiveOptions{imageForm: a.form(), tar: a.boolean("tar", true)}
 	if typ == TypeDocker {
 		a.refuse("context", "the docker command has its own: set DOCKER_CONTEXT")
 	}
-	if typ == TypeDocker && !o.tar {
+	// What a caller elsewhere does with a layout is its business.
+	if typ == TypeDocker && !o.tar && !remote {
 		a.fail("tar=false goes with type=oci: docker loads archives")
 	}
 	return o, a.done()
@@ -176,6 +182,8 @@ type treeOptions struct {
 	// split says whether each platform has a directory of its own; nil: if there is a
 	// result for each platform.
 	split *bool
+	// attestationPrefix is put before the names of attestations' files.
+	attestationPrefix string
 	// mirror removes from the destination what is not in the result.
 	mirror bool
 	// privileged keeps in a directory what can give its users rights: see leftOut.
@@ -185,11 +193,14 @@ type treeOptions struct {
 func parseTreeOptions(typ string, m map[string]string) (treeOptions, error) {
 	a := newAttrs(typ, m)
 	o := treeOptions{epoch: a.epoch()}
-	if _, ok := a.left["platform-split"]; ok {
-		split := a.boolean("platform-split", true)
+	_, given := a.left["platform-split"]
+	if split := a.boolean("platform-split", true); given {
 		o.split = &split
 	}
-	a.refuse("attestation-prefix", notThereYet)
+	o.attestationPrefix, _ = a.text("attestation-prefix")
+	if strings.Contains(o.attestationPrefix, "/") {
+		a.fail("attestation-prefix=%q: it is put before the name of a file, and must have no slash", o.attestationPrefix)
+	}
 	if typ == TypeLocal {
 		o.privileged = a.boolean("privileged-files", false)
 		switch v, _ := a.text("mode"); strings.ToLower(strings.TrimSpace(v)) {

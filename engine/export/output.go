@@ -1,6 +1,7 @@
 package export
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -144,7 +145,7 @@ func (o Output) Request(stdout io.Writer) (Request, error) {
 		req.Dir = o.Dest
 	}
 	if o.Dest == "" || o.Dest == "-" {
-		req.Open = func(map[string]string) (io.WriteCloser, error) { return open{stdout}, nil }
+		req.Open = func(context.Context, map[string]string) (io.WriteCloser, error) { return open{stdout}, nil }
 	} else {
 		req.Open = File(o.Dest, o.Umask)
 	}

@@ -65,13 +65,12 @@ func TestParseOutputErrors(t *testing.T) {
 		"type=oci,dest=a,dest=b":        `"dest" is given twice`,
 		`type=oci,"dest=a`:              "not a line of CSV",
 		"type=oci,push=true":            `unknown attribute "push"`,
-		"type=image,nmae=x,pusch=y":     `unknown attribute "nmae", "pusch"`,
-		"type=cacheonly,name=x":         `unknown attribute "name"`,
+		"type=image,nmae=x,pusch=y":     `unknown attribute "nmae" (did you mean "name"?), "pusch" (did you mean "push"?); it has attestation-inline, `,
+		"type=cacheonly,name=x":         `unknown attribute "name"; it has none`,
 		"type=tar,mode=delete":          `unknown attribute "mode"`,
 		"type=local,dest=x,name=y":      `unknown attribute "name"`,
 		"type=local,dest=x,mode=mirror": `mode="mirror"`,
 		"type=image,push=maybe":         `push="maybe": say true or false`,
-		"type=image,unpack=true":        "unpack is not supported",
 		"type=image,name=UPPER":         `"UPPER" is not the name of an image`,
 		"type=image,name=a@sha256:0123456789012345678901234567890123456789012345678901234567890123": "has a digest",
 		"type=image,name=r/a:t,push=true,push-by-digest=true":                                       "has a tag",
@@ -79,9 +78,7 @@ func TestParseOutputErrors(t *testing.T) {
 		"type=image,compression=lzma":                                                               "gzip, zstd and uncompressed",
 		"type=image,compression-level=10":                                                           "from 0 to 9 for gzip",
 		"type=oci,compression=zstd,compression-level=x":                                             "from 0 to 22",
-		"type=oci,attestation-inline=true":                                                          "attestation-inline is not supported",
-		"type=oci,oci-artifact=true":                                                                "oci-artifact is not supported",
-		"type=tar,attestation-prefix=x":                                                             "attestation-prefix is not supported",
+		"type=tar,attestation-prefix=a/b":                                                           `no slash`,
 		"type=oci,source-date-epoch=tomorrow":                                                       "not a whole number of seconds",
 		"type=oci,source-date-epoch=9999999999999":                                                  "years 0 to 9999",
 		"type=oci,annotation-foo.x=y":                                                               "unrecognized annotation type",
@@ -147,7 +144,7 @@ func TestOutputRequest(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w, err := req.Open(nil)
+	w, err := req.Open(t.Context(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -183,7 +180,7 @@ func TestFile(t *testing.T) {
 		return string(dt)
 	}
 	for _, how := range []string{path, link} {
-		w, err := export.File(how, 0)(nil)
+		w, err := export.File(how, 0)(t.Context(), nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -197,7 +194,7 @@ func TestFile(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	w, err := export.File(link, 0)(nil)
+	w, err := export.File(link, 0)(t.Context(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -217,7 +214,7 @@ func TestFile(t *testing.T) {
 	if es, err := os.ReadDir(dir); err != nil || len(es) != 2 {
 		t.Errorf("left behind: %v, %v", es, err)
 	}
-	if _, err := export.File(filepath.Join(dir, "no", "f"), 0)(nil); err == nil || !strings.Contains(err.Error(), "no") {
+	if _, err := export.File(filepath.Join(dir, "no", "f"), 0)(t.Context(), nil); err == nil || !strings.Contains(err.Error(), "no") {
 		t.Errorf("without the directory: %v", err)
 	}
 }

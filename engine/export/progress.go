@@ -50,6 +50,9 @@ func (c *counter) add(n int64) {
 	}
 }
 
+// set says how many bytes have been written in all.
+func (c *counter) set(n int) { c.add(int64(n) - c.status.Current) }
+
 func (c *counter) done() {
 	now := time.Now()
 	c.status.Completed = &now

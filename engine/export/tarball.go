@@ -6,8 +6,9 @@ import (
 	"fmt"
 	"io"
 
-	"github.com/tenonbuild/tenon/engine/session"
 	"github.com/tonistiigi/fsutil"
+
+	"github.com/tenonbuild/tenon/engine/session"
 )
 
 // tarExporter writes trees as a tar archive.
@@ -34,7 +35,7 @@ func (e *tarExporter) Export(ctx context.Context, src *Source, _ session.Session
 	err := withTrees(ctx, src, e.opt, func(trees []*tree) error {
 		sent := startCounter(ctx, "sending tarball")
 		defer sent.done()
-		return writeTo(e.req.Open, resp, func(w io.Writer) error {
+		return writeTo(ctx, e.req.Open, resp, func(w io.Writer) error {
 			return fsutil.WriteTar(ctx, forest(trees), stoppable{ctx, io.MultiWriter(w, sent)})
 		})
 	})

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/moby/buildkit/exporter/containerimage/exptypes"
 	"github.com/tenonbuild/tenon/engine/store"
 	"github.com/tonistiigi/fsutil"
 	"github.com/tonistiigi/fsutil/types"
@@ -43,9 +44,15 @@ func withTrees(ctx context.Context, src *Source, opt treeOptions, do func([]*tre
 	for _, p := range src.Platforms {
 		t := &tree{id: p.ID, when: time.Unix(0, 0)}
 		if split {
-			if t.prefix = platformDir(p.ID); t.prefix == "" {
-				return errors.New("platform-split: the frontend does not say which platform the result is for")
+			if t.id == "" {
+				// Then it is the config's, or this machine's.
+				said, err := exptypes.ParsePlatforms(src.Metadata)
+				if err != nil {
+					return err
+				}
+				t.id = said.Platforms[0].ID
 			}
+			t.prefix = platformDir(t.id)
 			if slices.ContainsFunc(trees, func(o *tree) bool { return o.prefix == t.prefix }) {
 				return fmt.Errorf("two platforms would go to the directory %s", t.prefix)
 			}
@@ -61,6 +68,13 @@ func withTrees(ctx context.Context, src *Source, opt treeOptions, do func([]*tre
 				return fmt.Errorf("mounting the result: %w", err)
 			}
 			defer func() { err = errors.Join(err, unmount()) }()
+		}
+		platform := ""
+		if src.isMap() && !split {
+			platform = platformDir(p.ID)
+		}
+		if err := t.attest(ctx, p, opt.attestationPrefix, platform); err != nil {
+			return err
 		}
 		trees = append(trees, t)
 	}
@@ -115,7 +129,7 @@ func disjoint(ctx context.Context, trees []*tree) error {
 				return err
 			}
 			if was, ok := seen[p]; ok && !(was.dir && d.IsDir()) {
-				return fmt.Errorf("%s is in the results of both %s and %s: without platform-split=false each has its own directory", p, was.of, t.id)
+				return fmt.Errorf("cannot overwrite %s from %s with %s when split option is disabled: without platform-split=false each has its own directory", p, was.of, t.id)
 			}
 			seen[p] = entry{of: t.id, dir: d.IsDir()}
 			return nil
@@ -209,11 +223,11 @@ func (t *tree) adapt(st *types.Stat, mode gofs.FileMode) {
 // Open reads a file.
 func (t *tree) Open(p string) (io.ReadCloser, error) {
 	if t.prefix != "" {
-		rel, err := filepath.Rel(t.prefix, p)
-		if err != nil {
-			return nil, err
+		rel, below := strings.CutPrefix(filepath.ToSlash(p), t.prefix+"/")
+		if !below {
+			return nil, &os.PathError{Op: "open", Path: p, Err: os.ErrNotExist}
 		}
-		p = rel
+		p = filepath.FromSlash(rel)
 	}
 	return t.fs.Open(p)
 }
@@ -251,11 +265,9 @@ func (f forest) Walk(ctx context.Context, target string, fn gofs.WalkDirFunc) er
 
 func (f forest) Open(p string) (io.ReadCloser, error) {
 	for _, t := range f {
-		if t.prefix == "" || strings.HasPrefix(filepath.ToSlash(p), t.prefix+"/") {
-			r, err := t.Open(p)
-			if err == nil || !errors.Is(err, os.ErrNotExist) {
-				return r, err
-			}
+		r, err := t.Open(p)
+		if err == nil || !errors.Is(err, os.ErrNotExist) {
+			return r, err
 		}
 	}
 	return nil, &os.PathError{Op: "open", Path: p, Err: os.ErrNotExist}

@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -15,8 +16,11 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/moby/buildkit/exporter/containerimage/exptypes"
+
 	"github.com/tenonbuild/tenon/engine/export"
 	"github.com/tenonbuild/tenon/engine/store"
+	"github.com/tenonbuild/tenon/internal/check"
 	"github.com/tenonbuild/tenon/internal/testenv"
 )
 
@@ -122,7 +126,7 @@ func TestLocalStaysInside(t *testing.T) {
 	}
 	mustOutput(t, deps, single(good), dir)
 	both := multi(map[string]*store.Ref{"linux/amd64": evil, "linux/arm64": good})
-	if _, _, err := output(t, deps, both, "type=local,platform-split=false,dest="+t.TempDir()); err == nil || !strings.Contains(err.Error(), "etc is in the results of both") {
+	if _, _, err := output(t, deps, both, "type=local,platform-split=false,dest="+t.TempDir()); err == nil || !strings.Contains(err.Error(), "cannot overwrite etc from") {
 		t.Errorf("a link of one platform and a directory of another: %v", err)
 	}
 	if dt, err := os.ReadFile(filepath.Join(outside, "passwd")); err != nil || string(dt) != "root" {
@@ -271,7 +275,7 @@ func TestTreeStopped(t *testing.T) {
 	}
 	// A pipe that nobody reads any more.
 	ex, err := export.New(export.Builtin(export.Deps{Store: st}), export.Request{Type: "tar",
-		Open: func(map[string]string) (io.WriteCloser, error) {
+		Open: func(context.Context, map[string]string) (io.WriteCloser, error) {
 			r, w := io.Pipe()
 			return w, r.CloseWithError(why)
 		}})
@@ -298,3 +302,40 @@ func TestCacheOnlyAndUnknown(t *testing.T) {
 		}
 	}
 }
+
+// What a type does not know is refused, unless the caller is lenient: then it is metadata
+// of the result, such as the image's config. What a type knows is checked all the same.
+func TestLenient(t *testing.T) {
+	st := openStore(t)
+	factories := export.Builtin(export.Deps{Store: st})
+	for _, typ := range []string{"image", "oci", "docker", "local", "tar", "cacheonly"} {
+		req := export.Request{
+			Type: typ, Dir: t.TempDir(), Attrs: map[string]string{"future": "1", "attest:provenance": "mode=max"},
+			Open: func(context.Context, map[string]string) (io.WriteCloser, error) { return nopWriter{io.Discard}, nil },
+		}
+		_, err := export.New(factories, req)
+		check.Says(t, err, `"attest:provenance", "future"`)
+		req.Lenient = true
+		x, err := export.New(factories, req)
+		check.OK(t, err)
+		_, err = x.Export(t.Context(), &export.Source{Platforms: []export.Platform{{}}}, nil)
+		check.OK(t, err)
+	}
+	req := export.Request{Type: "image", Lenient: true, Attrs: map[string]string{
+		"name": "a", "containerimage.config": `{"os":"linux","architecture":"arm64"}`,
+	}}
+	x, err := export.New(factories, req)
+	check.OK(t, err)
+	resp, err := x.Export(t.Context(), &export.Source{Platforms: []export.Platform{{}}}, nil)
+	check.OK(t, err)
+	dt, err := base64.StdEncoding.DecodeString(resp[exptypes.ExporterImageDescriptorKey])
+	check.OK(t, err)
+	check.Equal(t, "the config's platform", strings.Contains(string(dt), "arm64"), true)
+	req.Attrs["push"] = "perhaps"
+	_, err = export.New(factories, req)
+	check.Says(t, err, "perhaps")
+}
+
+type nopWriter struct{ io.Writer }
+
+func (nopWriter) Close() error { return nil }

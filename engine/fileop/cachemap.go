@@ -36,11 +36,11 @@ type selector struct {
 // they are. An input that the result is built on is used whole and has no content key:
 // to read all of it costs more than the actions do.
 func (o *op) CacheMap(ctx context.Context, index int) (*solver.CacheMap, bool, error) {
-	parts := selectors(o.file.Actions, o.inputs)
+	parts := selectors(o.file.Actions, len(o.trees))
 	file := proto.CloneOf(o.file)
 	for _, a := range file.Actions {
 		c := a.GetCopy()
-		if c == nil || a.SecondaryInput < 0 || a.SecondaryInput >= int64(o.inputs) || parts[a.SecondaryInput] == nil {
+		if c == nil || a.SecondaryInput < 0 || a.SecondaryInput >= int64(len(o.trees)) || parts[a.SecondaryInput] == nil {
 			continue
 		}
 		// The selector says from where; only the name can show in the result.
@@ -54,11 +54,7 @@ func (o *op) CacheMap(ctx context.Context, index int) (*solver.CacheMap, bool, e
 	if err != nil {
 		return nil, false, err
 	}
-	cm := &solver.CacheMap{Digest: digest.FromBytes(append([]byte(cacheType+"\x00"), dt...))}
-	cm.Deps = append(cm.Deps, make([]struct {
-		Selector          digest.Digest
-		ComputeDigestFunc solver.ResultBasedCacheFunc
-	}, o.inputs)...)
+	cm := solver.NewCacheMap(digest.FromBytes(append([]byte(cacheType+"\x00"), dt...)), len(o.trees))
 	for i, sels := range parts {
 		if sels == nil {
 			continue

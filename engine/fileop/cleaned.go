@@ -2,9 +2,7 @@ package fileop
 
 import (
 	"archive/tar"
-	"fmt"
 	"io"
-	"strings"
 	"sync"
 
 	"github.com/moby/buildkit/util/converter/tarconverter"
@@ -12,38 +10,52 @@ import (
 )
 
 // cleaned is an archive without what would be taken for notes of overlayfs, or of the
-// machine, in the tree that it is unpacked into.
+// machine, in the tree that it is unpacked into, and for which there is room. It ends
+// with the first file that cannot be unpacked.
 type cleaned struct {
 	io.ReadCloser
+	dir     string
 	mu      sync.Mutex // guards refused
 	refused error
 }
 
-func newCleaned(r io.Reader) *cleaned {
-	c := &cleaned{}
-	c.ReadCloser = tarconverter.NewReader(r, c.header)
+func newCleaned(r io.Reader, dir string) *cleaned {
+	c := &cleaned{dir: dir}
+	c.ReadCloser = tarconverter.NewReader(&unlessRefused{r, c}, c.header)
 	return c
 }
 
-// paxXattr is how the names of extended attributes begin in an archive's records.
-const paxXattr = "SCHILY.xattr."
+// unlessRefused is read until a file has been refused.
+type unlessRefused struct {
+	io.Reader
+	c *cleaned
+}
+
+// Read implements io.Reader.
+func (u *unlessRefused) Read(p []byte) (int, error) {
+	u.c.mu.Lock()
+	err := u.c.refused
+	u.c.mu.Unlock()
+	if err != nil {
+		return 0, err
+	}
+	return u.Reader.Read(p)
+}
 
 func (c *cleaned) header(h *tar.Header) {
-	//lint:ignore SA1019 the writer of archives adds what is left there
-	h.Xattrs = nil // all are in the records, too
-	for k := range h.PAXRecords {
-		if name, ok := strings.CutPrefix(k, paxXattr); ok && !store.KeepsXattr(name) {
-			delete(h.PAXRecords, k)
-		}
+	err := store.CleanHeader(h)
+	if err == nil {
+		err = store.CheckRoom(c.dir, h.Name, h.Size)
 	}
-	if h.Typeflag == tar.TypeChar && h.Devmajor == 0 && h.Devminor == 0 {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		if c.refused == nil {
-			c.refused = fmt.Errorf("%q is a character device 0:0, which stands for a deleted file on overlayfs: it cannot be in a tree", h.Name)
-		}
-		h.Typeflag = tar.TypeFifo // so that it harms nothing until the end
+	if err == nil {
+		return
 	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.refused == nil {
+		c.refused = err
+	}
+	*h = tar.Header{Name: "refused", Typeflag: tar.TypeFifo} // in whose place there is nothing to read
 }
 
 // Close ends the reading, and says what was found that cannot be unpacked.

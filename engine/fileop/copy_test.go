@@ -42,7 +42,7 @@ func TestCopy(t *testing.T) {
 		{name: "directory", from: from, base: []string{"d/", ""}, actions: one("/a/sub", "/d", wholeDir), want: "drwxr-xr-x 0:0 d\ndrwxr-xr-x 0:0 d/sub\n-rw-r--r-- 0:0 d/sub/z.go z"},
 		{name: "dot", from: from, base: []string{"d/", ""}, actions: one("/a/sub/.", "/d", wholeDir), want: "drwxr-xr-x 0:0 d\n-rw-r--r-- 0:0 d/z.go z"},
 		{name: "no parents", from: from, actions: one("/a/x.go", "/p/f", noCreate), fails: "there is no directory /p"},
-		{name: "missing", from: from, actions: one("/c", "/d", literal), fails: `copy /c /d: "/c": not found in the tree`},
+		{name: "missing", from: from, actions: one("/c", "/d", literal), fails: `copy /c /d: "/c": not found in the result of the test's file op`},
 		{name: "missing, wildcards allowed", from: from, actions: one("/c", "/d", emptyWild), fails: `"/c": not found`},
 		{name: "dangling link", from: from, actions: one("/gone", "/d"), fails: `"/gone": not found`},
 		{name: "dangling link as it is", from: from, actions: one("/gone", "/d", noFollow), want: "Lrwxrwxrwx 0:0 d -> /nowhere"},

@@ -6,6 +6,7 @@ import (
 	iofs "io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -154,14 +155,16 @@ func (w *world) put(dir, name, what string) {
 	}
 }
 
-// vertex has as many inputs as it says.
+// vertex has as many inputs as it says: they are vertices without inputs.
 type vertex int
 
 func (v vertex) Digest() digest.Digest         { return digest.FromString(fmt.Sprint(int(v))) }
 func (v vertex) Sys() interface{}              { return nil }
 func (v vertex) Options() solver.VertexOptions { return solver.VertexOptions{} }
-func (v vertex) Inputs() []solver.Edge         { return make([]solver.Edge, v) }
-func (v vertex) Name() string                  { return "the test's file op" }
+func (v vertex) Inputs() []solver.Edge {
+	return slices.Repeat([]solver.Edge{{Vertex: vertex(0)}}, int(v))
+}
+func (v vertex) Name() string { return "the test's file op" }
 
 func (w *world) op(actions []*pb.FileAction, inputs int) solver.Op {
 	w.t.Helper()

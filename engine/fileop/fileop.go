@@ -16,6 +16,7 @@ import (
 	"fmt"
 
 	"github.com/moby/buildkit/solver/pb"
+	"github.com/tenonbuild/tenon/engine/failed"
 	"github.com/tenonbuild/tenon/engine/store"
 	"github.com/tenonbuild/tenon/solver"
 )
@@ -23,14 +24,16 @@ import (
 // Deps are what file ops work with.
 type Deps struct {
 	Store *store.Store
+	// Failed, if not nil, says who may want to look at what failed actions leave.
+	Failed failed.Jobs
 }
 
 // op implements solver.Op.
 type op struct {
-	file   *pb.FileOp
-	name   string
-	inputs int
-	deps   Deps
+	file  *pb.FileOp
+	name  string
+	trees []string // the inputs, in words
+	deps  Deps
 }
 
 // New makes the op of a vertex. The FileOp must have been checked, as llb.Load does,
@@ -39,7 +42,11 @@ func New(file *pb.FileOp, v solver.Vertex, d Deps) (solver.Op, error) {
 	if d.Store == nil {
 		return nil, errors.New("a file op needs a store")
 	}
-	return &op{file: file, name: v.Name(), inputs: len(v.Inputs()), deps: d}, nil
+	o := &op{file: file, name: v.Name(), deps: d}
+	for _, in := range v.Inputs() {
+		o.trees = append(o.trees, treeName(in.Vertex))
+	}
+	return o, nil
 }
 
 // ActionError says which action of a file op failed. Err is the cause; it is
@@ -48,10 +55,21 @@ type ActionError struct {
 	Index  int    // of the action in the op
 	Action string // what it was to do, as in "copy /a /b"
 	Err    error
+	ref    string // ID of the tree that is copied from
 }
 
 func (e *ActionError) Error() string { return fmt.Sprintf("%s: %v", e.Action, e.Err) }
 func (e *ActionError) Unwrap() error { return e.Err }
+
+// BuildKit is the error in BuildKit's words, by which programs know it; "" if there are
+// none: it looks for what is copied when it computes the cache key.
+func (e *ActionError) BuildKit() string {
+	m, ok := errors.AsType[*missing](e.Err)
+	if !ok || e.ref == "" {
+		return ""
+	}
+	return fmt.Sprintf("failed to compute cache key: failed to calculate checksum of ref %s: %v", e.ref, m)
+}
 
 // Prepare implements solver.Preparer: it has the inputs fetched and unpacked, which is
 // the work of the steps that they come from.
@@ -70,6 +88,9 @@ func (o *op) Exec(ctx context.Context, inputs []solver.Result) (_ []solver.Resul
 	r := newRun(o, refs)
 	// Shared work may be cancelled; what it holds is given back all the same.
 	outs, err := r.exec(ctx)
+	if err != nil {
+		err = r.keepLeft(ctx, err)
+	}
 	if err := errors.Join(err, r.close(context.WithoutCancel(ctx))); err != nil {
 		for _, ref := range outs {
 			err = errors.Join(err, ref.Release(context.WithoutCancel(ctx)))

@@ -45,7 +45,7 @@ func (r *run) exec(ctx context.Context) ([]*store.Ref, error) {
 			continue
 		}
 		if err := r.action(ctx, i, a); err != nil {
-			return nil, &ActionError{Index: i, Action: describe(a), Err: err}
+			return nil, &ActionError{Index: i, Action: describe(a), Err: err, ref: r.copied(a)}
 		}
 		if a.Output != int64(pb.SkipOutput) {
 			n++
@@ -115,6 +115,29 @@ func (r *run) ref(n int64) *store.Ref {
 	}
 }
 
+// copied is the ID of the tree that an action copies from; "" if it copies from none.
+func (r *run) copied(a *pb.FileAction) string {
+	if a.GetCopy() == nil {
+		return ""
+	}
+	if ref := r.ref(a.SecondaryInput); ref != nil {
+		return ref.ID()
+	}
+	return "scratch"
+}
+
+// name says which tree a number is.
+func (r *run) name(n int64) string {
+	switch {
+	case n < 0:
+		return "scratch, which is empty"
+	case n < int64(len(r.op.trees)):
+		return r.op.trees[n]
+	default:
+		return "the tree that an action before it made"
+	}
+}
+
 // read returns the directory where the tree of a number can be read.
 func (r *run) read(ctx context.Context, n int64) (string, error) {
 	ref := r.ref(n)
@@ -149,7 +172,11 @@ func (r *run) apply(ctx context.Context, dir string, a *pb.FileAction) error {
 		if err != nil {
 			return err
 		}
-		return inTree(copyFiles(ctx, src, dir, x.Copy, user), src, dir)
+		err = copyFiles(ctx, src, dir, x.Copy, user)
+		if m := (*missing)(nil); errors.As(err, &m) {
+			m.tree = r.name(a.SecondaryInput)
+		}
+		return inTree(err, src, dir)
 	default:
 		return fmt.Errorf("this version does not know actions of type %T", x)
 	}

@@ -53,10 +53,11 @@ func unpack(ctx context.Context, srcRoot, src, destRoot, dest string, u *fscopy.
 	if err != nil {
 		return false, err
 	}
-	// What is read is decompressed, so that an archive that never ends can be stopped.
+	// What is read is decompressed, so that an archive that never ends can be stopped. So
+	// can what comes of it: a file with holes may be exabytes that nothing is read for.
 	plain := &cancellable{ctx: ctx, r: dt}
-	clean := newCleaned(plain)
-	err = chrootarchive.UntarUncompressed(clean, to, opt)
+	clean := newCleaned(plain, to)
+	err = chrootarchive.UntarUncompressed(&cancellable{ctx: ctx, r: clean.ReadCloser}, to, opt)
 	if refused := clean.Close(); refused != nil {
 		err = refused
 	}

@@ -12,12 +12,16 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/containerd/continuity/sysx"
 	"github.com/klauspost/compress/zstd"
 	"github.com/moby/buildkit/solver/pb"
+
+	"github.com/tenonbuild/tenon/engine/internal/bomb"
 	"github.com/tenonbuild/tenon/engine/store"
+	"github.com/tenonbuild/tenon/internal/check"
 	"github.com/tenonbuild/tenon/internal/testenv"
 )
 
@@ -149,8 +153,8 @@ func TestUnpackDoesNotClimb(t *testing.T) {
 	}
 }
 
-// bomb is the beginning of an archive of one file that would fill any disk.
-func bomb(t *testing.T) string {
+// cutOff is the beginning of an archive of one file.
+func cutOff(t *testing.T) string {
 	t.Helper()
 	var buf bytes.Buffer
 	z, err := zstd.NewWriter(&buf, zstd.WithWindowSize(zstd.MaxWindowSize/8))
@@ -158,7 +162,7 @@ func bomb(t *testing.T) string {
 		t.Fatal(err)
 	}
 	w := tar.NewWriter(z)
-	if err := w.WriteHeader(&tar.Header{Name: "bomb", Mode: 0o600, Size: 8 << 40}); err != nil {
+	if err := w.WriteHeader(&tar.Header{Name: "bomb", Mode: 0o600, Size: 128 << 20}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := w.Write(make([]byte, 64<<20)); err != nil {
@@ -170,17 +174,43 @@ func bomb(t *testing.T) string {
 	return buf.String()
 }
 
+// A file that there is no room for is refused before anything of it is written.
+func TestNoRoom(t *testing.T) {
+	w := newWorld(t)
+	for name, c := range map[string]struct {
+		dt   []byte
+		says string
+	}{
+		"a petabyte":            {bomb.Cut(tar.Header{Name: "huge", Size: 1 << 50}), `the file "huge" of 1PiB is not written: `},
+		"a hole of an exabyte":  {bomb.Holes(1 << 60), `the file "bomb" of 1EiB is not written: `},
+		"a path without an end": {append(bomb.Cut(tar.Header{Name: strings.Repeat("a/", 1<<18) + "f"}), make([]byte, 1024)...), "a path or a link of 524289 bytes"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for _, how := range []string{"plain", "gzip", "xz", "zstd"} {
+				from := w.tree(w.files("f", string(compressed(t, how, c.dt))))
+				_, err := w.run(w.ctx, chain(2, cp("/f", "/d", add)), w.tree(w.files()), from)
+				check.Says(t, err, c.says)
+			}
+		})
+	}
+}
+
 // An archive that is cut off, and one whose unpacking is cancelled, leave nothing.
 func TestUnpackingStops(t *testing.T) {
 	w := newWorld(t)
-	from := w.tree(w.files("f", bomb(t)))
+	from := w.tree(w.files("f", cutOff(t)))
 	actions := chain(2, cp("/f", "/o", add))
 	if _, err := w.run(w.ctx, actions, w.tree(w.files()), from); err == nil || !strings.Contains(err.Error(), "EOF") {
 		t.Errorf("cut off: %v", err)
 	}
 	stop := errors.New("stop")
-	if _, err := w.run(&stopping{Context: w.ctx, after: 200, with: stop}, actions, w.tree(w.files()), from); !errors.Is(err, stop) {
+	if _, err := w.run(stopAfter(w.ctx, 200, stop), actions, w.tree(w.files()), from); !errors.Is(err, stop) {
 		t.Errorf("cancelled: %v", err)
+	}
+	// A file that is all hole: nothing of the archive is read for it.
+	from = w.tree(w.files("f", string(bomb.Holes(1<<31))))
+	if _, err := w.run(stopAfter(w.ctx, 200, stop), actions, w.tree(w.files()), from); !errors.Is(err, stop) {
+		t.Errorf("with holes: %v", err)
 	}
 	err := filepath.WalkDir(w.store.Path(), func(p string, d iofs.DirEntry, err error) error {
 		if err == nil && d.Name() == "bomb" {
@@ -196,12 +226,18 @@ func TestUnpackingStops(t *testing.T) {
 // stopping is a context that ends when it has been asked some times.
 type stopping struct {
 	context.Context
-	after int
+	after atomic.Int32
 	with  error
 }
 
+func stopAfter(ctx context.Context, n int32, with error) *stopping {
+	s := &stopping{Context: ctx, with: with}
+	s.after.Store(n)
+	return s
+}
+
 func (s *stopping) Err() error {
-	if s.after--; s.after < 0 {
+	if s.after.Add(-1) < 0 {
 		return s.with
 	}
 	return nil

@@ -3,6 +3,7 @@ package frontend
 import (
 	"errors"
 
+	"github.com/moby/buildkit/solver/errdefs"
 	"github.com/opencontainers/go-digest"
 
 	"github.com/tenonbuild/tenon/engine/llb"
@@ -16,7 +17,17 @@ func withSource(err error, g *llb.Graph) error {
 	if !errors.As(err, &ve) {
 		return err
 	}
-	return llb.Locate(err, g.Source, located(g, ve.Digest))
+	return llb.Locate(withOp(err, g, ve.Digest), g.Source, located(g, ve.Digest))
+}
+
+// withOp adds the op of a vertex to an error. An errdefs.OpError has it.
+func withOp(err error, g *llb.Graph, d digest.Digest) error {
+	for _, v := range g.Vertices {
+		if v.Digest() == d {
+			return errdefs.WithOp(err, v.Sys(), v.Options().Description)
+		}
+	}
+	return err
 }
 
 // located is the vertex that stands for d in the source map: d itself, or the one

@@ -17,10 +17,15 @@ import (
 	"github.com/moby/buildkit/frontend/gateway/client"
 	gwpb "github.com/moby/buildkit/frontend/gateway/pb"
 	"github.com/moby/buildkit/solver/pb"
+	spb "github.com/moby/buildkit/sourcepolicy/pb"
 	apicapspb "github.com/moby/buildkit/util/apicaps/pb"
+	"github.com/moby/buildkit/util/imageutil"
 	"github.com/opencontainers/go-digest"
+	"golang.org/x/sync/errgroup"
 
+	"github.com/tenonbuild/tenon/engine/failed"
 	tenonllb "github.com/tenonbuild/tenon/engine/llb"
+	"github.com/tenonbuild/tenon/engine/store"
 	"github.com/tenonbuild/tenon/solver"
 	tenonclient "github.com/tenonbuild/tenon/solver/client"
 )
@@ -35,8 +40,8 @@ type Build struct {
 	SessionID string
 	// Workers tells a frontend which platforms can be run here, the default first.
 	Workers []client.WorkerInfo
-	// Load checks a definition.
-	Load func(def *pb.Definition) (*tenonllb.Graph, error)
+	// Load checks a definition, whose sources the build's policies and these decide about.
+	Load func(ctx context.Context, def *pb.Definition, policies []*spb.Policy) (*tenonllb.Graph, error)
 	// Solve solves an edge for the build. The result is the caller's.
 	Solve func(ctx context.Context, e solver.Edge) (solver.CachedResult, error)
 	// ResolveMetadata asks a source about an identifier.
@@ -46,6 +51,16 @@ type Build struct {
 	Warn func(w tenonclient.VertexWarning)
 	// Note tells the user something that is neither a result nor a warning.
 	Note func(ctx context.Context, text string)
+	// Lent tells the IDs of the secrets and SSH agents that the caller lends, as far as
+	// that is known.
+	Lent func() (secrets, agents []string)
+	// NewContainer makes a container of trees, one for each mount of the request and nil
+	// for the empty one, which are borrowed until it is released.
+	NewContainer func(ctx context.Context, req client.NewContainerRequest, trees []*store.Ref) (Container, error)
+	// KeepLeft has what failed steps leave kept for Left, which finds it by an error of
+	// the build. It is borrowed until the build ends; nil if nothing is known.
+	KeepLeft func()
+	Left     func(err error) *failed.Left
 	// Frontends are those that can be asked for by name.
 	Frontends map[string]Func
 }
@@ -54,6 +69,8 @@ type Build struct {
 // solves it keeps until Close.
 type Client struct {
 	build  *Build
+	name   string  // of the frontend that another one has run
+	parent *Client // of that other one; nil of the first
 	attrs  map[string]string
 	inputs map[string]*pb.Definition
 	kept   *kept
@@ -70,12 +87,17 @@ func NewClient(b *Build, attrs map[string]string, inputs map[string]*pb.Definiti
 func (c *Client) Close(ctx context.Context) error { return c.kept.release(ctx) }
 
 // Run runs the frontend of a name. If it panics, that is an error of this build only.
-func (c *Client) Run(ctx context.Context, name string) (_ *client.Result, err error) {
+func (c *Client) Run(ctx context.Context, name string) (*client.Result, error) {
 	f, ok := c.build.Frontends[name]
 	if !ok {
 		known := slices.Sorted(maps.Keys(c.build.Frontends))
 		return nil, fmt.Errorf("there is no frontend %q: there is %s", name, strings.Join(known, ", "))
 	}
+	return c.RunFunc(ctx, name, f)
+}
+
+// RunFunc runs a frontend as Run does.
+func (c *Client) RunFunc(ctx context.Context, name string, f Func) (_ *client.Result, err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			err = fmt.Errorf("the frontend %s panicked: %v\n%s", name, r, debug.Stack())
@@ -91,18 +113,25 @@ func (c *Client) Solve(ctx context.Context, req client.SolveRequest) (*client.Re
 		if req.Definition != nil && len(req.Definition.Def) > 0 {
 			return nil, errors.New("a request has both a frontend and a definition: it can have one")
 		}
-		other := &Client{build: c.build, attrs: req.FrontendOpt, inputs: req.FrontendInputs, kept: c.kept}
-		return other.Run(ctx, req.Frontend)
+		other := &Client{build: c.build, name: req.Frontend, parent: c, attrs: req.FrontendOpt, inputs: req.FrontendInputs, kept: c.kept}
+		res, err := other.Run(ctx, req.Frontend)
+		if err == nil && req.Evaluate {
+			err = evaluate(ctx, res)
+		}
+		if err != nil {
+			return nil, err
+		}
+		return res, nil
 	}
 	res := client.NewResult()
 	if req.Definition == nil || len(req.Definition.Def) == 0 {
 		return res, nil
 	}
-	graph, err := c.build.Load(req.Definition)
+	graph, err := c.build.Load(ctx, req.Definition, req.SourcePolicies)
 	if err != nil {
 		return nil, err
 	}
-	ref := &Reference{build: c.build, graph: graph, def: req.Definition}
+	ref := &Reference{build: c.build, client: c, graph: graph, def: req.Definition}
 	c.kept.add(ref)
 	if req.Evaluate {
 		if err := ref.Evaluate(ctx); err != nil {
@@ -113,10 +142,41 @@ func (c *Client) Solve(ctx context.Context, req client.SolveRequest) (*client.Re
 	return res, nil
 }
 
+// evaluate solves all that a frontend has returned.
+func evaluate(ctx context.Context, res *client.Result) error {
+	if res == nil {
+		return nil
+	}
+	eg, ctx := errgroup.WithContext(ctx)
+	solve := func(ref client.Reference) {
+		if ref != nil {
+			eg.Go(func() error { return ref.Evaluate(ctx) })
+		}
+	}
+	solve(res.Ref)
+	for _, ref := range res.Refs {
+		solve(ref)
+	}
+	for _, list := range res.Attestations {
+		for _, a := range list {
+			solve(a.Ref)
+		}
+	}
+	return eg.Wait()
+}
+
 // ResolveSourceMetadata tells about a source without fetching it.
 func (c *Client) ResolveSourceMetadata(ctx context.Context, op *pb.SourceOp, opt sourceresolver.Opt) (*sourceresolver.MetaResponse, error) {
-	m, err := c.build.ResolveMetadata(ctx, op, opt)
+	m, err := c.resolve(ctx, op, opt)
 	return m, ownError(ctx, err)
+}
+
+func (c *Client) resolve(ctx context.Context, op *pb.SourceOp, opt sourceresolver.Opt) (*sourceresolver.MetaResponse, error) {
+	m, err := c.build.ResolveMetadata(ctx, op, opt)
+	if err == nil {
+		c.kept.addResolved(c, m, opt)
+	}
+	return m, err
 }
 
 // ownError is an error of something that a frontend asked for with ctx. When that has
@@ -136,15 +196,22 @@ func (c *Client) ResolveImageConfig(ctx context.Context, ref string, opt sourcer
 	if opt.OCILayoutOpt != nil {
 		scheme = "oci-layout://"
 	}
-	m, err := c.build.ResolveMetadata(ctx, &pb.SourceOp{Identifier: scheme + ref}, opt)
+	m, err := c.resolve(ctx, &pb.SourceOp{Identifier: scheme + ref}, opt)
 	if err != nil {
 		return "", "", nil, ownError(ctx, err)
 	}
 	if m.Image == nil {
-		return "", "", nil, fmt.Errorf("%s%s is not an image", scheme, ref)
+		return "", "", nil, &imageutil.ResolveToNonImageError{Ref: ref, Updated: m.Op.GetIdentifier()} // a policy put something else in its place
 	}
 	return strings.TrimPrefix(m.Op.GetIdentifier(), scheme), m.Image.Digest, m.Image.Config, nil
 }
+
+// InputDefinitions are the definitions that Inputs makes states of. They are only to be
+// read.
+func (c *Client) InputDefinitions() map[string]*pb.Definition { return c.inputs }
+
+// Caps are what can be asked of a client, and what definitions may have.
+func (*Client) Caps() (frontend, llb []*apicapspb.APICap) { return gwpb.Caps.All(), tenonllb.Caps() }
 
 // BuildOpts tells the frontend what it was asked for, and what there is.
 func (c *Client) BuildOpts() client.BuildOpts {
@@ -154,29 +221,14 @@ func (c *Client) BuildOpts() client.BuildOpts {
 		Workers:   c.build.Workers,
 		Product:   "tenon",
 		LLBCaps:   pb.Caps.CapSet(tenonllb.Caps()),
-		Caps:      gwpb.Caps.CapSet(caps()),
+		Caps:      gwpb.Caps.CapSet(gwpb.Caps.All()),
 	}
-}
-
-// caps lists what a frontend can ask of its client: all but containers.
-func caps() []*apicapspb.APICap {
-	all := gwpb.Caps.All()
-	for _, c := range all {
-		if c.ID == string(gwpb.CapGatewayExec) || strings.HasPrefix(c.ID, string(gwpb.CapGatewayExec)+".") {
-			c.Enabled, c.DisabledReasonMsg = false, "frontends cannot run containers of their own yet"
-		}
-	}
-	return all
 }
 
 // Inputs are the definitions that the caller gave the frontend, by name.
 func (c *Client) Inputs(context.Context) (map[string]llb.State, error) {
 	states := map[string]llb.State{}
 	for name, def := range c.inputs {
-		if def == nil || len(def.Def) == 0 {
-			states[name] = llb.Scratch()
-			continue
-		}
 		op, err := llb.NewDefinitionOp(def)
 		if err != nil {
 			return nil, fmt.Errorf("input %q of the frontend: %w", name, err)
@@ -184,11 +236,6 @@ func (c *Client) Inputs(context.Context) (map[string]llb.State, error) {
 		states[name] = llb.NewState(op)
 	}
 	return states, nil
-}
-
-// NewContainer is for frontends that run something themselves.
-func (c *Client) NewContainer(context.Context, client.NewContainerRequest) (client.Container, error) {
-	return nil, errors.New("a frontend wants to run a container of its own (NewContainer): Tenon does not have this yet")
 }
 
 // Warn shows a warning of the frontend about an op.
@@ -220,3 +267,12 @@ func position(p *pb.Position) tenonclient.Position {
 // Note tells the user something. It is not of the gateway's client: a frontend
 // that wants to use it asks whether its client has it.
 func (c *Client) Note(ctx context.Context, text string) { c.build.Note(ctx, text) }
+
+// Lent are the IDs of the secrets and SSH agents that the caller lends, as far as that is
+// known. It is not of the gateway's client.
+func (c *Client) Lent() (secrets, agents []string) {
+	if c.build.Lent == nil {
+		return nil, nil
+	}
+	return c.build.Lent()
+}

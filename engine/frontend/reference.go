@@ -9,7 +9,6 @@ import (
 	"github.com/moby/buildkit/client/llb"
 	"github.com/moby/buildkit/frontend/gateway/client"
 	"github.com/moby/buildkit/solver/pb"
-	"github.com/opencontainers/go-digest"
 	fstypes "github.com/tonistiigi/fsutil/types"
 
 	tenonllb "github.com/tenonbuild/tenon/engine/llb"
@@ -20,9 +19,10 @@ import (
 // Reference is a definition that has been checked, and that is solved when its
 // result is first needed. A definition without anything in it is the empty tree.
 type Reference struct {
-	build *Build
-	graph *tenonllb.Graph
-	def   *pb.Definition
+	build  *Build
+	client *Client
+	graph  *tenonllb.Graph
+	def    *pb.Definition
 
 	mu       sync.Mutex // guards what follows
 	result   solver.CachedResult
@@ -33,6 +33,9 @@ var _ client.Reference = (*Reference)(nil)
 
 // Graph is the definition's graph.
 func (r *Reference) Graph() *tenonllb.Graph { return r.graph }
+
+// Definition is what the reference stands for. It is only to be read.
+func (r *Reference) Definition() *pb.Definition { return r.def }
 
 // Result solves the definition, and returns a result that the reference keeps: the
 // caller borrows it. It is nil for the empty tree. Errors of a step point into the
@@ -141,39 +144,5 @@ func (r *Reference) with(ctx context.Context, use func(tree) error) error {
 	return withTree(ctx, ref, use)
 }
 
-// kept are the references that a build has made.
-type kept struct {
-	mu   sync.Mutex // guards refs
-	refs []*Reference
-}
-
-func (k *kept) add(r *Reference) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	k.refs = append(k.refs, r)
-}
-
-// vertexOf finds the vertex that an op of a definition has become; "" if it is not
-// known.
-func (k *kept) vertexOf(op digest.Digest) digest.Digest {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	for _, r := range k.refs {
-		if v, ok := r.graph.Digests[op]; ok {
-			return v
-		}
-	}
-	return ""
-}
-
-func (k *kept) release(ctx context.Context) error {
-	k.mu.Lock()
-	refs := k.refs
-	k.refs = nil
-	k.mu.Unlock()
-	var errs []error
-	for _, r := range refs {
-		errs = append(errs, r.release(ctx))
-	}
-	return errors.Join(errs...)
-}
+// Client is the client that made the reference.
+func (r *Reference) Client() *Client { return r.client }

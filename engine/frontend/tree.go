@@ -22,16 +22,20 @@ import (
 type tree string
 
 // withTree mounts a tree for as long as use runs.
-func withTree(ctx context.Context, ref *store.Ref, use func(tree) error) (err error) {
+func withTree(ctx context.Context, ref *store.Ref, use func(tree) error) error {
 	if ref == nil {
 		return use("")
 	}
-	dir, unmount, err := store.MountLocal(ctx, ref, true)
+	return mounted(ctx, ref, func(dir string) error { return use(tree(dir)) })
+}
+
+func mounted(ctx context.Context, t store.Tree, use func(dir string) error) (err error) {
+	dir, unmount, err := store.MountLocal(ctx, t, true)
 	if err != nil {
 		return fmt.Errorf("reading from what was built: %w", err)
 	}
 	defer func() { err = errors.Join(err, unmount()) }()
-	return use(tree(dir))
+	return use(dir)
 }
 
 func (t tree) resolve(op, name string) (string, error) {
@@ -40,6 +44,9 @@ func (t tree) resolve(op, name string) (string, error) {
 	}
 	return fs.RootPath(string(t), name)
 }
+
+// emptyTop says whether a path is the top of the empty tree, which is all that this has.
+func (t tree) emptyTop(name string) bool { return t == "" && path.Clean("/"+name) == "/" }
 
 // named makes an error name the path in the tree and not where it is mounted, and
 // what was to be done with it.
@@ -72,12 +79,21 @@ func (t tree) read(req client.ReadRequest) ([]byte, error) {
 		return nil, named(err, "open", req.Filename)
 	}
 	defer f.Close()
+	return readPart(f, req)
+}
+
+// readPart reads what is asked for of an open regular file.
+func readPart(f *os.File, req client.ReadRequest) ([]byte, error) {
+	st, err := f.Stat()
+	if err != nil {
+		return nil, named(err, "open", req.Filename)
+	}
 	rg := client.FileRange{}
 	if req.Range != nil {
 		rg = *req.Range
 	}
 	if rg.Offset < 0 || rg.Length < 0 {
-		return nil, fmt.Errorf("reading %s from %d, %d bytes: a range cannot be negative", req.Filename, rg.Offset, rg.Length)
+		return nil, fmt.Errorf("invalid range for %s: from %d, %d bytes: neither can be negative", req.Filename, rg.Offset, rg.Length)
 	}
 	length := max(st.Size()-int64(rg.Offset), 0)
 	if rg.Length > 0 {
@@ -91,6 +107,9 @@ func (t tree) read(req client.ReadRequest) ([]byte, error) {
 }
 
 func (t tree) stat(name string) (*fstypes.Stat, error) {
+	if t.emptyTop(name) {
+		return &fstypes.Stat{Path: name, Mode: uint32(os.ModeDir | 0o755)}, nil
+	}
 	p, err := t.resolve("stat", name)
 	if err != nil {
 		return nil, named(err, "stat", name)
@@ -103,6 +122,9 @@ func (t tree) stat(name string) (*fstypes.Stat, error) {
 }
 
 func (t tree) list(req client.ReadDirRequest) ([]*fstypes.Stat, error) {
+	if t.emptyTop(req.Path) {
+		return nil, nil
+	}
 	p, err := t.resolve("readdir", req.Path)
 	if err != nil {
 		return nil, named(err, "readdir", req.Path)

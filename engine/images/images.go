@@ -22,6 +22,7 @@ import (
 	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/platforms"
 	"github.com/distribution/reference"
+	dockerspec "github.com/moby/docker-image-spec/specs-go/v1"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
@@ -66,7 +67,7 @@ type Platform struct {
 	// Layers are the layers' digests.
 	Layers []digest.Digest
 	// Image is the configuration itself; nil if it is not here.
-	Image *ocispec.Image
+	Image *dockerspec.DockerOCIImage
 	// Complete says that all blobs are here.
 	Complete bool
 	// Size is of its blobs that are here.
@@ -184,7 +185,7 @@ func (x *Images) platform(ctx context.Context, desc ocispec.Descriptor, seen map
 		return p
 	}
 	p.Config, p.Complete = m.Config.Digest, true
-	var config ocispec.Image
+	var config dockerspec.DockerOCIImage
 	if x.document(ctx, m.Config, &config, own) == nil {
 		p.Image = &config
 		if p.OS == "" {

@@ -56,6 +56,8 @@ func (x *Images) LoadArchive(ctx context.Context, r io.Reader) (out []Loaded, er
 	if err = errors.Join(err, plain.Close()); err != nil {
 		if ctx.Err() != nil {
 			err = context.Cause(ctx)
+		} else if errors.Is(err, tar.ErrHeader) || errors.Is(err, io.ErrUnexpectedEOF) {
+			err = fmt.Errorf("it is not a tar, or not a whole one, as docker save and tenon build -o type=oci write it: %w", err)
 		}
 		return nil, fmt.Errorf("archive: %w", err)
 	}
@@ -98,7 +100,7 @@ func (x *Images) LoadLayout(ctx context.Context, dir string) (out []Loaded, err 
 	}
 	defer root.Close()
 	if _, err := root.Lstat(ocispec.ImageLayoutFile); err != nil {
-		return nil, fmt.Errorf("%s is no OCI layout: %w", dir, err)
+		return nil, fmt.Errorf("%s is no OCI layout: its file %s: %w", dir, ocispec.ImageLayoutFile, err)
 	}
 	r, w := io.Pipe()
 	var eg errgroup.Group

@@ -17,8 +17,6 @@ var missing = map[apicaps.CapID]string{
 	pb.CapExecMetaCDI:          "devices are not passed to steps yet",
 	pb.CapExecMetaNetworkProxy: "there is no proxy network yet",
 	pb.CapSourceImageBlob:      "blobs of a registry are not a source yet",
-	pb.CapSourcePolicy:         "there are no source policies yet",
-	pb.CapSourcePolicySession:  "there are no source policies yet",
 	pb.CapRemoteCacheGHA:       "there are no remote caches yet",
 	pb.CapRemoteCacheS3:        "there are no remote caches yet",
 	pb.CapRemoteCacheAzBlob:    "there are no remote caches yet",

@@ -47,9 +47,15 @@ type LoadOptions struct {
 	// SessionID is put into sources that read from the caller's machine and do not
 	// say from which session (local.session, oci.session).
 	SessionID string
+	// Policy, if not nil, decides about each source operation before anything is done with
+	// it, and may change it. It is called for several at a time.
+	Policy func(op *pb.Op) error
 	// CheckSource, if not nil, is asked about each source operation. It should not
 	// touch anything.
 	CheckSource func(op *pb.SourceOp, platform *pb.Platform) error
+	// CheckRun, if not nil, is asked about the platform of each op that runs a program:
+	// whether it can be run.
+	CheckRun func(platform *pb.Platform) error
 	// WorkerLabels are what worker constraints are matched with. Nil matches any
 	// constraint that is well-formed.
 	WorkerLabels map[string]string
@@ -95,6 +101,9 @@ func Load(def *pb.Definition, opt LoadOptions) (*Graph, error) {
 	}
 	l := loader{def: d, opt: opt, vertices: make(map[int]*vertex, len(order))}
 	if err := l.init(); err != nil {
+		return nil, err
+	}
+	if err := l.decide(order); err != nil {
 		return nil, err
 	}
 	for _, n := range order {

@@ -252,6 +252,32 @@ func TestEntitlements(t *testing.T) {
 	}
 }
 
+// Only ops that run something are asked about, each by its own platform, and only
+// where the result needs them.
+func TestPlatformsOfRunsAreChecked(t *testing.T) {
+	b := build(t)
+	arm := &pb.Platform{OS: "linux", Architecture: "arm64"}
+	in := b.add(&pb.Op{Op: src("docker-image://a").Op, Platform: arm})
+	run := b.add(&pb.Op{Inputs: []*pb.Input{in}, Platform: arm, Op: &pb.Op_Exec{Exec: exec(func(*pb.ExecOp) {})}})
+	copied := b.add(file(in))
+	here := &pb.Platform{OS: "linux", Architecture: "amd64"}
+	native := b.add(&pb.Op{Inputs: []*pb.Input{in}, Platform: here, Op: &pb.Op_Exec{Exec: exec(func(*pb.ExecOp) {})}})
+	why := errors.New("not here")
+	opt := tllb.LoadOptions{CheckRun: func(p *pb.Platform) error {
+		if p.Architecture == "arm64" {
+			return why
+		}
+		return nil
+	}}
+	load(t, b.end(copied), opt)
+	b.def.Def = b.def.Def[:len(b.def.Def)-1]
+	load(t, b.end(native), opt)
+	b.def.Def = b.def.Def[:len(b.def.Def)-1]
+	if err := refused(t, "foreign", b.end(run), opt, `step "/bin/true"`); !errors.Is(err, why) {
+		t.Error(err)
+	}
+}
+
 func TestSourcesAreChecked(t *testing.T) {
 	b := build(t)
 	in := b.add(src("docker-image://a"))

@@ -10,6 +10,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/tenonbuild/tenon/solver"
+	"golang.org/x/sync/errgroup"
 	"google.golang.org/protobuf/proto"
 )
 
@@ -61,12 +62,33 @@ func (l *loader) init() error {
 	return checkCaps(l.def.src.Metadata)
 }
 
+// parallelPolicy is how many sources are decided about at a time.
+const parallelPolicy = 16
+
+// decide has the policy decide about the sources among ops, which it may change.
+func (l *loader) decide(ops []int) error {
+	if l.opt.Policy == nil {
+		return nil
+	}
+	var eg errgroup.Group
+	eg.SetLimit(parallelPolicy)
+	for _, n := range ops {
+		o := l.def.ops[n]
+		if o.pb.GetSource() == nil {
+			continue
+		}
+		eg.Go(func() error {
+			return Locate(l.opt.Policy(o.pb), l.def.src.Source, o.digest)
+		})
+	}
+	return eg.Wait()
+}
+
 // add makes the vertex of an op, after those of its inputs.
 func (l *loader) add(n int) error {
 	o := l.def.ops[n]
-	fail := func(err error) error {
-		return Locate(fmt.Errorf("%s: %w", o.label(), err), l.def.src.Source, o.digest)
-	}
+	here := func(err error) error { return Locate(err, l.def.src.Source, o.digest) }
+	fail := func(err error) error { return here(fmt.Errorf("%s: %w", o.label(), err)) }
 	p := l.normalise(o.pb)
 	v := &vertex{op: p, meta: o.meta, opts: l.options(o.meta), inputs: make([]solver.Edge, len(o.inputs))}
 	for i, in := range o.inputs {
@@ -84,7 +106,12 @@ func (l *loader) add(n int) error {
 		v.name = name(p, v.inputs)
 	}
 	if err := checkEntitled(p, l.opt.Allowed, v.name); err != nil {
-		return fail(err)
+		return here(err)
+	}
+	if p.GetExec() != nil && l.opt.CheckRun != nil {
+		if err := l.opt.CheckRun(p.Platform); err != nil {
+			return here(fmt.Errorf("step %q: %w", v.name, err))
+		}
 	}
 	if err := checkConstraints(p.Constraints, l.opt.WorkerLabels); err != nil {
 		return fail(err)

@@ -65,9 +65,9 @@ func (e *Env) resolve(o *pb.Op, v solver.Vertex, b solver.Builder) (solver.Op, e
 	case *pb.Op_Source:
 		return e.source(k.Source, o.Platform)
 	case *pb.Op_Exec:
-		return e.exec(k.Exec, o.Platform, v)
+		return e.exec(k.Exec, o.Platform, v, b)
 	case *pb.Op_File:
-		return fileop.New(k.File, v, fileop.Deps{Store: e.Store})
+		return fileop.New(k.File, v, fileop.Deps{Store: e.Store, Failed: looking(b)})
 	case *pb.Op_Merge:
 		return &mergeOp{merge: k.Merge, name: v.Name(), store: e.Store}, nil
 	case *pb.Op_Diff:
@@ -88,12 +88,7 @@ func cacheMap(kind string, told proto.Message, inputs int) (*solver.CacheMap, bo
 	if err != nil {
 		return nil, false, err
 	}
-	cm := &solver.CacheMap{Digest: digest.FromBytes(append([]byte(kind+"\x00"), dt...))}
-	cm.Deps = append(cm.Deps, make([]struct {
-		Selector          digest.Digest
-		ComputeDigestFunc solver.ResultBasedCacheFunc
-	}, inputs)...)
-	return cm, true, nil
+	return solver.NewCacheMap(digest.FromBytes(append([]byte(kind+"\x00"), dt...)), inputs), true, nil
 }
 
 // trees returns the trees of results, borrowed from them.

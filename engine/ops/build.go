@@ -87,9 +87,26 @@ func (o *buildOp) options(ctx context.Context) (llb.LoadOptions, error) {
 			}
 		}
 		opt.Allowed = both
+		opt.Policy = bothPolicies(opt.Policy, x.Policy)
 		return nil
 	})
 	return opt, err
+}
+
+// bothPolicies has both decide, where there are two.
+func bothPolicies(a, b func(*pb.Op) error) func(*pb.Op) error {
+	if a == nil {
+		return b
+	}
+	if b == nil {
+		return a
+	}
+	return func(op *pb.Op) error {
+		if err := a(op); err != nil {
+			return err
+		}
+		return b(op)
+	}
 }
 
 // readDefinition reads a definition from a file of a tree.

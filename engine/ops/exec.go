@@ -1,15 +1,35 @@
 package ops
 
 import (
+	"context"
+
 	"github.com/moby/buildkit/solver/pb"
 	"github.com/tenonbuild/tenon/engine/execop"
+	"github.com/tenonbuild/tenon/engine/failed"
 	"github.com/tenonbuild/tenon/engine/llb"
 	"github.com/tenonbuild/tenon/solver"
 )
 
-func (e *Env) exec(o *pb.ExecOp, platform *pb.Platform, v solver.Vertex) (solver.Op, error) {
-	return execop.New(o, platform, v, execop.Deps{
-		Store: e.Store, Sessions: e.Sessions, Executor: e.Executor, NoExecutor: e.NoExecutor,
-		Resources: llb.MetadataOf(v).GetLinuxResources(), Log: e.Log,
-	})
+func (e *Env) exec(o *pb.ExecOp, platform *pb.Platform, v solver.Vertex, b solver.Builder) (solver.Op, error) {
+	d := e.Exec()
+	d.Resources, d.Failed = llb.MetadataOf(v).GetLinuxResources(), looking(b)
+	return execop.New(o, platform, v, d)
+}
+
+// Exec is what processes are run with.
+func (e *Env) Exec() execop.Deps {
+	return execop.Deps{Store: e.Store, Sessions: e.Sessions, Executor: e.Executor, NoExecutor: e.NoExecutor, Log: e.Log}
+}
+
+// looking finds the builds that may want to look at what an op leaves that fails.
+func looking(b solver.Builder) failed.Jobs {
+	return func(ctx context.Context) (out []*failed.Steps) {
+		_ = b.EachValue(ctx, failed.Key, func(v any) error { // ends with ctx, and then nobody looks
+			if s, ok := v.(*failed.Steps); ok {
+				out = append(out, s)
+			}
+			return nil
+		})
+		return out
+	}
 }

@@ -30,7 +30,7 @@ func CheckMode(mode string) error {
 	case "", Auto, TTY, Plain, Quiet, RawJSON:
 		return nil
 	}
-	return fmt.Errorf("%q is unknown: it is one of auto, tty, plain, quiet, rawjson", mode)
+	return fmt.Errorf("%q is unknown: it is one of auto, tty, plain, quiet, none, rawjson", mode)
 }
 
 // Observer is told the messages of a status stream, in order.

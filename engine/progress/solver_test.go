@@ -25,14 +25,7 @@ func (s *step) Inputs() []solver.Edge         { return s.inputs }
 func (s *step) Options() solver.VertexOptions { return solver.VertexOptions{} }
 
 func (s *step) CacheMap(context.Context, int) (*solver.CacheMap, bool, error) {
-	cm := &solver.CacheMap{Digest: s.Digest()}
-	for range s.inputs {
-		cm.Deps = append(cm.Deps, struct {
-			Selector          digest.Digest
-			ComputeDigestFunc solver.ResultBasedCacheFunc
-		}{})
-	}
-	return cm, true, nil
+	return solver.NewCacheMap(s.Digest(), len(s.inputs)), true, nil
 }
 
 func (s *step) Exec(ctx context.Context, _ []solver.Result) ([]solver.Result, error) {

@@ -1,6 +1,6 @@
-// Package query is what can be asked of a root without changing it. One process owns
-// a root, and answers from its store (Local); package query/remote asks that process
-// from another.
+// Package query is what can be asked of a root beside builds: what is in it, and changes of its
+// images. One process owns a root, and answers from its store (Local); package query/remote
+// asks that process from another.
 package query
 
 import (
@@ -22,6 +22,23 @@ type Reader interface {
 	Save(ctx context.Context, req SaveRequest) (write func(io.Writer) error, err error)
 }
 
+// Changer changes the images of a root, as images.Images does, which says what each method
+// promises. Its methods may be called concurrently, also beside builds.
+type Changer interface {
+	Tag(ctx context.Context, ref, name string) error
+	Remove(ctx context.Context, refs []string, force bool) ([]images.Removed, error)
+	Prune(ctx context.Context, opt images.PruneOptions) ([]images.Removed, error)
+	LoadArchive(ctx context.Context, r io.Reader) ([]images.Loaded, error)
+	// LoadLayout reads a directory that the owner of the root finds by its path.
+	LoadLayout(ctx context.Context, dir string) ([]images.Loaded, error)
+}
+
+// Root is all of that.
+type Root interface {
+	Reader
+	Changer
+}
+
 // SaveRequest says which images are saved, and how.
 type SaveRequest struct {
 	Images []string
@@ -29,18 +46,23 @@ type SaveRequest struct {
 }
 
 // Local answers from a store of this process.
-func Local(st *store.Store) Reader { return local{st} }
+func Local(st *store.Store) Root { return local{images.New(st), st} }
 
-type local struct{ st *store.Store }
+type local struct {
+	*changer
+	st *store.Store
+}
+
+type changer = images.Images
 
 func (l local) Usage(ctx context.Context) (*store.Usage, error) { return l.st.Usage(ctx) }
 
 func (l local) Images(ctx context.Context) ([]*images.Image, error) {
-	return images.New(l.st).List(ctx)
+	return l.List(ctx)
 }
 
 func (l local) Save(ctx context.Context, req SaveRequest) (func(io.Writer) error, error) {
-	s, err := images.New(l.st).Plan(ctx, req.Images, req.SaveOptions)
+	s, err := l.Plan(ctx, req.Images, req.SaveOptions)
 	if err != nil {
 		return nil, err
 	}

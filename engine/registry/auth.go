@@ -10,21 +10,19 @@ import (
 	"sync"
 
 	"github.com/containerd/containerd/v2/core/remotes/docker"
-	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/tenonbuild/tenon/engine/session"
 	"github.com/tenonbuild/tenon/engine/session/origin"
 )
 
-// access is what one session has been given by registries: tokens, and what names
-// stand for. It is never used for another session.
+// access is what one session has been given by registries: tokens. It is never used for
+// another session.
 type access struct {
 	session  string // "": anonymous
 	sessions *session.Sessions
 
 	mu    sync.Mutex // guards what follows
 	auths map[string]*authorizer
-	names map[string]*resolution
 }
 
 func newAccess(id string, sessions *session.Sessions) *access {
@@ -32,44 +30,7 @@ func newAccess(id string, sessions *session.Sessions) *access {
 		session:  id,
 		sessions: sessions,
 		auths:    map[string]*authorizer{},
-		names:    map[string]*resolution{},
 	}
-}
-
-// resolution is what a name stands for, once that is known.
-type resolution struct {
-	turn chan struct{} // held by who resolves, and guards what follows
-	done bool
-	desc ocispec.Descriptor
-}
-
-// once returns what resolve returned when it first succeeded for name. Callers at
-// the same time take turns, each with its own context: a failure or an interrupt of
-// one is not the others'.
-func (a *access) once(ctx context.Context, name string, resolve func() (ocispec.Descriptor, error)) (ocispec.Descriptor, error) {
-	a.mu.Lock()
-	res, ok := a.names[name]
-	if !ok {
-		res = &resolution{turn: make(chan struct{}, 1)}
-		a.names[name] = res
-	}
-	a.mu.Unlock()
-
-	select {
-	case res.turn <- struct{}{}:
-		defer func() { <-res.turn }()
-	case <-ctx.Done():
-		return ocispec.Descriptor{}, context.Cause(ctx)
-	}
-	if res.done {
-		return res.desc, nil
-	}
-	desc, err := resolve()
-	if err != nil {
-		return ocispec.Descriptor{}, err
-	}
-	res.desc, res.done = desc, true
-	return desc, nil
 }
 
 // credentials asks the session. Anonymous access has none. That the session is gone is

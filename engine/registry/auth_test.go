@@ -188,7 +188,7 @@ func TestProviderOutlivesItsSession(t *testing.T) {
 	check.Equal(t, "the first is anonymous now", errors.Is(fetch(ctxA, r, ref, layer), registry.ErrDenied), true)
 }
 
-// A tag is resolved once a session, also by many at once, and again after a failure.
+// A tag is resolved once a build, also by many at once, and again after a failure.
 func TestTagIsResolvedOnce(t *testing.T) {
 	s := registrytest.New(t)
 	first, _ := picture(t, 1, 100)
@@ -221,7 +221,10 @@ func TestTagIsResolvedOnce(t *testing.T) {
 	s.Put(t, "app:1", second)
 	_, same, err := r.Resolve(ctx, ref)
 	check.OK(t, err)
-	check.Equal(t, "moved tag in the same session", seen[same.Digest.String()], true)
+	check.Equal(t, "moved tag in the same build", seen[same.Digest.String()], true)
+	_, again, err := r.Resolve(work(t, session.OfBuild("a", "second")), ref)
+	check.OK(t, err)
+	check.Equal(t, "moved tag in another build of the session", seen[again.Digest.String()], false)
 	_, other, err := r.Resolve(work(t, "b"), ref)
 	check.OK(t, err)
 	check.Equal(t, "moved tag in another session", seen[other.Digest.String()], false)

@@ -67,7 +67,7 @@ func TestTransientFailuresAreRepeated(t *testing.T) {
 			s := registrytest.New(t)
 			img, layer := picture(t, 1, 1000)
 			ref := s.Put(t, "app:1", img)
-			r, w := open(t, registry.Options{StallTimeout: 50 * time.Millisecond})
+			r, w := open(t, registry.Options{StallTimeout: time.Second})
 			s.Fault("HEAD", 3, tt.do)
 			_, _, err := r.Resolve(t.Context(), ref)
 			check.OK(t, err)
@@ -144,7 +144,7 @@ func TestTransferIsResumed(t *testing.T) {
 			s := registrytest.New(t)
 			img, layer := picture(t, 1, 3<<20)
 			ref := s.Put(t, "app:1", img)
-			r, _ := open(t, registry.Options{StallTimeout: 50 * time.Millisecond})
+			r, _ := open(t, registry.Options{StallTimeout: time.Second})
 			ranges := make(chan string, 10)
 			next := fault(1 << 20)
 			s.Fault("/blobs/", 3, func(w http.ResponseWriter, r *http.Request, h http.Handler) {
@@ -281,7 +281,7 @@ func TestMirrors(t *testing.T) {
 			ref := up.Put(t, "team/app:1", img)
 			mirror.Put(t, "cache/team/app:1", img)
 			r, w := open(t, registry.Options{
-				StallTimeout: 50 * time.Millisecond,
+				StallTimeout: time.Second,
 				Hosts:        map[string]config.RegistryConfig{up.Host: {Mirrors: []string{mirror.Host + "/cache"}}},
 			})
 			if harm != nil {

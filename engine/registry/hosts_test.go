@@ -4,6 +4,7 @@ import (
 	"encoding/pem"
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 
 	"github.com/moby/buildkit/util/resolver/config"
@@ -63,7 +64,16 @@ func TestInsecureFallsBackToHTTP(t *testing.T) {
 func TestBadConfiguration(t *testing.T) {
 	empty := filepath.Join(t.TempDir(), "empty.pem")
 	check.OK(t, os.WriteFile(empty, []byte("no certificate"), 0o600))
+	// Neither waited for nor read without an end.
+	pipe, dir := filepath.Join(t.TempDir(), "pipe"), t.TempDir()
+	check.OK(t, syscall.Mkfifo(pipe, 0o600))
+	check.OK(t, os.Symlink("/dev/zero", filepath.Join(dir, "ca.crt")))
 	for name, c := range map[string]config.RegistryConfig{
+		"pipe":    {RootCAs: []string{pipe}},
+		"device":  {RootCAs: []string{"/dev/zero"}},
+		"key":     {KeyPairs: []config.TLSKeyPair{{Key: pipe, Certificate: empty}}},
+		"cert":    {KeyPairs: []config.TLSKeyPair{{Key: empty, Certificate: pipe}}},
+		"dir":     {TLSConfigDir: []string{dir}},
 		"missing": {RootCAs: []string{empty + ".not"}},
 		"empty":   {RootCAs: []string{empty}},
 		"pair":    {KeyPairs: []config.TLSKeyPair{{Key: empty, Certificate: empty}}},

@@ -79,7 +79,7 @@ func (r *Registry) Push(ctx context.Context, provider content.Provider, desc oci
 	if err != nil {
 		return explain("push", ref, err)
 	}
-	err = step(opt.Progress, "pushing manifest for "+ref, func() error { return p.manifests(ctx, what.manifests) })
+	err = step(opt.Progress, "pushing manifest for "+target, func() error { return p.manifests(ctx, what.manifests) })
 	return explain("push", ref, err)
 }
 

@@ -30,6 +30,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/tenonbuild/tenon/engine/session"
+	"github.com/tenonbuild/tenon/engine/session/perbuild"
 )
 
 // Options say how registries are reached. The zero value reaches public ones.
@@ -60,6 +61,8 @@ type Registry struct {
 	opt   Options
 	hosts docker.RegistryHosts
 	group *limited.Group
+
+	resolved perbuild.Memo[ocispec.Descriptor] // by full name
 
 	mu     sync.Mutex                       // guards what follows
 	byHost map[string][]docker.RegistryHost // what hosts said, so that connections are reused
@@ -111,8 +114,8 @@ func wait(ctx context.Context, d time.Duration) error {
 }
 
 // Resolve returns the full name of ref ("alpine" is docker.io/library/alpine:latest)
-// and what it stands for. In one session a reference is resolved once: a tag that
-// moves meanwhile has no effect. Without a session it is resolved each time.
+// and what it stands for. In one build a reference is resolved once: a tag that moves
+// meanwhile has no effect. Outside of builds it is resolved each time.
 //
 // The error wraps errdefs.ErrNotFound if the registry has no such image, and
 // ErrDenied if it wants other credentials.
@@ -128,15 +131,10 @@ func (r *Registry) Resolve(ctx context.Context, ref string) (name string, desc o
 	if err != nil {
 		return "", ocispec.Descriptor{}, err
 	}
-	resolve := func() (ocispec.Descriptor, error) {
+	desc, err = r.resolved.Do(ctx, name, func() (ocispec.Descriptor, error) {
 		_, desc, err := r.resolver(a, name).Resolve(quiet(ctx), name)
 		return desc, explain("resolve", name, err)
-	}
-	if a.session == "" {
-		desc, err = resolve()
-	} else {
-		desc, err = a.once(ctx, name, resolve)
-	}
+	})
 	return name, desc, err
 }
 

@@ -8,3 +8,6 @@ func HoldBeginnings() (release func()) {
 
 // Reachable is reachable.
 var Reachable = reachable
+
+// RemoveCgroups is removeCgroups.
+var RemoveCgroups = removeCgroups

@@ -33,7 +33,6 @@ import (
 	"github.com/moby/buildkit/executor/oci"
 	"github.com/moby/buildkit/executor/resources"
 	"github.com/moby/buildkit/executor/runcexecutor"
-	"github.com/moby/buildkit/solver/pb"
 	"github.com/moby/buildkit/util/bklog"
 	"github.com/sirupsen/logrus"
 )
@@ -167,13 +166,19 @@ func (e *Executor) Close() error { return errors.Join(e.networks.close(), e.stat
 // in which this machine's loopback is not reached.
 func (e *Executor) OwnNetwork() bool { return !e.host }
 
-// Notice is what whoever builds has to be told of the runs so far, "" if there is
-// nothing. It says each thing once.
-func (e *Executor) Notice() string {
-	if a, ok := e.networks[pb.NetMode_UNSET].(*auto); ok {
-		return a.notice()
+// Noticing returns a context with which Run tells what whoever builds has to be told of
+// the run, each time that it is so.
+func (e *Executor) Noticing(ctx context.Context, tell func(text string)) context.Context {
+	return context.WithValue(ctx, noticing{}, tell)
+}
+
+// noticing is the key of Noticing's function in a context.
+type noticing struct{}
+
+func notice(ctx context.Context, text string) {
+	if tell, ok := ctx.Value(noticing{}).(func(string)); ok {
+		tell(text)
 	}
-	return ""
 }
 
 // Binary is the path of the OCI runtime.

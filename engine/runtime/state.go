@@ -3,7 +3,6 @@ package runtime
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -25,6 +24,11 @@ type state struct {
 func openState(root string) (*state, error) {
 	s := &state{memory: filepath.Join(root, "run"), names: filepath.Join(root, "names")}
 	for _, dir := range []string{s.memory, s.names} {
+		if fi, err := os.Stat(dir); err != nil || !fi.IsDir() { // which knows of no container
+			if err := os.RemoveAll(dir); err != nil {
+				return nil, err
+			}
+		}
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return nil, err
 		}
@@ -59,8 +63,5 @@ func (s *state) begin(id string) (forget func() error, err error) {
 }
 
 func (s *state) forget(id string) error {
-	if err := os.Remove(filepath.Join(s.names, id)); !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	return nil
+	return os.RemoveAll(filepath.Join(s.names, id))
 }

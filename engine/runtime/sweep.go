@@ -22,6 +22,12 @@ func (e *Executor) sweep(ctx context.Context, root string) error {
 	}
 	ids := map[string]bool{}
 	for _, n := range names {
+		if !containerName.MatchString(n.Name()) { // no container ever had it
+			if err := e.state.forget(n.Name()); err != nil {
+				return err
+			}
+			continue
+		}
 		if err := e.remove(ctx, n.Name()); err != nil {
 			return fmt.Errorf("removing the container %s of a killed build: %w", n.Name(), err)
 		}
@@ -70,6 +76,9 @@ func (e *Executor) sweepFiles(ctx context.Context, root string) error {
 	}
 	return nil
 }
+
+// containerName matches what runtimes accept as the name of a container.
+var containerName = regexp.MustCompile(`^[\w+.-]+$`)
 
 // bundleName matches the names of containers, which are random: see identity.NewID.
 var bundleName = regexp.MustCompile(`^[0-9a-z]{25}$`)

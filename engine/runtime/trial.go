@@ -17,6 +17,8 @@ import (
 	"github.com/moby/buildkit/solver/pb"
 	"github.com/moby/sys/mountinfo"
 	"github.com/moby/sys/user"
+
+	"github.com/tenonbuild/tenon/internal/regular"
 )
 
 const (
@@ -24,6 +26,9 @@ const (
 	trialArg     = "/tenon-trial"
 	trialTimeout = 20 * time.Second
 )
+
+// maxTrial is how many bytes the memory of a trial may have.
+const maxTrial = 1 << 16
 
 // trial is a trial that went well. It stands for as long as Key is the same.
 type trial struct {
@@ -36,7 +41,7 @@ type trial struct {
 func (e *Executor) tried(ctx context.Context, opt Options) (version string, err error) {
 	key := trialKey(e.binary, opt)
 	file := filepath.Join(opt.Root, trialFile)
-	if dt, err := os.ReadFile(file); err == nil {
+	if dt, err := regular.Read(file, maxTrial); err == nil {
 		var t trial
 		if json.Unmarshal(dt, &t) == nil && key != "" && t.Key == key {
 			return t.Version, nil
@@ -56,7 +61,7 @@ func (e *Executor) tried(ctx context.Context, opt Options) (version string, err 
 	if err != nil {
 		return "", err
 	}
-	return version, os.WriteFile(file, dt, 0o600)
+	return version, regular.Replace(file, dt)
 }
 
 // try runs a container for a program that is not there. A runtime that complains

@@ -9,10 +9,8 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"sync"
 
 	"github.com/containerd/containerd/v2/core/content"
-	"github.com/tenonbuild/tenon/solver"
 	"github.com/tonistiigi/fsutil"
 )
 
@@ -45,6 +43,16 @@ type Puller interface {
 	MayPull() bool
 }
 
+// Lister is implemented by a Session that can tell what it lends.
+type Lister interface {
+	// Lent are the IDs of its secrets and SSH agents. The slices are the caller's.
+	Lent() (secrets, agents []string)
+	// Dirs and Layouts are the names of its directories and OCI layouts, sorted. The slices
+	// are the caller's.
+	Dirs() []string
+	Layouts() []string
+}
+
 // Dir is a directory of the caller's.
 type Dir struct {
 	// FS reads the directory. Paths are relative and use slashes.
@@ -52,65 +60,34 @@ type Dir struct {
 	// Path is where the directory is, if that is on this machine; otherwise "".
 	// What is read from it in place is what FS gives.
 	Path string
+	// Sync, where it is not nil, is how the directory is read instead: its files are sent.
+	Sync *Sync
 	// Outputs are what the build will write on this machine: absolute paths, without
 	// links. One that is read as a part of the directory is warned of.
 	Outputs []string
+}
+
+// Sync has files sent from another machine, or process, into a directory of this one.
+type Sync struct {
+	// Key names who sends: files that were kept of one directory and key are not sent
+	// again, so whoever has the key may learn whether a file is among them.
+	Key string
+	// To makes dir what the filter leaves of the directory. Files there that have the
+	// path, size and times of one that would be sent are taken to be it, unless All
+	// is set. Received is told how many bytes have come.
+	To func(ctx context.Context, dir string, f SyncFilter, received func(int)) error
+}
+
+// SyncFilter says which files are sent, in the words of BuildKit's local source.
+type SyncFilter struct {
+	Include, Exclude, Follow []string
+	All                      bool
 }
 
 // Credentials are a user's name and password. If Username is empty, Secret is an
 // identity token.
 type Credentials struct {
 	Username, Secret string
-}
-
-// Sessions are those that are alive.
-type Sessions struct {
-	mu   sync.Mutex // guards byID
-	byID map[string]Session
-}
-
-// Add makes a session known until remove is called. An ID in use is an error.
-func (s *Sessions) Add(x Session) (remove func(), err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.byID == nil {
-		s.byID = map[string]Session{}
-	}
-	id := x.ID()
-	if id == "" {
-		return nil, errors.New("session without an ID")
-	}
-	if _, ok := s.byID[id]; ok {
-		return nil, fmt.Errorf("session %s is there already", id)
-	}
-	s.byID[id] = x
-	return func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		delete(s.byID, id)
-	}, nil
-}
-
-// Get returns a session by its ID. ErrNotFound if it is not, or no longer, there.
-func (s *Sessions) Get(id string) (Session, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	x, ok := s.byID[id]
-	if !ok {
-		return nil, fmt.Errorf("session %q: %w", id, ErrNotFound)
-	}
-	return x, nil
-}
-
-// Of returns a session of one of the jobs that ctx works for. For work that
-// several jobs share, call it again when the session goes away: it finds one that
-// is alive. ErrNotFound if none of them has a session.
-func (s *Sessions) Of(ctx context.Context) (Session, error) {
-	id := solver.SessionID(ctx)
-	if id == "" {
-		return nil, fmt.Errorf("no session: %w", ErrNotFound)
-	}
-	return s.Get(id)
 }
 
 // Empty is a session that lends nothing.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/moby/buildkit/client/llb/sourceresolver"
 	"github.com/moby/buildkit/solver/pb"
+	"github.com/tenonbuild/tenon/engine/provenance"
 	"github.com/tenonbuild/tenon/engine/store"
 )
 
@@ -35,6 +36,12 @@ type Instance interface {
 	// Snapshot returns the tree. The Ref is the caller's; nil stands for an empty
 	// tree.
 	Snapshot(ctx context.Context) (*store.Ref, error)
+}
+
+// Describer is implemented by an Instance that can tell what it stands for: in provenance.
+type Describer interface {
+	// Describe notes the source, as it was resolved in the build that ctx is of.
+	Describe(ctx context.Context, to *provenance.Capture) error
 }
 
 // MetaResolver is implemented by a Source that can tell about an identifier

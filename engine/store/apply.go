@@ -40,15 +40,35 @@ func (s *Store) applyBlob(ctx context.Context, desc ocispec.Descriptor, mounts [
 	}
 	defer func() { err = errors.Join(err, r.Close()) }()
 	digester := digest.Canonical.Digester()
-	plain := io.TeeReader(r, digester.Hash())
+	plain := io.TeeReader(until{ctx, r}, digester.Hash())
 	err = s.mounted(mounts, func(root string) error { return applyLayer(ctx, root, plain) })
 	if err != nil {
 		return "", err
 	}
-	if _, err := io.Copy(io.Discard, plain); err != nil { // what is behind the archive's end
+	// What is behind the archive's end is a part of the digest.
+	if n, err := io.Copy(io.Discard, io.LimitReader(plain, maxTail)); err != nil {
 		return "", err
+	} else if n == maxTail {
+		return "", fmt.Errorf("behind the end of the archive it goes on for more than %d MiB", maxTail>>20)
 	}
 	return digester.Digest(), nil
+}
+
+// maxTail is how much there may be behind an archive's end, which is padding.
+const maxTail = 1 << 30
+
+// until is read until ctx ends: a small blob may be very much when it is unpacked.
+type until struct {
+	ctx context.Context
+	r   io.Reader
+}
+
+// Read implements io.Reader.
+func (u until) Read(p []byte) (int, error) {
+	if err := context.Cause(u.ctx); err != nil {
+		return 0, err
+	}
+	return u.r.Read(p)
 }
 
 // The names that have a meaning in a layer: see the image specification.
@@ -111,6 +131,9 @@ func (l *layerTree) at(path string, make bool) *layerNode {
 
 // filter sees each header first. It says whether it is that of a file to be unpacked.
 func (l *layerTree) filter(h *tar.Header) (bool, error) {
+	if err := checkPaths(h); err != nil {
+		return false, err
+	}
 	dir, base := filepath.Split(h.Name)
 	for name := range strings.SplitSeq(dir, "/") {
 		if strings.HasPrefix(name, metaPrefix) {
@@ -126,15 +149,11 @@ func (l *layerTree) filter(h *tar.Header) (bool, error) {
 		}
 		return false, nil
 	}
-	if h.Typeflag == tar.TypeChar && h.Devmajor == 0 && h.Devminor == 0 {
-		return false, fmt.Errorf("%q is a character device 0:0, which stands for a deleted file on overlayfs: it cannot be in a tree", h.Name)
+	if err := CleanHeader(h); err != nil {
+		return false, err
 	}
-	for k := range h.PAXRecords {
-		if name, ok := strings.CutPrefix(k, paxXattr); ok && !KeepsXattr(name) {
-			delete(h.PAXRecords, k)
-		}
-	}
-	return true, nil
+	err := CheckRoom(l.root, h.Name, h.Size) // with its holes, which are written, too
+	return err == nil, err
 }
 
 // whiteout hides what is below the layer.

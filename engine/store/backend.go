@@ -80,6 +80,14 @@ func openBackend(ctx context.Context, root, snapshotter string, tell func(string
 	if b.blobs, err = contentlocal.NewStore(filepath.Join(root, contentDir)); err != nil {
 		return nil, fmt.Errorf("content store: %w", err)
 	}
+	// Their names last from Store.finish on, and so they are there before the first blob and
+	// the first snapshot are.
+	if err := os.MkdirAll(filepath.Join(root, contentDir, "blobs", digest.Canonical.String()), 0o700); err != nil {
+		return nil, fmt.Errorf("content store: %w", err)
+	}
+	if _, err := b.disk.Stat(ctx, "none"); err != nil && !errdefs.IsNotFound(err) {
+		return nil, fmt.Errorf("snapshotter %s: %w", snapshotter, err)
+	}
 	name := filepath.Join(root, "metadata.db")
 	// The root's lock is ours, so that the file's is free or held by a mistake.
 	b.file, err = bolt.Open(name, 0o600, &bolt.Options{Timeout: 10 * time.Second, NoFreelistSync: true, FreelistType: bolt.FreelistMapType})

@@ -12,7 +12,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/tenonbuild/tenon/solver/boltstore/boltpages"
+	"github.com/tenonbuild/tenon/engine/store/boltpages"
 	bolt "go.etcd.io/bbolt"
 )
 
@@ -67,32 +67,26 @@ func mendBolt(path string) (aside string, err error) {
 	if err := salvage(path, fresh); err != nil {
 		return "", errors.Join(fmt.Errorf("%s cannot be repaired: %w", path, err), os.RemoveAll(fresh))
 	}
-	if aside, err = setAside(path); err != nil {
-		return "", err
+	// The damaged one gets a second name before it loses its own, so that there is a file at
+	// every moment. A directory cannot have two, and nothing was read from it.
+	aside = asideName(path)
+	if os.Link(path, aside) != nil {
+		if err := os.Rename(path, aside); err != nil {
+			return "", err
+		}
 	}
-	if err := os.Rename(fresh, path); err != nil {
-		return "", err
-	}
-	return aside, syncDir(filepath.Dir(path))
+	return aside, os.Rename(fresh, path)
 }
 
 // setAside renames a file that is damaged, or whatever is in its place, and returns its
 // new name.
 func setAside(path string) (string, error) {
-	to := path + damagedMark + time.Now().UTC().Format("20060102T150405.000000000Z")
-	if err := os.Rename(path, to); err != nil {
-		return "", err
-	}
-	return to, syncDir(filepath.Dir(path))
+	to := asideName(path)
+	return to, os.Rename(path, to)
 }
 
-// syncDir makes names in a directory last.
-func syncDir(dir string) error {
-	f, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(f.Sync(), f.Close())
+func asideName(path string) string {
+	return path + damagedMark + time.Now().UTC().Format("20060102T150405.000000000Z")
 }
 
 // salvage makes a bolt file of what can be read of another. There may be nothing.
@@ -212,7 +206,7 @@ type damagedFiles struct{ root string }
 // List implements Kept.
 func (d damagedFiles) List(context.Context) ([]UsageInfo, error) {
 	var all []UsageInfo
-	for _, dir := range []string{"", overlayName, nativeName} {
+	for _, dir := range []string{"", overlayName, nativeName, stateDir, contentDir, filepath.Join(contentDir, "blobs")} {
 		entries, err := os.ReadDir(filepath.Join(d.root, dir))
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return nil, err

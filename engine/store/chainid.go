@@ -13,7 +13,7 @@ import (
 )
 
 // What was built here comes back as the base of another build: by its name, from a
-// registry, or from a layout. Then its tree is there already, and is not unpacked once
+// registry, or from a layout. Then its tree is there already, and is not written once
 // more. A chain ID says which tree layers make; a record that was built gets its chain
 // ID when its layers are made, if it is certain that unpacking them makes the same tree.
 // The one difference is that the times of files have parts of seconds, which layers do

@@ -187,9 +187,6 @@ func sameBytes(ctx context.Context, one, other string, size int64) (same bool, e
 	}
 }
 
-// paxXattr is how the names of extended attributes begin in an archive's records.
-const paxXattr = "SCHILY.xattr."
-
 // addXattrs adds the extended attributes of a file to its header. Links and
 // whiteouts have none.
 func addXattrs(h *tar.Header, root string) error {
@@ -231,16 +228,4 @@ func xattrs(path string) (map[string]string, error) {
 		out[name] = string(v)
 	}
 	return out, nil
-}
-
-// KeepsXattr says whether an extended attribute is the file's own, and not one by which
-// the machine it is on, or overlayfs, does its work. The others are neither taken into
-// trees nor put into layers.
-func KeepsXattr(name string) bool {
-	for _, p := range []string{"trusted.", "user.overlay.", "user.fuseoverlayfs.", "security.selinux", "security.ima", "security.evm"} {
-		if strings.HasPrefix(name, p) {
-			return false
-		}
-	}
-	return true
 }

@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -22,6 +23,7 @@ import (
 	"github.com/tenonbuild/tenon/engine/store"
 	"github.com/tenonbuild/tenon/internal/testenv"
 	"github.com/tenonbuild/tenon/solver"
+	"golang.org/x/sys/unix"
 )
 
 var damages = flag.Int("store.damages", 5, "how many random damages TestRandomDamage does to each file")
@@ -170,10 +172,12 @@ func (d *damagedRoot) empty(t *testing.T, root string) {
 			t.Errorf("%s: %v is left, %v", dir, left, err)
 		}
 	}
-	names, err := filepath.Glob(filepath.Join(root, "*.damaged-*"))
-	if err != nil || len(names) > 0 {
-		t.Errorf("%v is left, %v", names, err)
-	}
+	noError(t, filepath.WalkDir(root, func(path string, _ fs.DirEntry, err error) error {
+		if strings.Contains(filepath.Base(path), ".damaged-") {
+			t.Errorf("%s is left", path)
+		}
+		return err
+	}))
 }
 
 func wantFiles(t *testing.T, ref *store.Ref, files map[string]string) {
@@ -213,6 +217,9 @@ var damageKinds = []struct {
 	{"link", func(path string, _ []byte) error {
 		return errors.Join(os.Rename(path, path+".moved"), os.Symlink(path+".moved", path), os.Truncate(path+".moved", 10))
 	}},
+	{"fifo", func(path string, _ []byte) error {
+		return errors.Join(os.Remove(path), unix.Mkfifo(path, 0o600))
+	}},
 	{"dangling-link", func(path string, _ []byte) error {
 		return errors.Join(os.Remove(path), os.Symlink("/nonexistent/x", path))
 	}},
@@ -250,6 +257,74 @@ func TestDamagedFiles(t *testing.T) {
 				})
 			}
 		}
+	}
+}
+
+// TestDamagedFolders: whatever is in the place of a directory of a root, of a blob or of
+// a tree, the root is opened, says so, and what is lost can be made again.
+func TestDamagedFolders(t *testing.T) {
+	testenv.Root(t)
+	kinds := []struct {
+		name string
+		put  func(path string) error
+	}{
+		{"missing", func(string) error { return nil }},
+		{"file", func(path string) error { return os.WriteFile(path, []byte("x"), 0o600) }},
+		{"pipe", func(path string) error { return syscall.Mkfifo(path, 0o600) }},
+		{"directory", func(path string) error {
+			return errors.Join(os.Mkdir(path, 0o700), os.WriteFile(filepath.Join(path, "x"), nil, 0o600))
+		}},
+		{"link-to-a-file", func(path string) error { return os.Symlink("/etc/hostname", path) }},
+	}
+	for _, snapshotter := range snapshotters {
+		d := makeDamagedRoot(t, snapshotter)
+		noError(t, os.MkdirAll(filepath.Join(d.dir, "state", "part"), 0o700))
+		for _, name := range []string{
+			"state", "state/part", "mounts", "content", "content/ingest", "content/blobs", "content/blobs/sha256", "content/blobs/sha256/*",
+			"SNAPSHOTTER", "SNAPSHOTTER/snapshots", "SNAPSHOTTER/snapshots/*", "SNAPSHOTTER/snapshots/*/fs",
+		} {
+			for _, kind := range kinds {
+				if kind.name == "directory" && !strings.HasSuffix(name, "sha256/*") {
+					continue // which may well be the right one
+				}
+				t.Run(snapshotter+"/"+strings.ReplaceAll(name, "/", "-")+"/"+kind.name, func(t *testing.T) {
+					root := d.copy(t)
+					all, err := filepath.Glob(filepath.Join(root, strings.Replace(name, "SNAPSHOTTER", snapshotter, 1)))
+					if err != nil || len(all) == 0 {
+						t.Skipf("there is none: %v", err)
+					}
+					for _, path := range all {
+						noError(t, errors.Join(os.RemoveAll(path), kind.put(path)))
+					}
+					said, _ := d.check(t, root)
+					for _, text := range said {
+						if !strings.Contains(text, root) && !strings.Contains(text, "blob sha256:") {
+							t.Errorf("it does not say where: %s", text)
+						}
+					}
+				})
+			}
+		}
+	}
+}
+
+// A link of a root that leads nowhere may lead to a disk that is not mounted: nothing of
+// the root is given up for that.
+func TestFolderOnMissingDisk(t *testing.T) {
+	testenv.Root(t)
+	d := makeDamagedRoot(t, snapshotters[0])
+	root, disk := d.copy(t), filepath.Join(t.TempDir(), "disk")
+	noError(t, os.Rename(filepath.Join(root, "content"), disk))
+	noError(t, os.Symlink(disk, filepath.Join(root, "content")))
+	noError(t, os.Rename(disk, disk+"2"))
+	_, err := store.Open(context.Background(), store.Options{Root: root})
+	if err == nil || !strings.Contains(err.Error(), "content is a link that leads nowhere") {
+		t.Fatalf("opened with %v", err)
+	}
+	noError(t, os.Rename(disk+"2", disk))
+	said, there := d.check(t, root)
+	if len(said) > 0 || there != len(d.trees) {
+		t.Errorf("%d of %d trees are there, and it was said: %q", there, len(d.trees), said)
 	}
 }
 

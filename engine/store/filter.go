@@ -59,12 +59,35 @@ func ParseUntil(text string, now time.Time) (time.Duration, error) {
 // alternatives; all keys must hold. Filters of containerd's, such as
 // "type==regular,shared" and "description~=npm", are alternatives to one another.
 func UsageFilter(list []string) (func(UsageInfo) bool, error) {
+	for _, f := range list {
+		if err := knownKeys(f); err != nil {
+			return nil, err
+		}
+	}
 	f, err := filters.ParseAll(expand(list)...)
 	if err != nil {
 		return nil, fmt.Errorf("filter %q: %w", list, err)
 	}
 	return func(u UsageInfo) bool { return f.Match(fields(u)) }, nil
 }
+
+// knownKeys refuses a filter that asks for what no record has: it would match none.
+func knownKeys(filter string) error {
+	f, err := filters.ParseAll(expand([]string{filter})...)
+	if err != nil {
+		return fmt.Errorf("filter %q: %w", filter, err)
+	}
+	f.Match(filters.AdapterFunc(func(path []string) (string, bool) {
+		if key := strings.Join(path, "."); !slices.Contains(filterKeys, key) {
+			err = fmt.Errorf("filter %q: there is no key %q: there are %s", filter, key, strings.Join(filterKeys, ", "))
+		}
+		return "", false
+	}))
+	return err
+}
+
+// filterKeys are the keys of fields.
+var filterKeys = []string{"id", "parents", "type", "description", "inuse", "mutable", "immutable", "shared", "private"}
 
 // expand writes filters as containerd has them: alternatives, of which each is a list
 // of conditions.

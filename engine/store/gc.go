@@ -51,7 +51,7 @@ func (s *Store) isOver(ctx context.Context) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	free, err := freeSpace(s.root)
+	free, err := s.freeSpace()
 	if err != nil {
 		return false, err
 	}
@@ -76,6 +76,6 @@ func (s *Store) Low() (bool, error) {
 	if want == 0 {
 		return false, nil
 	}
-	free, err := freeSpace(s.root)
+	free, err := s.freeSpace()
 	return free < want, err
 }

@@ -281,6 +281,7 @@ func (s *Store) addImages(ctx context.Context, inv *inventory) error {
 	if err != nil {
 		return fmt.Errorf("images: %w", err)
 	}
+	named := map[digest.Digest]bool{} // an image may have several names
 	for _, img := range list {
 		from := []digest.Digest{img.Target.Digest}
 		if IsUntagged(img.Name) {
@@ -289,12 +290,13 @@ func (s *Store) addImages(ctx context.Context, inv *inventory) error {
 			inv.all = append(inv.all, u)
 			continue
 		}
-		inv.images++
+		named[img.Target.Digest] = true
 		inv.reach(from, func(t *thing) {
 			t.holders++
 			t.pinned = true
 		})
 	}
+	inv.images = len(named)
 	return nil
 }
 

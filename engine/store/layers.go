@@ -103,6 +103,10 @@ func (r *Ref) Layers(ctx context.Context, opt LayerOptions) ([]Layer, content.Pr
 	return layers, s.blobsOf(all), nil
 }
 
+// RewrittenTimestamp is the annotation by which BuildKit says what the times in a layer
+// were bounded by.
+const RewrittenTimestamp = "buildkit/rewritten-timestamp"
+
 func (b blob) layer(rec *record) Layer {
 	l := Layer{Descriptor: b.Descriptor, Description: rec.facts.Description, DiffID: b.diffID(rec)}
 	l.Descriptor.Annotations = map[string]string{}
@@ -110,6 +114,9 @@ func (b blob) layer(rec *record) Layer {
 		l.Descriptor.Annotations[k] = v
 	}
 	l.Descriptor.Annotations[labels.LabelUncompressed] = l.DiffID.String()
+	if b.Epoch != "" {
+		l.Descriptor.Annotations[RewrittenTimestamp] = b.Epoch
+	}
 	t := rec.facts.CreatedAt
 	l.CreatedAt = &t
 	return l

@@ -19,11 +19,20 @@ type mender struct {
 	// tell says to people what was found.
 	tell func(text string)
 
+	// begin says in the root that it is being mended, before anything is changed.
+	begin func() error
+
 	// sound are the snapshots there are, by key.
 	sound map[string]snapshots.Kind
-	// changed says that there was something to be mended: then not all of what is left
-	// can be held by what should hold it.
+	// changed says that there was something to be mended, now or when a process died that
+	// had begun to: then not all of what is left can be held by what should hold it.
 	changed bool
+}
+
+// change is called before something is changed.
+func (m *mender) change() error {
+	m.changed = true
+	return m.begin()
 }
 
 func (m *mender) metadataFile() string { return filepath.Join(m.root, "metadata.db") }
@@ -44,6 +53,9 @@ func (m *mender) run() error {
 		return err
 	}
 	// Pages are in order, and bolt fails on them all the same.
+	if e := m.change(); e != nil {
+		return errors.Join(err, e)
+	}
 	for _, path := range []string{m.metadataFile(), m.snapshotterFile()} {
 		aside, e := setAside(path)
 		if errors.Is(e, fs.ErrNotExist) {
@@ -52,7 +64,6 @@ func (m *mender) run() error {
 		if e != nil {
 			return errors.Join(err, e)
 		}
-		m.changed = true
 		m.tell(fmt.Sprintf("%s is damaged (%v). It was moved to %s, and nothing of it could be kept", path, err, aside))
 	}
 	return m.entries()
@@ -67,41 +78,37 @@ func (m *mender) file(path string) error {
 	if err != nil || what == "" {
 		return errors.Join(err, m.missing(path))
 	}
+	if err := m.change(); err != nil {
+		return err
+	}
 	aside, err := mendBolt(path)
 	if err != nil {
 		return err
 	}
-	m.changed = true
 	m.tell(fmt.Sprintf("%s is damaged (%s). It was moved to %s, and what could be read of it is kept", path, what, aside))
 	return nil
 }
 
-// missing says of containerd's metadata if there is none, where there should be: beside
-// snapshots. That of a snapshotter is made with the first of them.
+// missing sees to it that the name of a file lasts which is not there yet.
 func (m *mender) missing(path string) error {
-	if path != m.metadataFile() {
-		return nil
-	}
-	if fi, err := os.Stat(path); err == nil && fi.Size() > 0 {
-		return nil
-	} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if there, err := hasBolt(path); there || err != nil {
 		return err
 	}
-	if _, err := os.Stat(m.snapshotterFile()); err != nil {
-		return ifThere(err)
+	return m.change()
+}
+
+// hasBolt says whether there is a bolt file that something was written to.
+func hasBolt(path string) (bool, error) {
+	fi, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
 	}
-	m.changed = true
-	m.tell(fmt.Sprintf("%s is missing, or empty: nothing of what builds have left can be used", path))
-	return nil
+	return err == nil && fi.Size() > 0, err
 }
 
 // readBolt reads a bolt file, unless there is none yet.
 func readBolt(path string, fn func(*bolt.Tx) error) error {
-	fi, err := os.Stat(path)
-	if errors.Is(err, fs.ErrNotExist) || err == nil && fi.Size() == 0 {
-		return nil
-	}
-	if err != nil {
+	if there, err := hasBolt(path); !there || err != nil {
 		return err
 	}
 	return withBolt(path, false, fn)
@@ -122,6 +129,11 @@ func (m *mender) entries() error {
 	if err != nil {
 		return err
 	}
+	if there, err := hasBolt(m.metadataFile()); err != nil {
+		return err
+	} else if !there && len(s.names) > 0 {
+		m.tell(fmt.Sprintf("%s is missing, or empty: nothing of what builds have left can be used", m.metadataFile()))
+	}
 	m.sound = s.sound()
 	keep := map[string]nameEntry{}
 	last := uint64(0)
@@ -135,7 +147,9 @@ func (m *mender) entries() error {
 		}
 	}
 	if unusable > 0 || len(m.sound) < len(s.keys) {
-		m.changed = true
+		if err := m.change(); err != nil {
+			return err
+		}
 		if err := withBolt(m.metadataFile(), true, m.dropEntries); err != nil {
 			return err
 		}
@@ -143,7 +157,9 @@ func (m *mender) entries() error {
 	if len(keep) == len(s.names) && s.sequence >= last && !s.partial {
 		return nil
 	}
-	m.changed = true
+	if err := m.change(); err != nil {
+		return err
+	}
 	return withBolt(m.snapshotterFile(), true, func(tx *bolt.Tx) error { return dropNames(tx, keep, last) })
 }
 

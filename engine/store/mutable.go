@@ -147,6 +147,9 @@ func (m *Mutable) Commit(ctx context.Context) (*Ref, error) {
 	}
 	s := m.s
 	ctx = s.Context(ctx)
+	if err := m.clean(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("tree %s cannot be committed: %w", m.id, err), m.discard(ctx))
+	}
 	rec := &record{id: m.id}
 	if m.parent != nil {
 		rec.parents = []*record{m.parent.rec}
@@ -174,6 +177,20 @@ func (m *Mutable) Commit(ctx context.Context) (*Ref, error) {
 		return nil, errors.Join(err, ref.Release(ctx))
 	}
 	return ref, nil
+}
+
+// clean sees to it that nothing in the tree is taken for overlayfs's notes. Through a
+// mount of overlayfs none can be made; in a plain directory, which is the lowest of later
+// mounts, whoever wrote it can have made them.
+func (m *Mutable) clean(ctx context.Context) error {
+	mounts, err := m.s.active(ctx, m.key, false)
+	if err != nil {
+		return err
+	}
+	if len(mounts) != 1 || mounts[0].Type == "overlay" {
+		return nil
+	}
+	return cleanTree(ctx, mounts[0].Source)
 }
 
 // Release throws the tree away. It does nothing after Commit or Release.

@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"slices"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // PruneOptions choose what Prune removes. The zero value removes all that is not in
@@ -43,7 +41,7 @@ func (s *Store) Prune(ctx context.Context, opt PruneOptions, each func(UsageInfo
 	if err != nil {
 		return err
 	}
-	free, err := freeSpace(s.root)
+	free, err := s.freeSpace()
 	if err != nil {
 		return err
 	}
@@ -72,15 +70,6 @@ func (s *Store) Prune(ctx context.Context, opt PruneOptions, each func(UsageInfo
 	}
 	s.garbage.Add(1) // what a deleted image held is not counted
 	return errors.Join(failed, s.collectGarbage(ctx))
-}
-
-// freeSpace is how many bytes of the root's disk are free.
-func freeSpace(root string) (int64, error) {
-	var st unix.Statfs_t
-	if err := unix.Statfs(root, &st); err != nil {
-		return 0, fmt.Errorf("free space of %s: %w", root, err)
-	}
-	return int64(st.Bavail) * st.Bsize, nil
 }
 
 // keepBytes is how much of what is used may stay.

@@ -15,7 +15,7 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/go-digest"
 	"github.com/tenonbuild/tenon/solver"
-	"github.com/tenonbuild/tenon/solver/boltstore"
+	"github.com/tenonbuild/tenon/solver/logstore"
 )
 
 // recover reads the records, and removes what has none: leases, and by that all
@@ -143,6 +143,9 @@ func (s *Store) dropUnknownBlobs(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := removeFolders(filepath.Join(s.root, contentDir, "blobs", "sha256")); err != nil {
+		return err
+	}
 	err = s.back.blobs.Walk(ctx, func(info content.Info) error {
 		if known[info.Digest] {
 			return nil
@@ -193,8 +196,16 @@ func (s *Store) openKeys() (err error) {
 		return err
 	}
 	if fi, e := os.Lstat(path); e == nil && !fi.Mode().IsRegular() {
-		err = fmt.Errorf("%w: it is no regular file", boltstore.ErrCorrupt)
-	} else if s.keys, err = boltstore.Open(path, boltstore.Options{}); err == nil {
+		err = fmt.Errorf("%w: it is no regular file", logstore.ErrCorrupt)
+	} else if s.keys, err = logstore.Open(path, logstore.Options{}); err == nil {
+		var file *logstore.FileError
+		switch {
+		case !errors.As(s.keys.Damage(), &file):
+		case file.Torn:
+			s.tell(fmt.Sprintf("the end of the cache in %s is missing, as after a power cut. The rest of it is used", path))
+		default:
+			s.tell(fmt.Sprintf("the cache in %s is damaged: %s. The rest of it is used", path, file.Detail))
+		}
 		return nil
 	}
 	if !unusable(err) {
@@ -203,13 +214,13 @@ func (s *Store) openKeys() (err error) {
 	if err := s.keysAside(err); err != nil {
 		return err
 	}
-	s.keys, err = boltstore.Open(path, boltstore.Options{})
+	s.keys, err = logstore.Open(path, logstore.Options{})
 	return err
 }
 
 // unusable says of an error of the keys' file that the file is what is wrong.
 func unusable(err error) bool {
-	return errors.Is(err, boltstore.ErrCorrupt) || errors.Is(err, boltstore.ErrVersion) || errors.Is(err, boltstore.ErrForeign)
+	return errors.Is(err, logstore.ErrCorrupt) || errors.Is(err, logstore.ErrVersion) || errors.Is(err, logstore.ErrForeign)
 }
 
 func (s *Store) keysAside(why error) error {
@@ -217,7 +228,7 @@ func (s *Store) keysAside(why error) error {
 	if err != nil {
 		return errors.Join(why, err)
 	}
-	var file *boltstore.FileError
+	var file *logstore.FileError
 	if errors.As(why, &file) {
 		why = fmt.Errorf("%w: %s", file.Kind, file.Detail)
 	}

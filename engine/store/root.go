@@ -29,10 +29,23 @@ const rootVersion = 1
 type rootMark struct {
 	Tenon       int    `json:"tenon"`
 	Snapshotter string `json:"snapshotter"`
+	// Unfinished says that the root is being made or mended. A process that finds it does
+	// so again, since not all of what is there can be relied upon.
+	Unfinished bool `json:"unfinished,omitempty"`
 
 	// lost says that the mark was not there, or could not be read, and is what the rest
 	// of the root says.
 	lost bool
+}
+
+// ForeignRootError says that a directory belongs to something else.
+type ForeignRootError struct {
+	Root string
+	Has  string // a name in it
+}
+
+func (e *ForeignRootError) Error() string {
+	return fmt.Sprintf("%s is not a root of Tenon, and not empty (there is %q): choose an empty or new directory", e.Root, e.Has)
 }
 
 // maxMark is how many bytes a version file may have.
@@ -69,7 +82,7 @@ func checkRoot(root string) (rootMark, error) {
 				continue
 			}
 		}
-		return rootMark{}, fmt.Errorf("%s is not a root of Tenon, and not empty (there is %q): choose an empty or new directory", root, e.Name())
+		return rootMark{}, &ForeignRootError{Root: root, Has: e.Name()}
 	}
 	return rootMark{}, nil
 }
@@ -104,26 +117,58 @@ func guessMark(root string) rootMark {
 	return rootMark{}
 }
 
-// writeMark makes the directory a root, or one again.
-func (s *Store) writeMark(m rootMark) error {
-	name := filepath.Join(s.root, versionFile)
-	if m.lost {
-		aside, err := setAside(name)
-		switch {
-		case errors.Is(err, fs.ErrNotExist):
-			s.tell(fmt.Sprintf("%s is missing. It was made again", name))
-		case err != nil:
-			return fmt.Errorf("root %s: %w", s.root, rootError(s.root, err))
-		default:
-			s.tell(fmt.Sprintf("%s is damaged. It was moved to %s, and made again", name, aside))
+// begin says in the root that it is being made or mended, until finish.
+func (s *Store) begin() error {
+	if s.mark.Unfinished {
+		return nil
+	}
+	s.mark.Unfinished = true
+	return s.writeMark()
+}
+
+// finish makes the names in a root last that was made or mended. From then on what is
+// committed in it lasts.
+func (s *Store) finish() error {
+	if !s.mark.Unfinished {
+		return nil
+	}
+	for _, dir := range []string{filepath.Join(contentDir, "blobs"), contentDir, s.mark.Snapshotter, ""} {
+		if err := syncDir(filepath.Join(s.root, dir)); err != nil {
+			return err
 		}
 	}
-	dt, err := json.Marshal(m)
+	for above := filepath.Dir(s.root); ; above = filepath.Dir(above) {
+		_ = syncDir(above) // what we may not open, or cannot be synced, was there before
+		if above == filepath.Dir(above) {
+			break
+		}
+	}
+	s.mark.Unfinished = false
+	return s.writeMark()
+}
+
+func (s *Store) writeMark() error {
+	dt, err := json.Marshal(s.mark)
 	if err == nil {
-		err = writeSynced(name, append(dt, '\n'))
+		err = writeSynced(filepath.Join(s.root, versionFile), append(dt, '\n'))
 	}
 	if err != nil {
 		return fmt.Errorf("root %s: %w", s.root, rootError(s.root, err))
+	}
+	return nil
+}
+
+// markAside puts a mark aside that cannot be read.
+func (s *Store) markAside() error {
+	name := filepath.Join(s.root, versionFile)
+	aside, err := setAside(name)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		s.tell(fmt.Sprintf("%s is missing. It was made again", name))
+	case err != nil:
+		return fmt.Errorf("root %s: %w", s.root, rootError(s.root, err))
+	default:
+		s.tell(fmt.Sprintf("%s is damaged. It was moved to %s, and made again", name, aside))
 	}
 	return nil
 }
@@ -143,6 +188,15 @@ func writeSynced(name string, dt []byte) error {
 		return err
 	}
 	return syncDir(filepath.Dir(name))
+}
+
+// syncDir makes names in a directory last.
+func syncDir(dir string) error {
+	f, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
 }
 
 // makePrivate makes directories that nobody but their owner can look into, also where

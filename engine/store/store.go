@@ -9,7 +9,7 @@
 //	content      containerd's content store: blobs by digest
 //	overlayfs    or native: containerd's snapshotter
 //	metadata.db  containerd's metadata, with our records beside it: see disk.go
-//	cache.db     the keys of the cache: boltstore
+//	cache.db     the keys of the cache: logstore
 //	mounts       what is mounted: see MountLocal
 //	state        of the engine's other parts: see Store.Path
 //
@@ -31,7 +31,8 @@
 //
 // Open looks at the pages of metadata.db and of the snapshotter's file before anybody
 // maps them. Of one that is damaged it makes a new one of what can be read, and puts the
-// damaged one aside, as NAME.damaged-TIME, where Du and Prune find it. Then it makes the
+// damaged one aside, as NAME.damaged-TIME, where Du and Prune find it; so it does with
+// what is in the place of a directory and is none. Then it makes the
 // files and the disk agree: what a record needs and is not there makes it none, unless it
 // can be made or fetched again; what nobody refers to is removed. Damaged keys of the
 // cache are put aside, and the cache begins anew. Records and values have checksums.
@@ -41,10 +42,12 @@
 //
 // A record that was committed survives the death of the process at any instant. Of a
 // machine that loses its power the files metadata.db, cache.db and version, the
-// snapshotter's file and blobs survive as far as the disk keeps what it has acknowledged:
-// each is synced before anything refers to it, cache.db within 50 ms and at Close. The
-// files in trees are not synced, as with other builders: those of the last half minute
-// may be empty or short after a power cut. Prune what was built then, or build it with
+// snapshotter's file and blobs survive, with their names, as far as the disk keeps what it
+// has acknowledged: each is synced before anything refers to it, cache.db within 50 ms and
+// at Close. TestPowerCut holds it against what a disk may lose. A root that is being made or
+// mended says so in version, and the next process begins that anew. The trees are not
+// synced, as with other builders: those of the last half minute may be missing, which is a
+// miss, or have files that are empty or short. Prune what was built then, or build it with
 // --no-cache.
 package store
 
@@ -52,6 +55,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"sync"
@@ -65,7 +69,7 @@ import (
 	"github.com/gofrs/flock"
 	"github.com/moby/buildkit/identity"
 	"github.com/tenonbuild/tenon/solver"
-	"github.com/tenonbuild/tenon/solver/boltstore"
+	"github.com/tenonbuild/tenon/solver/logstore"
 	bolt "go.etcd.io/bbolt"
 )
 
@@ -84,16 +88,17 @@ type Options struct {
 	// which, in words.
 	Waiting func(owner string)
 	// Notice is told, for people, what was damaged and what became of it, as long as the
-	// store is open. It may be called concurrently.
+	// store is open. One call is made at a time, from any goroutine.
 	Notice func(text string)
 }
 
 // Store is an open root. Its methods may be called concurrently.
 type Store struct {
 	root  string
+	mark  rootMark
 	lock  *flock.Flock
 	back  *backend
-	keys  *boltstore.Store
+	keys  *logstore.Store
 	index *index
 	tell  func(string) // Options.Notice, or nothing
 	// shared are mounts of cache mounts.
@@ -152,7 +157,12 @@ func Open(ctx context.Context, opt Options) (_ *Store, err error) {
 	}
 	s := &Store{root: opt.Root, index: newIndex(), run: "run-" + identity.NewID(), tell: func(string) {}}
 	if opt.Notice != nil {
-		s.tell = opt.Notice
+		var one sync.Mutex
+		s.tell = func(text string) {
+			one.Lock()
+			defer one.Unlock()
+			opt.Notice(text)
+		}
 	}
 	if s.lock, err = takeLock(ctx, opt); err != nil {
 		return nil, err
@@ -190,13 +200,12 @@ func (s *Store) start(ctx context.Context, opt Options) (err error) {
 	if err := s.recover(s.Context(ctx), mended); err != nil {
 		return fmt.Errorf("root %s: cleaning up: %w", s.root, err)
 	}
-	return nil
+	return s.finish()
 }
 
 // openParts opens what is in the root, after it was mended.
-func (s *Store) openParts(ctx context.Context, opt Options) (*mender, error) {
-	mark, err := s.openRoot(opt)
-	if err != nil {
+func (s *Store) openParts(ctx context.Context, opt Options) (_ *mender, err error) {
+	if err := s.openRoot(opt); err != nil {
 		return nil, err
 	}
 	if err := unmountStale(s.root); err != nil {
@@ -205,11 +214,11 @@ func (s *Store) openParts(ctx context.Context, opt Options) (*mender, error) {
 	if s.shared, err = openSharedMounts(filepath.Join(s.root, mountsDir)); err != nil {
 		return nil, fmt.Errorf("root %s: what a process that died has left: %w", s.root, rootError(s.root, err))
 	}
-	m := &mender{root: s.root, snapshotter: mark.Snapshotter, tell: s.tell}
+	m := &mender{root: s.root, snapshotter: s.mark.Snapshotter, tell: s.tell, begin: s.begin, changed: s.mark.Unfinished}
 	if err := m.run(); err != nil {
 		return nil, fmt.Errorf("root %s: %w", s.root, rootError(s.root, err))
 	}
-	if s.back, err = openBackend(ctx, s.root, mark.Snapshotter, s.tell); err != nil {
+	if s.back, err = openBackend(ctx, s.root, s.mark.Snapshotter, s.tell); err != nil {
 		return nil, fmt.Errorf("root %s: %w", s.root, rootError(s.root, err))
 	}
 	if err := s.openKeys(); err != nil {
@@ -219,29 +228,48 @@ func (s *Store) openParts(ctx context.Context, opt Options) (*mender, error) {
 }
 
 // openRoot makes the directory a root, if it is none, and says which snapshotter it uses.
-func (s *Store) openRoot(opt Options) (rootMark, error) {
-	mark, err := checkRoot(s.root)
-	if err != nil {
-		return mark, err
+func (s *Store) openRoot(opt Options) (err error) {
+	if s.mark, err = checkRoot(s.root); err != nil {
+		return err
+	}
+	if s.mark.Tenon != 0 && !s.mark.lost && s.mark.Snapshotter != overlayName && s.mark.Snapshotter != nativeName {
+		return fmt.Errorf("root %s: snapshotter %q: there are %s and %s", s.root, s.mark.Snapshotter, overlayName, nativeName)
+	}
+	if s.mark.Tenon == 0 {
+		// The lock lasts before anything else does: by that the root is known to be one.
+		if err := syncDir(s.root); err != nil {
+			return fmt.Errorf("root %s: %w", s.root, rootError(s.root, err))
+		}
+		s.mark.Tenon = rootVersion
+		if s.mark.Snapshotter, err = pickSnapshotter(s.root, opt.Snapshotter); err != nil {
+			return err
+		}
+		if err := s.begin(); err != nil {
+			return err
+		}
+	}
+	if s.mark.lost {
+		if err := errors.Join(s.markAside(), s.begin()); err != nil {
+			return err
+		}
+	}
+	if err := mendFolders(s.root, s.mark.Snapshotter, s.tell); err != nil {
+		return fmt.Errorf("root %s: %w", s.root, rootError(s.root, err))
+	}
+	for _, dir := range []string{filepath.Join(contentDir, "blobs", "sha256"), filepath.Join(s.mark.Snapshotter, "snapshots")} {
+		if _, err := os.Lstat(filepath.Join(s.root, dir)); errors.Is(err, fs.ErrNotExist) {
+			if err := s.begin(); err != nil { // the names of what is made again are to last
+				return err
+			}
+		}
 	}
 	if err := makePrivate(s.Path(), filepath.Join(s.root, contentDir)); err != nil {
-		return mark, fmt.Errorf("root %s: %w", s.root, rootError(s.root, err))
+		return fmt.Errorf("root %s: %w", s.root, rootError(s.root, err))
 	}
-	if mark.Tenon == 0 || mark.lost {
-		if mark.Tenon == 0 {
-			if mark.Snapshotter, err = pickSnapshotter(s.root, opt.Snapshotter); err != nil {
-				return mark, err
-			}
-			mark.Tenon = rootVersion
-		}
-		if err := s.writeMark(mark); err != nil {
-			return mark, err
-		}
+	if opt.Snapshotter != "" && opt.Snapshotter != s.mark.Snapshotter {
+		return fmt.Errorf("root %s uses the snapshotter %s, not %s: choose another root for that", s.root, s.mark.Snapshotter, opt.Snapshotter)
 	}
-	if opt.Snapshotter != "" && opt.Snapshotter != mark.Snapshotter {
-		return mark, fmt.Errorf("root %s uses the snapshotter %s, not %s: choose another root for that", s.root, mark.Snapshotter, opt.Snapshotter)
-	}
-	return mark, nil
+	return nil
 }
 
 // collectIfWorthIt collects garbage when there is much of it for what there is: a
@@ -264,6 +292,9 @@ func (s *Store) collectGarbage(ctx context.Context) (err error) {
 	n := s.garbage.Load()
 	if n == 0 {
 		return nil
+	}
+	if ctx.Err() != nil { // containerd does not always see that
+		return context.Cause(ctx)
 	}
 	s.garbage.Add(-n)
 	defer func() {

@@ -152,6 +152,9 @@ func (s *Store) copyBlob(ctx context.Context, rec *record, desc ocispec.Descript
 			}
 		}
 	}()
+	if err := CheckRoom(s.root, desc.Digest.String(), desc.Size); err != nil {
+		return fmt.Errorf("it cannot be fetched: %w", err)
+	}
 	ra, err := provider.ReaderAt(ctx, desc)
 	if err != nil {
 		return fmt.Errorf("it cannot be fetched: %w", err)

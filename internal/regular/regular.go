@@ -1,5 +1,6 @@
-// Package regular reads files that somebody else has made. Where a file is expected
-// there may be a pipe, which never answers, a device, or more than there is memory.
+// Package regular reads files that somebody else has made, or a crash has left, and
+// writes such as are read that way. Where a file is expected there may be a pipe, which
+// never answers, a device, a directory, or more than there is memory.
 package regular
 
 import (
@@ -36,14 +37,17 @@ func Open(path string) (_ *os.File, size int64, err error) {
 
 // Read returns what is in a regular file of at most limit bytes.
 func Read(path string, limit int64) (_ []byte, err error) {
-	f, _, err := Open(path)
+	f, size, err := Open(path)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
-	dt, err := io.ReadAll(io.LimitReader(f, limit+1))
-	if err == nil && int64(len(dt)) > limit {
-		err = fmt.Errorf("%s: it has more than %d bytes, which are too many for what it should be", path, limit)
+	var dt []byte
+	if size <= limit { // which some file systems do not tell: /proc's files have none
+		dt, err = io.ReadAll(io.LimitReader(f, limit+1))
+	}
+	if err == nil && max(size, int64(len(dt))) > limit {
+		err = &fs.PathError{Op: "read", Path: path, Err: fmt.Errorf("it has more than %d bytes, which are too many for what it should be", limit)}
 	}
 	return dt, err
 }

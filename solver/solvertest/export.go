@@ -96,8 +96,18 @@ func (r *ExportedRecord) LinkFrom(src solver.CacheExporterRecord, index int, sel
 // from elsewhere. Load makes results of their transferable form, which become the
 // solver's. What the solver saves in it is lost.
 func (t *ExportTarget) Manager(id string, load func(*solver.Remote) solver.Result) solver.CacheManager {
-	s := &importedKeys{records: t.Records(), load: load}
-	return solver.NewCacheManager(id, s, importedResults{s})
+	keys, results := NewStorageModel(), importedResults{map[string]*solver.Remote{}, load}
+	for _, r := range t.Records() {
+		for _, l := range r.Links {
+			keys.AddLink(l.From.key(), importedLink(r.Digest, l.Index, l.Selector), r.key())
+		}
+		for i, res := range r.Results {
+			name := fmt.Sprint(r.id, "/", i)
+			keys.AddResult(r.key(), solver.CacheResult{ID: name, CreatedAt: res.CreatedAt})
+			results.remotes[name] = res.Remote
+		}
+	}
+	return solver.NewCacheManager(id, importedKeys{keys}, results)
 }
 
 // key is the record's name in a cache. A root is known by what it is, here as
@@ -109,142 +119,57 @@ func (r *ExportedRecord) key() string {
 	return r.id
 }
 
+// importedLink is a link to a record. A record's digest stands for an operation and its output.
+func importedLink(record digest.Digest, input int, selector string) solver.CacheInfoLink {
+	return solver.CacheInfoLink{Digest: record, Input: solver.Index(input), Selector: digest.Digest(selector)}
+}
+
 // importedKeys is a read-only storage of the records of an export.
-type importedKeys struct {
-	records []*ExportedRecord
-	load    func(*solver.Remote) solver.Result
+type importedKeys struct{ *StorageModel }
+
+func (s importedKeys) WalkLinks(id string, l solver.CacheInfoLink, fn func(string) error) error {
+	record := digest.Digest(solver.NewCacheKey(l.Digest, l.Output).ID)
+	return s.StorageModel.WalkLinks(id, importedLink(record, int(l.Input), string(l.Selector)), fn)
 }
 
-func (s *importedKeys) Exists(id string) bool { return s.find(id) != nil }
-
-func (s *importedKeys) find(id string) (found []*ExportedRecord) {
-	for _, r := range s.records {
-		if r.key() == id {
-			found = append(found, r)
-		}
-	}
-	return found
-}
-
-func (s *importedKeys) Walk(fn func(id string) error) error {
-	seen := map[string]bool{}
-	for _, r := range s.records {
-		if seen[r.key()] {
-			continue
-		}
-		seen[r.key()] = true
-		if err := fn(r.key()); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (s *importedKeys) resultsOf(id string) (out []solver.CacheResult) {
-	for _, r := range s.find(id) {
-		for i, res := range r.Results {
-			out = append(out, solver.CacheResult{ID: fmt.Sprint(r.key(), "/", i), CreatedAt: res.CreatedAt})
-		}
-	}
-	return out
-}
-
-func (s *importedKeys) WalkResults(id string, fn func(solver.CacheResult) error) error {
-	for _, res := range s.resultsOf(id) {
-		if err := fn(res); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (s *importedKeys) Load(id, resultID string) (solver.CacheResult, error) {
-	for _, res := range s.resultsOf(id) {
-		if res.ID == resultID {
-			return res, nil
-		}
-	}
-	return solver.CacheResult{}, solver.ErrNotFound
-}
-
-func (s *importedKeys) WalkIDsByResult(resultID string, fn func(string) error) error {
-	return s.Walk(func(id string) error {
-		if _, err := s.Load(id, resultID); err != nil {
-			return nil
-		}
-		return fn(id)
-	})
-}
-
-// WalkLinks visits the records of the link's operation and output.
-func (s *importedKeys) WalkLinks(id string, link solver.CacheInfoLink, fn func(string) error) error {
-	dgst := digest.Digest(solver.NewCacheKey(link.Digest, link.Output).ID)
-	for _, r := range s.records {
-		if r.Digest != dgst {
-			continue
-		}
-		for _, l := range r.Links {
-			if l.From.key() == id && l.Index == int(link.Input) && l.Selector == string(link.Selector) {
-				if err := fn(r.key()); err != nil {
-					return err
-				}
-				break
-			}
-		}
-	}
-	return nil
-}
-
-func (s *importedKeys) HasLink(id string, link solver.CacheInfoLink, target string) (found bool) {
-	s.WalkLinks(id, link, func(to string) error {
+func (s importedKeys) HasLink(id string, l solver.CacheInfoLink, target string) (found bool) {
+	s.WalkLinks(id, l, func(to string) error {
 		found = found || to == target
 		return nil
 	})
 	return found
 }
 
-// WalkBacklinks visits nothing: of the operations only what they are called in an
-// export is known.
-func (s *importedKeys) WalkBacklinks(string, func(string, solver.CacheInfoLink) error) error {
-	return nil
-}
+// WalkBacklinks visits nothing: an export does not tell an operation from its output.
+func (importedKeys) WalkBacklinks(string, func(string, solver.CacheInfoLink) error) error { return nil }
 
-func (s *importedKeys) AddResult(string, solver.CacheResult) error         { return nil }
-func (s *importedKeys) AddLink(string, solver.CacheInfoLink, string) error { return nil }
-func (s *importedKeys) Release(string) error                               { return nil }
+func (importedKeys) AddResult(string, solver.CacheResult) error         { return nil }
+func (importedKeys) AddLink(string, solver.CacheInfoLink, string) error { return nil }
+func (importedKeys) Release(string) error                               { return nil }
 
 // importedResults makes results of what was exported.
-type importedResults struct{ keys *importedKeys }
-
-func (s importedResults) remote(id string) *solver.Remote {
-	for _, r := range s.keys.records {
-		for i, res := range r.Results {
-			if fmt.Sprint(r.key(), "/", i) == id {
-				return res.Remote
-			}
-		}
-	}
-	return nil
+type importedResults struct {
+	remotes map[string]*solver.Remote // by name
+	load    func(*solver.Remote) solver.Result
 }
 
-func (s importedResults) Save(solver.Result) (solver.CacheResult, error) {
+func (importedResults) Save(solver.Result) (solver.CacheResult, error) {
 	return solver.CacheResult{}, nil
 }
 
-func (s importedResults) Load(_ context.Context, res solver.CacheResult) (solver.Result, error) {
-	remote := s.remote(res.ID)
-	if remote == nil {
-		return nil, solver.ErrNotFound
+func (s importedResults) Load(ctx context.Context, res solver.CacheResult) (solver.Result, error) {
+	remote, err := s.LoadRemote(ctx, res)
+	if err != nil {
+		return nil, err
 	}
-	return s.keys.load(remote), nil
+	return s.load(remote), nil
 }
 
 func (s importedResults) LoadRemote(_ context.Context, res solver.CacheResult) (*solver.Remote, error) {
-	remote := s.remote(res.ID)
-	if remote == nil {
+	if !s.Exists(res.ID) {
 		return nil, solver.ErrNotFound
 	}
-	return remote, nil
+	return s.remotes[res.ID], nil
 }
 
-func (s importedResults) Exists(id string) bool { return s.remote(id) != nil }
+func (s importedResults) Exists(id string) bool { return s.remotes[id] != nil }

@@ -6,6 +6,7 @@ package solvertest
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -79,6 +80,16 @@ func (s *Stats) Executed(id string) int {
 	return s.execs[id]
 }
 
+func (s *Stats) ran(id string) {
+	s.Execs.Add(1)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.execs == nil {
+		s.execs = map[string]int{}
+	}
+	s.execs[id]++
+}
+
 // Faults returns what was done to results that must not be.
 func (s *Stats) Faults() []string {
 	s.mu.Lock()
@@ -118,20 +129,23 @@ func Resolve(v solver.Vertex, b solver.Builder) (solver.Op, error) {
 	if !ok {
 		return nil, fmt.Errorf("not a node: %T", v.Sys())
 	}
-	if n.Stats != nil {
-		n.Stats.Resolved.Add(1)
+	stats := n.Stats
+	if stats == nil {
+		stats = &Stats{}
 	}
+	stats.Resolved.Add(1)
 	if n.OnResolve != nil {
 		if err := n.OnResolve(b); err != nil {
 			return nil, err
 		}
 	}
-	return &op{n: n, b: b}, nil
+	return &op{n, b, stats}, nil
 }
 
 type op struct {
-	n *Node
-	b solver.Builder
+	n     *Node
+	b     solver.Builder
+	stats *Stats
 }
 
 func (n *Node) key() string {
@@ -143,9 +157,7 @@ func (n *Node) key() string {
 
 func (o *op) CacheMap(ctx context.Context, index int) (*solver.CacheMap, bool, error) {
 	n := o.n
-	if n.Stats != nil {
-		n.Stats.CacheMaps.Add(1)
-	}
+	o.stats.CacheMaps.Add(1)
 	if n.OnCacheMap != nil {
 		if err := n.OnCacheMap(ctx, index); err != nil {
 			return nil, false, err
@@ -155,21 +167,15 @@ func (o *op) CacheMap(ctx context.Context, index int) (*solver.CacheMap, bool, e
 	if len(n.Keys) > 0 {
 		key, last = n.Keys[index], index == len(n.Keys)-1
 	}
-	cm := &solver.CacheMap{Digest: digest.FromString("op " + key)}
-	for _, in := range n.In {
-		cm.Deps = append(cm.Deps, struct {
-			Selector          digest.Digest
-			ComputeDigestFunc solver.ResultBasedCacheFunc
-		}{})
-		d := &cm.Deps[len(cm.Deps)-1]
+	cm := solver.NewCacheMap(digest.FromString("op "+key), len(n.In))
+	for i, in := range n.In {
+		d := &cm.Deps[i]
 		if in.Selector != "" {
 			d.Selector = digest.FromString("selector " + in.Selector)
 		}
 		if in.Content {
 			d.ComputeDigestFunc = func(ctx context.Context, r solver.Result) (digest.Digest, error) {
-				if n.Stats != nil {
-					n.Stats.Digests.Add(1)
-				}
+				o.stats.Digests.Add(1)
 				if in.OnDigest != nil {
 					if err := in.OnDigest(ctx); err != nil {
 						return "", err
@@ -184,15 +190,7 @@ func (o *op) CacheMap(ctx context.Context, index int) (*solver.CacheMap, bool, e
 
 func (o *op) Exec(ctx context.Context, inputs []solver.Result) ([]solver.Result, error) {
 	n := o.n
-	if n.Stats != nil {
-		n.Stats.Execs.Add(1)
-		n.Stats.mu.Lock()
-		if n.Stats.execs == nil {
-			n.Stats.execs = map[string]int{}
-		}
-		n.Stats.execs[n.ID]++
-		n.Stats.mu.Unlock()
-	}
+	o.stats.ran(n.ID)
 	if n.OnExec != nil {
 		if err := n.OnExec(ctx, inputs); err != nil {
 			return nil, err
@@ -203,14 +201,11 @@ func (o *op) Exec(ctx context.Context, inputs []solver.Result) ([]solver.Result,
 	}
 	value := n.Value
 	if value == "" {
-		value = n.key() + "("
-		for i, in := range inputs {
-			if i > 0 {
-				value += ","
-			}
-			value += Value(in)
+		var in []string
+		for _, r := range inputs {
+			in = append(in, Value(r))
 		}
-		value += ")"
+		value = n.key() + "(" + strings.Join(in, ",") + ")"
 	}
 	out := make([]solver.Result, max(1, n.Outputs))
 	for i := range out {
@@ -218,7 +213,7 @@ func (o *op) Exec(ctx context.Context, inputs []solver.Result) ([]solver.Result,
 		if i > 0 {
 			v = fmt.Sprintf("%s#%d", value, i)
 		}
-		out[i] = NewResult(v, n.Stats)
+		out[i] = NewResult(v, o.stats)
 	}
 	return out, nil
 }

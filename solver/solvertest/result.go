@@ -25,9 +25,10 @@ func NewResult(value string, stats *Stats) solver.Result {
 }
 
 func handOut(id, value string, stats *Stats) solver.Result {
-	if stats != nil {
-		stats.Live.Add(1)
+	if stats == nil {
+		stats = &Stats{}
 	}
+	stats.Live.Add(1)
 	return &fakeResult{id: id, value: value, stats: stats}
 }
 
@@ -36,18 +37,14 @@ func (r *fakeResult) ID() string { return r.id }
 func (r *fakeResult) Sys() interface{} { return r.value }
 
 func (r *fakeResult) Release(context.Context) error {
-	if r.released.Swap(true) {
-		if r.stats != nil {
-			r.stats.mu.Lock()
-			r.stats.faults = append(r.stats.faults, fmt.Sprintf("%s (%s) was released twice", r.id, r.value))
-			r.stats.mu.Unlock()
-		}
-		return fmt.Errorf("%s was released before", r.id)
-	}
-	if r.stats != nil {
+	if !r.released.Swap(true) {
 		r.stats.Live.Add(-1)
+		return nil
 	}
-	return nil
+	r.stats.mu.Lock()
+	defer r.stats.mu.Unlock()
+	r.stats.faults = append(r.stats.faults, fmt.Sprintf("%s (%s) was released twice", r.id, r.value))
+	return fmt.Errorf("%s was released before", r.id)
 }
 
 // Value returns the value a result of this package stands for.

@@ -68,13 +68,10 @@ func CacheResultStorage(t *testing.T, open func(t *testing.T) ResultStorage) {
 		run  func(*testing.T, ResultStorage)
 	}{
 		{"Unknown", testUnknownResult},
-		{"SavedIsLoaded", testSavedIsLoaded},
 		{"Several", testSeveralResults},
 		{"SavedTwice", testResultSavedTwice},
-		{"SaveBorrows", testSaveBorrows},
-		{"LoadedIsTheCallers", testLoadedIsTheCallers},
+		{"Holds", testHolds},
 		{"LoadCanceled", testLoadCanceled},
-		{"Remote", testRemote},
 		{"Pruned", testResultPruned},
 		{"Concurrent", testConcurrentResults},
 	}
@@ -86,7 +83,6 @@ func CacheResultStorage(t *testing.T, open func(t *testing.T) ResultStorage) {
 // loan is a result as a solver lends it: by a handle of what several share.
 type loan struct {
 	handle solver.Result
-	shared *solver.SharedResult
 	value  string
 	// released counts the releases of what is shared.
 	released atomic.Int64
@@ -107,8 +103,9 @@ func (m ResultMaker) lend() *loan {
 	l := &loan{}
 	main := m.make()
 	l.value = m.value(main)
-	l.shared = solver.NewSharedResult(lentResult{main, l})
-	l.handle = l.shared.Clone()
+	shared := solver.NewSharedResult(lentResult{main, l})
+	l.handle = shared.Clone()
+	shared.Release(context.Background()) // the handle is the only holder
 	return l
 }
 
@@ -122,30 +119,53 @@ func (l *loan) kept() error {
 }
 
 // giveBack ends a loan.
-func (l *loan) giveBack() error {
-	return errors.Join(l.handle.Release(context.Background()), l.shared.Release(context.Background()))
-}
+func (l *loan) giveBack() error { return l.handle.Release(context.Background()) }
 
 // put saves a new result, and returns its value.
 func (s ResultStorage) put() (res solver.CacheResult, value string, err error) {
 	l := s.Results.lend()
-	res, err = s.Storage.Save(l.handle)
-	if err == nil && res.ID == "" {
-		err = errors.New("Save returned no ID")
-	}
+	res, err = s.save(l)
 	return res, l.value, errors.Join(err, l.kept(), l.giveBack())
 }
 
-// get loads a result and releases it.
-func (s ResultStorage) get(res solver.CacheResult) (value string, err error) {
+func (s ResultStorage) save(l *loan) (solver.CacheResult, error) {
+	res, err := s.Storage.Save(l.handle)
+	if err == nil && (res.ID == "" || res.CreatedAt.IsZero()) {
+		err = fmt.Errorf("Save returned the name %q and the time %v: without a time a result is older than every other", res.ID, res.CreatedAt)
+	}
+	return res, err
+}
+
+// gone stands for the value of a result that is not there.
+const gone = "\x00gone"
+
+// is returns an error unless a result loads as a value, or is gone.
+func (s ResultStorage) is(res solver.CacheResult, want string) error {
+	got := ""
 	r, err := s.Storage.Load(context.Background(), res)
-	if err != nil {
-		return "", err
+	if err == nil && r == nil {
+		return fmt.Errorf("Load(%q) returned neither a result nor an error", res.ID)
 	}
-	if r == nil {
-		return "", errors.New("Load returned neither a result nor an error")
+	if err == nil {
+		got = s.Results.value(r)
+		err = r.Release(context.Background())
+	} else if errors.Is(err, solver.ErrNotFound) {
+		got, err = gone, nil
 	}
-	return s.Results.value(r), r.Release(context.Background())
+	if err != nil || got != want {
+		return fmt.Errorf("Load(%q): got %.100q (%v), want %.100q", res.ID, got, err, want)
+	}
+	if s.Storage.Exists(res.ID) == (got == gone) {
+		return fmt.Errorf("Load(%q): got %.100q, and Exists says %v", res.ID, got, got == gone)
+	}
+	remote, err := s.Storage.LoadRemote(context.Background(), res)
+	if got == gone && remote != nil {
+		return fmt.Errorf("%q cannot be loaded, and is transferable", res.ID)
+	}
+	if got == gone || err == nil && remote == nil {
+		return nil
+	}
+	return errors.Join(err, checkRemote(remote))
 }
 
 func (s ResultStorage) mustPut(t *testing.T) (res solver.CacheResult, value string) {
@@ -155,49 +175,36 @@ func (s ResultStorage) mustPut(t *testing.T) (res solver.CacheResult, value stri
 	return res, value
 }
 
-func (s ResultStorage) wantValue(t *testing.T, res solver.CacheResult, want string) {
+func (s ResultStorage) want(t *testing.T, res solver.CacheResult, value string) {
 	t.Helper()
-	if got, err := s.get(res); got != want || err != nil {
-		t.Fatalf("Load(%q): got %.100q (%v), want %.100q", res.ID, got, err, want)
-	}
-	if !s.Storage.Exists(res.ID) {
-		t.Fatalf("%q can be loaded, and does not exist", res.ID)
-	}
+	noError(t, s.is(res, value))
 }
 
-func (s ResultStorage) wantNone(t *testing.T, res solver.CacheResult) {
+// load loads a result, and wants it to have a value.
+func (s ResultStorage) load(t *testing.T, res solver.CacheResult, value string) solver.Result {
 	t.Helper()
-	if got, err := s.get(res); !errors.Is(err, solver.ErrNotFound) {
-		t.Fatalf("Load(%q): got %.100q (%v), want ErrNotFound", res.ID, got, err)
-	}
-	if s.Storage.Exists(res.ID) {
-		t.Fatalf("%q cannot be loaded, and exists", res.ID)
-	}
-	if remote, err := s.Storage.LoadRemote(context.Background(), res); remote != nil {
-		t.Fatalf("%q cannot be loaded, and is transferable (%v)", res.ID, err)
+	r, err := s.Storage.Load(context.Background(), res)
+	noError(t, err)
+	s.same(t, "what was loaded", r, value)
+	return r
+}
+
+func (s ResultStorage) same(t *testing.T, what string, r solver.Result, want string) {
+	t.Helper()
+	if got := s.Results.value(r); got != want {
+		t.Errorf("%s: got %.100q, want %.100q", what, got, want)
 	}
 }
 
 func testUnknownResult(t *testing.T, s ResultStorage) {
-	s.wantNone(t, someResult("unknown"))
+	s.want(t, someResult("unknown"), gone)
 	res, value := s.mustPut(t)
-	s.wantNone(t, someResult("unknown"))
-	s.wantValue(t, res, value)
+	s.want(t, someResult("unknown"), gone)
+	s.want(t, res, value)
 }
 
-// testSavedIsLoaded: a storage for keys keeps of a result its ID and an instant,
-// whose zone may be lost.
-func testSavedIsLoaded(t *testing.T, s ResultStorage) {
-	res, value := s.mustPut(t)
-	if res.CreatedAt.IsZero() {
-		t.Error("a result without a time is older than every other")
-	}
-	for range 2 {
-		s.wantValue(t, res, value)
-		s.wantValue(t, solver.CacheResult{ID: res.ID, CreatedAt: time.Unix(0, res.CreatedAt.UnixNano()).UTC()}, value)
-	}
-}
-
+// testSeveralResults: a storage for keys keeps of a result its ID and an instant, whose
+// zone may be lost.
 func testSeveralResults(t *testing.T, s ResultStorage) {
 	saved := map[string]string{}
 	for range 50 {
@@ -206,62 +213,42 @@ func testSeveralResults(t *testing.T, s ResultStorage) {
 			t.Fatalf("two results have the ID %q", res.ID)
 		}
 		saved[res.ID] = value
+		s.want(t, res, value)
+		s.want(t, solver.CacheResult{ID: res.ID, CreatedAt: time.Unix(0, res.CreatedAt.UnixNano()).UTC()}, value)
 	}
 	for id, value := range saved {
-		s.wantValue(t, someResult(id), value)
+		s.want(t, someResult(id), value)
 	}
 }
 
 // testResultSavedTwice: an output that two vertices have is saved by each.
 func testResultSavedTwice(t *testing.T, s ResultStorage) {
 	l := s.Results.lend()
-	first, err := s.Storage.Save(l.handle)
+	first, err := s.save(l)
 	noError(t, err)
-	second, err := s.Storage.Save(l.handle)
-	noError(t, err)
-	noError(t, l.kept())
-	noError(t, l.giveBack())
-	s.wantValue(t, first, l.value)
-	s.wantValue(t, second, l.value)
+	second, err := s.save(l)
+	noError(t, errors.Join(err, l.kept(), l.giveBack()))
+	s.want(t, first, l.value)
+	s.want(t, second, l.value)
 }
 
-// testSaveBorrows: what a storage keeps is its own, before and after the one that
-// was saved has been released.
-func testSaveBorrows(t *testing.T, s ResultStorage) {
+// testHolds: what a storage keeps is its own, before and after what was saved has been
+// released; and what it hands out is the caller's.
+func testHolds(t *testing.T, s ResultStorage) {
 	l := s.Results.lend()
-	res, err := s.Storage.Save(l.handle)
-	noError(t, err)
-	noError(t, l.kept())
-	r, err := s.Storage.Load(context.Background(), res)
-	noError(t, err)
-	if got := s.Results.value(l.handle); got != l.value {
-		t.Errorf("saving has changed the result: got %.100q, want %.100q", got, l.value)
-	}
+	res, err := s.save(l)
+	noError(t, errors.Join(err, l.kept()))
+	loaded := []solver.Result{s.load(t, res, l.value), s.load(t, res, l.value), s.load(t, res, l.value)}
+	s.same(t, "what was saved", l.handle, l.value)
 	noError(t, l.giveBack())
-	if got := s.Results.value(r); got != l.value {
-		t.Errorf("what was loaded ended with what was saved: got %.100q, want %.100q", got, l.value)
-	}
-	noError(t, r.Release(context.Background()))
-	s.wantValue(t, res, l.value)
-}
-
-func testLoadedIsTheCallers(t *testing.T, s ResultStorage) {
-	res, value := s.mustPut(t)
-	var loaded [3]solver.Result
-	for i := range loaded {
-		r, err := s.Storage.Load(context.Background(), res)
-		noError(t, err)
-		loaded[i] = r
-	}
-	for i, r := range loaded {
-		for _, other := range loaded[i:] {
-			if got := s.Results.value(other); got != value {
-				t.Errorf("with %d of %d released: got %.100q, want %.100q", i, len(loaded), got, value)
-			}
+	for len(loaded) > 0 {
+		for _, r := range loaded {
+			s.same(t, fmt.Sprintf("with %d held", len(loaded)), r, l.value)
 		}
-		noError(t, r.Release(context.Background()))
+		noError(t, loaded[0].Release(context.Background()))
+		loaded = loaded[1:]
 	}
-	s.wantValue(t, res, value)
+	s.want(t, res, l.value)
 }
 
 // testLoadCanceled: a load that was cancelled may fail. The next one does not.
@@ -270,29 +257,15 @@ func testLoadCanceled(t *testing.T, s ResultStorage) {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	if r, err := s.Storage.Load(ctx, res); err == nil {
-		if got := s.Results.value(r); got != value {
-			t.Errorf("got %.100q, want %.100q", got, value)
-		}
+		s.same(t, "cancelled", r, value)
 		noError(t, r.Release(context.Background()))
 	} else if errors.Is(err, solver.ErrNotFound) {
 		t.Error("a load that is cancelled says that there is no such result")
 	}
-	s.wantValue(t, res, value)
+	s.want(t, res, value)
 }
 
-// testRemote: a result either has no transferable form, or one that can be pulled.
-func testRemote(t *testing.T, s ResultStorage) {
-	res, value := s.mustPut(t)
-	for range 2 {
-		remote, err := s.Storage.LoadRemote(context.Background(), res)
-		noError(t, err)
-		if remote != nil {
-			noError(t, checkRemote(remote))
-		}
-	}
-	s.wantValue(t, res, value)
-}
-
+// checkRemote proves that what is transferable can be pulled.
 func checkRemote(remote *solver.Remote) error {
 	if len(remote.Descriptors) == 0 || remote.Provider == nil {
 		return fmt.Errorf("a remote of %d descriptors with the provider %v", len(remote.Descriptors), remote.Provider)
@@ -323,66 +296,44 @@ func testResultPruned(t *testing.T, s ResultStorage) {
 	}
 	res, value := s.mustPut(t)
 	other, otherValue := s.mustPut(t)
-	held, err := s.Storage.Load(context.Background(), res)
-	noError(t, err)
+	held := s.load(t, res, value)
 	s.Prune(res.ID)
-	s.wantNone(t, res)
-	if got := s.Results.value(held); got != value {
-		t.Errorf("what is in use was pruned: got %.100q, want %.100q", got, value)
-	}
+	s.want(t, res, gone)
+	s.same(t, "what is in use was pruned", held, value)
 	noError(t, held.Release(context.Background()))
-	s.wantNone(t, res)
-	s.wantValue(t, other, otherValue)
+	s.want(t, res, gone)
+	s.want(t, other, otherValue)
 	res, value = s.mustPut(t)
-	s.wantValue(t, res, value)
+	s.want(t, res, value)
 }
 
 // testConcurrentResults: several goroutines save and load results of their own,
 // and one that they share.
 func testConcurrentResults(t *testing.T, s ResultStorage) {
-	const workers, rounds = 8, 50
 	shared := s.Results.lend()
-	first, err := s.Storage.Save(shared.handle)
+	first, err := s.save(shared)
 	noError(t, err)
+	noError(t, concurrently(8, 50, func(int) error {
+		own, value, err := s.put()
+		again, errAgain := s.save(shared)
+		return errors.Join(err, errAgain, s.is(own, value), s.is(first, shared.value), s.is(again, shared.value), s.is(someResult("unknown"), gone))
+	}))
+	noError(t, shared.giveBack())
+	s.want(t, first, shared.value)
+}
+
+// concurrently makes rounds in several goroutines. A round gets the number of its worker
+// times 1000, and its own.
+func concurrently(workers, rounds int, round func(i int) error) error {
 	errs := make([]error, workers)
 	var wg sync.WaitGroup
 	for w := range workers {
 		wg.Go(func() {
-			for range rounds {
-				if errs[w] = s.concurrentRound(shared, first); errs[w] != nil {
-					return
-				}
+			for i := 0; i < rounds && errs[w] == nil; i++ {
+				errs[w] = round(w*1000 + i)
 			}
 		})
 	}
 	wg.Wait()
-	noError(t, errors.Join(errs...))
-	noError(t, shared.giveBack())
-	s.wantValue(t, first, shared.value)
-}
-
-func (s ResultStorage) concurrentRound(shared *loan, first solver.CacheResult) error {
-	own, value, err := s.put()
-	if err != nil {
-		return err
-	}
-	again, err := s.Storage.Save(shared.handle)
-	if err != nil {
-		return err
-	}
-	for _, is := range []struct {
-		res   solver.CacheResult
-		value string
-	}{{own, value}, {first, shared.value}, {again, shared.value}} {
-		if got, err := s.get(is.res); got != is.value || err != nil {
-			return fmt.Errorf("Load(%q): got %.100q (%v), want %.100q", is.res.ID, got, err, is.value)
-		}
-		if _, err := s.Storage.LoadRemote(context.Background(), is.res); err != nil || !s.Storage.Exists(is.res.ID) {
-			return fmt.Errorf("%q can be loaded, and does not exist (%v)", is.res.ID, err)
-		}
-	}
-	if _, err := s.get(someResult("unknown")); !errors.Is(err, solver.ErrNotFound) {
-		return fmt.Errorf("an unknown result: %v", err)
-	}
-	return nil
+	return errors.Join(errs...)
 }

@@ -4,9 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
-	"slices"
 	"sync"
-	"testing"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -62,15 +60,13 @@ func (m *StorageModel) Exists(id string) bool {
 	return m.nodes[id] != nil
 }
 
-// collect runs fn under the lock. What it returns is visited without.
-func collect[T any](m *StorageModel, fn func() []T) []T {
+// visit visits what gather adds. Gather is called under the lock, fn without it.
+func visit[T any](m *StorageModel, gather func(add func(T)), fn func(T) error) error {
+	var all []T
 	m.mu.Lock()
-	defer m.mu.Unlock()
-	return fn()
-}
-
-func visitAll[T any](list []T, fn func(T) error) error {
-	for _, e := range list {
+	gather(func(e T) { all = append(all, e) })
+	m.mu.Unlock()
+	for _, e := range all {
 		if err := fn(e); err != nil {
 			return err
 		}
@@ -80,12 +76,20 @@ func visitAll[T any](list []T, fn func(T) error) error {
 
 // Walk implements solver.CacheKeyStorage.
 func (m *StorageModel) Walk(fn func(id string) error) error {
-	return visitAll(collect(m, func() []string { return slices.Sorted(maps.Keys(m.nodes)) }), fn)
+	return visit(m, func(add func(string)) {
+		for id := range m.nodes {
+			add(id)
+		}
+	}, fn)
 }
 
 // WalkResults implements solver.CacheKeyStorage.
 func (m *StorageModel) WalkResults(id string, fn func(solver.CacheResult) error) error {
-	return visitAll(collect(m, func() []solver.CacheResult { return slices.Collect(maps.Values(m.nodes[id])) }), fn)
+	return visit(m, func(add func(solver.CacheResult)) {
+		for _, res := range m.nodes[id] {
+			add(res)
+		}
+	}, fn)
 }
 
 // Load implements solver.CacheKeyStorage.
@@ -147,14 +151,13 @@ func (m *StorageModel) hasLinks(id string) bool {
 
 // WalkIDsByResult implements solver.CacheKeyStorage.
 func (m *StorageModel) WalkIDsByResult(resultID string, fn func(string) error) error {
-	return visitAll(collect(m, func() (out []string) {
+	return visit(m, func(add func(string)) {
 		for id, results := range m.nodes {
 			if _, ok := results[resultID]; ok {
-				out = append(out, id)
+				add(id)
 			}
 		}
-		return out
-	}), fn)
+	}, fn)
 }
 
 // AddLink implements solver.CacheKeyStorage.
@@ -169,14 +172,13 @@ func (m *StorageModel) AddLink(id string, link solver.CacheInfoLink, target stri
 
 // WalkLinks implements solver.CacheKeyStorage.
 func (m *StorageModel) WalkLinks(id string, link solver.CacheInfoLink, fn func(id string) error) error {
-	return visitAll(collect(m, func() (out []string) {
+	return visit(m, func(add func(string)) {
 		for l := range m.links {
 			if l.from == id && l.link == link {
-				out = append(out, l.to)
+				add(l.to)
 			}
 		}
-		return out
-	}), fn)
+	}, fn)
 }
 
 // HasLink implements solver.CacheKeyStorage.
@@ -189,15 +191,13 @@ func (m *StorageModel) HasLink(id string, link solver.CacheInfoLink, target stri
 
 // WalkBacklinks implements solver.CacheKeyStorage.
 func (m *StorageModel) WalkBacklinks(id string, fn func(id string, link solver.CacheInfoLink) error) error {
-	list := collect(m, func() (out []storageLink) {
+	return visit(m, func(add func(modelLink)) {
 		for l := range m.links {
 			if l.to == id {
-				out = append(out, storageLink{l.from, l.link})
+				add(l)
 			}
 		}
-		return out
-	})
-	return visitAll(list, func(bl storageLink) error { return fn(bl.from, bl.link) })
+	}, func(l modelLink) error { return fn(l.from, l.link) })
 }
 
 // StorageOp is a change of a storage.
@@ -271,149 +271,20 @@ func opLink(rng *rand.Rand) solver.CacheInfoLink {
 	return l
 }
 
-// DiffStorage returns in what got differs from want, or disagrees with itself.
-func DiffStorage(got, want solver.CacheKeyStorage) error {
-	if err := checkStorage(got); err != nil {
-		return err
-	}
-	gotNodes, err := storageNodes(got)
-	if err != nil {
-		return err
-	}
-	wantNodes, err := storageNodes(want)
-	if err != nil {
-		return err
-	}
-	slices.Sort(gotNodes)
-	slices.Sort(wantNodes)
-	if !slices.Equal(gotNodes, wantNodes) {
-		return fmt.Errorf("nodes: got %q, want %q", gotNodes, wantNodes)
-	}
-	return diffNodes(got, want, wantNodes)
-}
-
-// diffNodes compares some nodes.
-func diffNodes(got, want solver.CacheKeyStorage, ids []string) error {
-	for _, id := range ids {
-		if err := diffResults(got, want, id); err != nil {
-			return fmt.Errorf("node %q: %w", id, err)
-		}
-		g, err := storageBacklinks(got, id)
-		if err != nil {
-			return err
-		}
-		w, err := storageBacklinks(want, id)
-		if err != nil {
-			return err
-		}
-		slices.SortFunc(g, compareBacklinks)
-		slices.SortFunc(w, compareBacklinks)
-		if !slices.Equal(g, w) {
-			return fmt.Errorf("links to %q: got %v, want %v", id, g, w)
-		}
-	}
-	return nil
-}
-
-func diffResults(got, want solver.CacheKeyStorage, id string) error {
-	g, err := storageResults(got, id)
-	if err != nil {
-		return err
-	}
-	w, err := storageResults(want, id)
-	if err != nil {
-		return err
-	}
-	if len(g) != len(w) {
-		return fmt.Errorf("results: got %v, want %v", g, w)
-	}
-	for _, res := range w {
-		if have, err := got.Load(id, res.ID); err != nil || !have.CreatedAt.Equal(res.CreatedAt) {
-			return fmt.Errorf("result %q: got %v (%v), want %v", res.ID, have, err, res)
-		}
-	}
-	return nil
-}
-
-const randomSeeds = 20
-
-func testRandom(t *testing.T, open func(t *testing.T) solver.CacheKeyStorage) {
-	for seed := range uint64(randomSeeds) {
-		rng := rand.New(rand.NewPCG(seed, 1))
-		got, want := open(t), NewStorageModel()
-		n := 2 + rng.IntN(40)
-		for i := range 300 {
-			op := RandomStorageOp(rng, n)
-			noError(t, op.Apply(want))
-			if err := op.Apply(got); err != nil {
-				t.Fatalf("seed %d, step %d, %+v: %v", seed, i, op, err)
-			}
-			if i%10 != 0 {
-				continue
-			}
-			if err := DiffStorage(got, want); err != nil {
-				t.Fatalf("seed %d, step %d, %+v: %v", seed, i, op, err)
-			}
-		}
-	}
-}
-
-// testRandomCycles: graphs with cycles are built, and then released. What leads
-// to a result, or to a node that never had one, is all there.
-func testRandomCycles(t *testing.T, open func(t *testing.T) solver.CacheKeyStorage) {
-	for seed := range uint64(randomSeeds) {
-		rng := rand.New(rand.NewPCG(seed, 2))
-		got, want := open(t), NewStorageModel()
-		n := 2 + rng.IntN(15)
-		for range n * 3 {
-			op := StorageOp{Kind: "AddLink", ID: opNode(rng.IntN(n)), Link: opLink(rng), Target: opNode(rng.IntN(n))}
-			if rng.IntN(3) == 0 {
-				op = StorageOp{Kind: "AddResult", ID: op.ID, Result: someResult(fmt.Sprint("r", rng.IntN(n)))}
-			}
-			noError(t, op.Apply(want))
-			noError(t, op.Apply(got))
-		}
-		if err := DiffStorage(got, want); err != nil {
-			t.Fatalf("seed %d: %v", seed, err)
-		}
-		for _, i := range rng.Perm(n) {
-			noError(t, got.Release(fmt.Sprint("r", i)))
-			noError(t, want.Release(fmt.Sprint("r", i)))
-			if err := diffAlive(got, want); err != nil {
-				t.Fatalf("seed %d, after the release of r%d: %v", seed, i, err)
-			}
-		}
-	}
-}
-
-// diffAlive is DiffStorage for what got must have of want: it may have removed
-// nodes that lead to nothing but each other.
-func diffAlive(got solver.CacheKeyStorage, want *StorageModel) error {
-	if err := checkStorage(got); err != nil {
-		return err
-	}
-	gotNodes, err := storageNodes(got)
-	if err != nil {
-		return err
-	}
-	for _, id := range gotNodes {
-		if !want.Exists(id) {
-			return fmt.Errorf("node %q should be gone", id)
-		}
-	}
-	alive := want.alive()
-	pruned := want.Clone()
-	for id := range want.nodes {
+// forget drops what a storage may have removed, and has: nodes that lead to nothing but each
+// other.
+func (m *StorageModel) forget(got solver.CacheKeyStorage) {
+	alive := m.alive()
+	for id := range m.nodes {
 		if !alive[id] && !got.Exists(id) {
-			delete(pruned.nodes, id)
+			delete(m.nodes, id)
 		}
 	}
-	for l := range want.links {
-		if pruned.nodes[l.from] == nil || pruned.nodes[l.to] == nil {
-			delete(pruned.links, l)
+	for l := range m.links {
+		if m.nodes[l.from] == nil || m.nodes[l.to] == nil {
+			delete(m.links, l)
 		}
 	}
-	return DiffStorage(got, pruned)
 }
 
 // alive returns the nodes that lead to a result, or to a node without links.

@@ -4,7 +4,6 @@ package dockerfile
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -30,34 +29,36 @@ const Name = "dockerfile.v0"
 // Build is the frontend. Its attributes are those of BuildKit's dockerfile.v0; a
 // subrequest (requestid) is answered in the result's metadata.
 func Build(ctx context.Context, c client.Client) (_ *client.Result, err error) {
-	guard := &guard{Client: c}
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	guard := &guard{Client: c, stop: stop}
 	bc, err := dockerui.NewClient(guard)
 	if err != nil {
 		return nil, err
 	}
 	opts := bc.BuildOpts().Opts
-	if err := checkCaps(opts["frontend.caps"]); err != nil {
+	if err := checkCaps(opts["frontend.caps"], true); err != nil {
 		return nil, err
-	}
-	if bc.SBOM != nil {
-		return nil, errors.New("attest:sbom: SBOM attestations are not there yet")
 	}
 	// A platform that is asked for twice is built once.
 	bc.TargetPlatforms = eachOnce(bc.TargetPlatforms)
-	src, err := bc.ReadEntrypoint(ctx, "Dockerfile")
+	src, err := unlessEnded(ctx, func() (*dockerui.Source, error) { return bc.ReadEntrypoint(ctx, "Dockerfile") })
 	if err != nil {
 		return nil, err
 	}
 	// Wherever in the Dockerfile an error is, it says so.
 	defer func() { err = withLocations(err, src) }()
-	if err := syntax(ctx, c, opts, src); err != nil {
-		return nil, err
+	if res, err := syntax(ctx, c, opts, src); res != nil || err != nil {
+		return res, err
 	}
 	read, err := parse(src.Data, maps.Clone(bc.BuildArgs))
 	if err != nil {
 		return nil, err
 	}
 	if err := guard.watch(read, len(bc.TargetPlatforms)); err != nil {
+		return nil, err
+	}
+	if err := read.checkTarget(bc.Target); err != nil {
 		return nil, err
 	}
 	convert := dockerfile2llb.ConvertOpt{
@@ -67,17 +68,17 @@ func Build(ctx context.Context, c client.Client) (_ *client.Result, err error) {
 		MetaResolver: guard,
 		Warn:         warner(ctx, src),
 	}
-	type answer struct {
-		result *client.Result
-		given  bool
+	if res, ok, err := answer(ctx, bc, subrequests(src.Data, convert)); ok || err != nil {
+		return res, err
 	}
-	said, err := unlessEnded(ctx, func() (answer, error) {
-		res, ok, err := bc.HandleSubrequest(ctx, subrequests(src.Data, convert))
-		return answer{res, ok}, err
-	})
-	if err != nil || said.given {
-		return said.result, err
+	if err := checkIgnored(ctx, bc); err != nil {
+		return nil, err
 	}
+	scan, err := newScan(ctx, guard, bc, opts["image-resolve-mode"])
+	if err != nil {
+		return nil, err
+	}
+	warned := make(chan struct{}) // closed when the first platform has been converted
 	rb, err := bc.Build(ctx, func(ctx context.Context, platform *ocispec.Platform, i int) (*dockerui.BuildResult, error) {
 		opt := convert
 		opt.BuildArgs = maps.Clone(opt.BuildArgs) // the conversion adds to them
@@ -85,12 +86,52 @@ func Build(ctx context.Context, c client.Client) (_ *client.Result, err error) {
 		if i > 0 {
 			opt.Warn = nil // each platform has the same warnings
 		}
-		return buildPlatform(ctx, c, src.Data, opt)
+		converted, err := unlessEnded(ctx, func() (converted, error) { return convertPlatform(ctx, src.Data, opt) })
+		wait(ctx, i, warned)
+		if err != nil {
+			return nil, err
+		}
+		if i == 0 {
+			if err := read.warnUnused(ctx, c, guard.triggers()); err != nil {
+				return nil, err
+			}
+		}
+		scan.note(platform, converted.Result)
+		return solvePlatform(ctx, c, converted, opt)
 	})
 	if err != nil {
 		return nil, err
 	}
+	if err := scan.run(ctx, c, rb); err != nil {
+		return nil, err
+	}
 	return rb.Finalize()
+}
+
+// wait has the error of another platform come after the warnings of the first one, which
+// are those of all.
+func wait(ctx context.Context, platform int, warned chan struct{}) {
+	if platform == 0 {
+		close(warned)
+		return
+	}
+	select {
+	case <-warned:
+	case <-ctx.Done():
+	}
+}
+
+// answer answers a subrequest, if it is one.
+func answer(ctx context.Context, bc *dockerui.Client, all dockerui.RequestHandler) (*client.Result, bool, error) {
+	type answer struct {
+		result *client.Result
+		given  bool
+	}
+	said, err := unlessEnded(ctx, func() (answer, error) {
+		res, ok, err := bc.HandleSubrequest(ctx, all)
+		return answer{res, ok}, err
+	})
+	return said.result, said.given, err
 }
 
 // eachOnce are platforms, which are normalised, without those that come again.
@@ -123,12 +164,8 @@ func convertPlatform(ctx context.Context, data []byte, opt dockerfile2llb.Conver
 	return converted{res, def}, nil
 }
 
-// buildPlatform has the Dockerfile solved for one platform.
-func buildPlatform(ctx context.Context, c client.Client, data []byte, opt dockerfile2llb.ConvertOpt) (*dockerui.BuildResult, error) {
-	converted, err := unlessEnded(ctx, func() (converted, error) { return convertPlatform(ctx, data, opt) })
-	if err != nil {
-		return nil, err
-	}
+// solvePlatform has a Dockerfile solved for one platform.
+func solvePlatform(ctx context.Context, c client.Client, converted converted, opt dockerfile2llb.ConvertOpt) (*dockerui.BuildResult, error) {
 	def := converted.def
 	if err := spreadNoCache(def); err != nil {
 		return nil, err

@@ -17,6 +17,9 @@ type expansion struct {
 	program *program
 	base    map[string]int // sizes at most of the variables that base images set
 	total   int
+	// searched is what the search for patterns takes at most: for each, its size times
+	// that of the value.
+	searched int
 }
 
 // sizes are the sizes of variables' values in a stage.
@@ -183,20 +186,28 @@ func (e *expansion) value(name, word string, env *sizes) (int, error) {
 }
 
 func (e *expansion) add(n int) error {
+	if e.searched > maxSearched {
+		return fmt.Errorf("up to here the patterns of ${NAME#PATTERN}, ${NAME%%PATTERN} and ${NAME/PATTERN/TEXT} take more than %d million comparisons: have a RUN look for them in a file", maxSearched/1_000_000)
+	}
 	if e.total = plus(e.total, n); e.total > maxExpanded {
 		return fmt.Errorf("up to here the Dockerfile would have more than %d MiB when the variables in it are expanded; each RUN has all of its environment", maxExpanded>>20)
 	}
 	return nil
 }
 
-// A name of a variable, as a reference has it after its dollar or brace.
-const varName = `(\p{Nd}+|[\p{L}_][\p{L}\p{Nd}_]*|[@*#?$!-])`
+// A name of a variable, as a reference has it after its dollar or brace; and a piece of
+// text that is one, or nothing special.
+const (
+	varName  = `(\p{Nd}+|[\p{L}_][\p{L}\p{Nd}_]*|[@*#?$!-])`
+	varPlain = `(?:[^\\$'"/}]|\$[A-Za-z_][A-Za-z_0-9]*)`
+)
 
 var (
 	varRef = regexp.MustCompile(`^\{?` + varName)
 	// What of a value is removed that fits a pattern, or is replaced; in its second
-	// group the pattern, if there is nothing special in it.
-	varPattern = regexp.MustCompile(`\$\{` + varName + `[#%/]+(?:([^\\$'"/}]*)[/}])?`)
+	// group the pattern, if there is nothing special in it but names of variables, also
+	// within quotes.
+	varPattern = regexp.MustCompile(`\$\{` + varName + `[#%/]+(?:((?:` + varPlain + `|"` + varPlain + `*")*)[/}])?`)
 	// What is replaced wherever it is found; by a text, if there is nothing special in
 	// that and the pattern.
 	varReplace     = regexp.MustCompile(`\$\{` + varName + `//`)
@@ -224,10 +235,9 @@ func (e *expansion) word(text string, env *sizes) int {
 	for _, m := range varPattern.FindAllStringSubmatchIndex(text, -1) {
 		size := n
 		if m[4] >= 0 {
-			size = m[5] - m[4]
+			size = e.word(text[m[4]:m[5]], env)
 		}
-		// A search may take the product of both sizes, in steps that are cheap.
-		e.total = plus(e.total, times(size, e.sizeOf(text[m[2]:m[3]], env))/64)
+		e.searched = plus(e.searched, times(size, e.sizeOf(text[m[2]:m[3]], env)))
 	}
 	all := n
 	for _, m := range varReplace.FindAllStringSubmatchIndex(text, -1) {

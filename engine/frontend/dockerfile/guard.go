@@ -7,10 +7,12 @@ import (
 	"maps"
 	"math/bits"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"sync"
 
 	"github.com/moby/buildkit/client/llb/sourceresolver"
+	"github.com/moby/buildkit/frontend/dockerfile/instructions"
 	"github.com/moby/buildkit/frontend/gateway/client"
 	dockerspec "github.com/moby/docker-image-spec/specs-go/v1"
 	"github.com/opencontainers/go-digest"
@@ -21,11 +23,13 @@ import (
 // base images that grow. All else a conversion asks the client for goes through.
 type guard struct {
 	client.Client
+	stop context.CancelCauseFunc // ends the conversion
 
 	mu      sync.Mutex // guards what follows
 	program *program   // nil until it is known, and for a Dockerfile that cannot be read
 	lookups int
-	base    map[string]int // see expansion
+	base    map[string]int         // see expansion
+	onbuild []instructions.Command // of base images
 }
 
 // watch has the guard look at the conversions of a program, for so many platforms.
@@ -83,6 +87,13 @@ func (g *guard) learn(ref string, config []byte) error {
 	return (&expansion{program: g.program, base: g.base}).check()
 }
 
+// triggers are the ONBUILD instructions of the images seen so far.
+func (g *guard) triggers() []instructions.Command {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return slices.Clone(g.onbuild)
+}
+
 // environment are the variables that an image sets, itself and by what it has done
 // when it is built on.
 func (g *guard) environment(ref string, c dockerspec.DockerOCIImageConfig) (*sizes, error) {
@@ -98,6 +109,7 @@ func (g *guard) environment(ref string, c dockerspec.DockerOCIImageConfig) (*siz
 	if err != nil || len(cmds) == 0 {
 		return env, err
 	}
+	g.onbuild = append(g.onbuild, cmds...)
 	e := &expansion{program: g.program, base: maps.Clone(g.base)}
 	global, err := e.globals()
 	if err != nil {
@@ -115,7 +127,12 @@ func (g *guard) Solve(ctx context.Context, req client.SolveRequest) (*client.Res
 	if err := context.Cause(ctx); err != nil {
 		return nil, err
 	}
-	return g.Client.Solve(ctx, req)
+	res, err := g.Client.Solve(ctx, req)
+	if err != nil || res.Ref == nil {
+		return res, err
+	}
+	res.Ref = &ignoring{Reference: res.Ref, stop: g.stop}
+	return res, nil
 }
 
 // Warn implements client.Client.
@@ -148,9 +165,11 @@ func unlessEnded[T any](ctx context.Context, convert func() (T, error)) (T, erro
 	}()
 	select {
 	case out := <-done:
-		return out.value, out.err
+		if ctx.Err() == nil {
+			return out.value, out.err
+		}
 	case <-ctx.Done():
-		var none T
-		return none, context.Cause(ctx)
 	}
+	var none T
+	return none, context.Cause(ctx)
 }

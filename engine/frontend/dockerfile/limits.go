@@ -1,12 +1,14 @@
 package dockerfile
 
 import (
+	"bufio"
 	"bytes"
 	"errors"
 	"fmt"
 	"strings"
 
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
+	"github.com/moby/buildkit/frontend/dockerfile/linter"
 	"github.com/moby/buildkit/frontend/dockerfile/parser"
 )
 
@@ -24,6 +26,9 @@ const (
 	// maxExpanded bounds everything that variables are expanded in, in bytes: the
 	// environment counts for each RUN.
 	maxExpanded = 64 << 20
+	// maxSearched bounds what looking for patterns in the values of variables takes: a
+	// second for 10 million, and it cannot be interrupted.
+	maxSearched = 100_000_000
 	// maxNesting bounds the ${ of one instruction, and so how deep they are nested.
 	maxNesting = 10_000
 	// maxLookups is how many images a Dockerfile may need beside those that it names:
@@ -44,6 +49,14 @@ func parse(data []byte, given map[string]string) (*program, error) {
 	if n := bytes.Count(data, []byte("\n")); n > maxLines {
 		return nil, fmt.Errorf("the Dockerfile has %d lines; it can have %d: copy large files into the image instead of writing them here", n, maxLines)
 	}
+	n := 0
+	for line := range bytes.Lines(data) {
+		if n++; len(line) >= bufio.MaxScanTokenSize {
+			err := fmt.Errorf("the line has %d bytes; it can have %d: break it with a backslash at its end", len(line), bufio.MaxScanTokenSize-1)
+			at := parser.Position{Line: n}
+			return nil, parser.WithLocation(err, []parser.Range{{Start: at, End: at}})
+		}
+	}
 	file, err := parser.Parse(bytes.NewReader(data))
 	if err != nil {
 		return nil, nil
@@ -53,7 +66,7 @@ func parse(data []byte, given map[string]string) (*program, error) {
 			return nil, parser.WithLocation(fmt.Errorf("the instruction has more than %d variables in it", maxNesting), n.Location())
 		}
 	}
-	stages, args, err := instructions.Parse(file.AST, nil)
+	stages, args, err := instructions.Parse(file.AST, linter.New(&linter.Config{SkipAll: true}))
 	if err != nil {
 		return nil, nil
 	}

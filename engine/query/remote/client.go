@@ -9,12 +9,14 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"path/filepath"
 
 	"github.com/containerd/errdefs"
 
 	"github.com/tenonbuild/tenon/engine/images"
 	"github.com/tenonbuild/tenon/engine/query"
 	"github.com/tenonbuild/tenon/engine/store"
+	"github.com/tenonbuild/tenon/internal/ownersocket"
 )
 
 // ErrGone says that nobody answers, or not to the end: the owner of the root does not
@@ -29,17 +31,15 @@ type client struct{ http http.Client }
 
 // Ask returns what asks the process that has a root, by the socket in dir: see Listen.
 // It connects for each question.
-func Ask(dir string) query.Reader {
+func Ask(dir string) query.Root {
 	return &client{http.Client{Transport: &http.Transport{
 		DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			path, done, err := socketIn(dir)
+			conn, err := ownersocket.Dial(ctx, dir, socketName)
 			if err != nil {
-				return nil, err
+				return nil, &dialError{err}
 			}
-			var d net.Dialer
-			conn, err := d.DialContext(ctx, "unix", path)
-			return conn, errors.Join(err, done())
+			return conn, nil
 		},
 	}}}
 }
@@ -84,6 +84,76 @@ func (c *client) Save(ctx context.Context, req query.SaveRequest) (func(io.Write
 	}, nil
 }
 
+// dialError says that nobody was asked.
+type dialError struct{ error }
+
+// Unwrap returns the reason.
+func (e *dialError) Unwrap() error { return e.error }
+
+// Tag implements query.Changer.
+func (c *client) Tag(ctx context.Context, ref, name string) error {
+	_, err := c.change(ctx, change{Tag: &tagging{ref, name}})
+	return err
+}
+
+// Remove implements query.Changer.
+func (c *client) Remove(ctx context.Context, refs []string, force bool) ([]images.Removed, error) {
+	done, err := c.change(ctx, change{Remove: &removing{refs, force}})
+	return done.Removed, err
+}
+
+// Prune implements query.Changer.
+func (c *client) Prune(ctx context.Context, opt images.PruneOptions) ([]images.Removed, error) {
+	done, err := c.change(ctx, change{Prune: &opt})
+	return done.Removed, err
+}
+
+// LoadLayout implements query.Changer.
+func (c *client) LoadLayout(ctx context.Context, dir string) ([]images.Loaded, error) {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, err
+	}
+	done, err := c.change(ctx, change{Layout: dir})
+	return done.Loaded, err
+}
+
+// LoadArchive implements query.Changer. It does not read r before somebody answers.
+func (c *client) LoadArchive(ctx context.Context, r io.Reader) ([]images.Loaded, error) {
+	done, err := c.changed(ctx, "/load", struct{ io.Reader }{r}) // it stays the caller's to close
+	return done.Loaded, err
+}
+
+func (c *client) change(ctx context.Context, what change) (changed, error) {
+	dt, err := json.Marshal(what)
+	if err != nil {
+		return changed{}, err
+	}
+	return c.changed(ctx, "/change", bytes.NewReader(dt))
+}
+
+// changed asks for a change. Its error is ErrGone only where nobody was asked: a change is
+// not to be made twice.
+func (c *client) changed(ctx context.Context, path string, body io.Reader) (done changed, err error) {
+	defer func() {
+		if nobody := new(dialError); errors.Is(err, ErrGone) && !errors.As(err, &nobody) {
+			err = fmt.Errorf("whether it was done is not known: the process that uses the root has ended, or is of another version (%w)", errors.Unwrap(err))
+		}
+	}()
+	resp, err := c.do(ctx, http.MethodPost, path, body)
+	if err != nil {
+		return changed{}, err
+	}
+	defer resp.Body.Close()
+	if err := json.NewDecoder(io.LimitReader(resp.Body, maxAnswer)).Decode(&done); err != nil {
+		return changed{}, gone(ctx, err)
+	}
+	if done.Failed != nil {
+		return done, &answered{*done.Failed}
+	}
+	return done, nil
+}
+
 func (c *client) get(ctx context.Context, path string, into any) error {
 	resp, err := c.do(ctx, http.MethodGet, path, nil)
 	if err != nil {
@@ -121,8 +191,15 @@ func gone(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	return fmt.Errorf("%w: %w", ErrGone, err)
+	return &goneError{err}
 }
+
+// goneError is ErrGone with a reason.
+type goneError struct{ reason error }
+
+func (e *goneError) Error() string        { return ErrGone.Error() + ": " + e.reason.Error() }
+func (e *goneError) Is(target error) bool { return target == ErrGone }
+func (e *goneError) Unwrap() error        { return e.reason }
 
 // answered is an error of the process that was asked.
 type answered struct{ said failure }

@@ -1,5 +1,5 @@
 // Package remote is how a process asks the one that has a root: HTTP with JSON over a
-// unix socket below it. What can be asked is package query's; it changes nothing.
+// unix socket below it. What can be asked is package query's.
 //
 // The socket is in a directory that only the owner can look into, and who connects
 // has to be the same user or root. It is there as long as the owner is: one that was
@@ -9,6 +9,8 @@
 //	GET  /v1/images   a list of images.Image
 //	POST /v1/save     a query.SaveRequest; the answer is the archive, and after it, as a
 //	                  trailer, whether it is whole
+//	POST /v1/change   a change; the answer is a changed
+//	POST /v1/load     an archive of images; the answer is a changed
 //
 // An answer that is no 200 is a failure, as JSON. The number in the path goes up when
 // older processes could not understand an answer: then they wait, as for a process
@@ -16,12 +18,9 @@
 package remote
 
 import (
-	"fmt"
-	"os"
-	"path/filepath"
-	"strconv"
+	"github.com/containerd/errdefs"
 
-	"golang.org/x/sys/unix"
+	"github.com/tenonbuild/tenon/engine/images"
 )
 
 const (
@@ -39,12 +38,31 @@ type failure struct {
 	NotFound bool `json:",omitempty"`
 }
 
-// socketIn returns a short path of the socket in a directory: those of sockets have 107
-// bytes at most. It is good until done is called.
-func socketIn(dir string) (path string, done func() error, _ error) {
-	f, err := os.OpenFile(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
-	if err != nil {
-		return "", nil, fmt.Errorf("socket: %w", err)
+// change is a request for one of query.Changer's methods: that of the field which is set.
+type change struct {
+	Tag    *tagging             `json:",omitempty"`
+	Remove *removing            `json:",omitempty"`
+	Prune  *images.PruneOptions `json:",omitempty"`
+	Layout string               `json:",omitempty"`
+}
+
+type tagging struct{ Ref, Name string }
+
+type removing struct {
+	Refs  []string
+	Force bool
+}
+
+// changed is what a change has done, also where it has failed.
+type changed struct {
+	Removed []images.Removed `json:",omitempty"`
+	Loaded  []images.Loaded  `json:",omitempty"`
+	Failed  *failure         `json:",omitempty"`
+}
+
+func failed(err error) *failure {
+	if err == nil {
+		return nil
 	}
-	return filepath.Join("/proc/self/fd", strconv.Itoa(int(f.Fd())), socketName), f.Close, nil
+	return &failure{Error: err.Error(), NotFound: errdefs.IsNotFound(err)}
 }

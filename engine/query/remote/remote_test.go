@@ -13,6 +13,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/containerd/errdefs"
 	"golang.org/x/sys/unix"
@@ -31,6 +32,8 @@ type fake struct {
 	err    error
 	save   func(io.Writer) error
 	asked  query.SaveRequest
+
+	changes []string
 }
 
 func (f *fake) Usage(context.Context) (*store.Usage, error)     { return &f.usage, f.err }
@@ -40,7 +43,30 @@ func (f *fake) Save(_ context.Context, req query.SaveRequest) (func(io.Writer) e
 	return f.save, f.err
 }
 
-func listen(t *testing.T, dir string, r query.Reader) *remote.Server {
+// changes are those that were asked for.
+func (f *fake) Tag(_ context.Context, ref, name string) error {
+	f.changes = append(f.changes, "tag "+ref+" "+name)
+	return f.err
+}
+func (f *fake) Remove(_ context.Context, refs []string, force bool) ([]images.Removed, error) {
+	f.changes = append(f.changes, fmt.Sprint("remove ", refs, force))
+	return []images.Removed{{Names: refs}}, f.err
+}
+func (f *fake) Prune(_ context.Context, opt images.PruneOptions) ([]images.Removed, error) {
+	f.changes = append(f.changes, fmt.Sprint("prune ", opt.Until))
+	return nil, f.err
+}
+func (f *fake) LoadLayout(_ context.Context, dir string) ([]images.Loaded, error) {
+	f.changes = append(f.changes, "layout "+dir)
+	return []images.Loaded{{Name: "x"}}, f.err
+}
+func (f *fake) LoadArchive(_ context.Context, r io.Reader) ([]images.Loaded, error) {
+	dt, err := io.ReadAll(r)
+	f.changes = append(f.changes, fmt.Sprint("archive ", len(dt)))
+	return []images.Loaded{{Name: "y"}}, errors.Join(err, f.err)
+}
+
+func listen(t *testing.T, dir string, r query.Root) *remote.Server {
 	t.Helper()
 	s, err := remote.Listen(dir, r)
 	if err != nil {
@@ -105,6 +131,61 @@ func TestAsk(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// Changes are made once, by the owner, and what was done is told with an error, too.
+func TestChange(t *testing.T) {
+	dir := t.TempDir()
+	f := &fake{}
+	listen(t, dir, f)
+	ask := remote.Ask(dir)
+	for _, failing := range []error{nil, fmt.Errorf("no such image: %w", errdefs.ErrNotFound)} {
+		f.err, f.changes = failing, nil
+		same := func(what string, err error) {
+			t.Helper()
+			if (err == nil) != (failing == nil) || err != nil && (err.Error() != failing.Error() || !errors.Is(err, errdefs.ErrNotFound)) {
+				t.Errorf("%s: %v", what, err)
+			}
+		}
+		same("tag", ask.Tag(t.Context(), "a", "b"))
+		gone, err := ask.Remove(t.Context(), []string{"c", "d"}, true)
+		same("remove", err)
+		if len(gone) != 1 || len(gone[0].Names) != 2 {
+			t.Errorf("removed %v", gone)
+		}
+		_, err = ask.Prune(t.Context(), images.PruneOptions{Until: time.Hour})
+		same("prune", err)
+		in, err := ask.LoadLayout(t.Context(), "/lay")
+		same("layout", err)
+		if len(in) != 1 || in[0].Name != "x" {
+			t.Errorf("loaded %v", in)
+		}
+		in, err = ask.LoadArchive(t.Context(), io.LimitReader(zeros{}, 3<<20))
+		same("archive", err)
+		if len(in) != 1 || in[0].Name != "y" {
+			t.Errorf("loaded %v", in)
+		}
+		want := []string{"tag a b", "remove [c d] true", "prune 1h0m0s", "layout /lay", "archive 3145728"}
+		if !reflect.DeepEqual(f.changes, want) {
+			t.Errorf("%q", f.changes)
+		}
+	}
+	// Where it is not known whether a change was made, nobody is to try again.
+	if err := remote.Ask(t.TempDir()).Tag(t.Context(), "a", "b"); !errors.Is(err, remote.ErrGone) {
+		t.Errorf("nobody there: %v", err)
+	}
+	for _, answer := range []string{"", "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{"} {
+		dir := t.TempDir()
+		raw(t, dir, answer)
+		if err := remote.Ask(dir).Tag(t.Context(), "a", "b"); err == nil || errors.Is(err, remote.ErrGone) || !strings.Contains(err.Error(), "not known") {
+			t.Errorf("%q: %v", answer, err)
+		}
+	}
+}
+
+// zeros never ends.
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
 
 // An owner that does not answer, answers something else or dies is one that has gone.
 func TestGone(t *testing.T) {

@@ -6,17 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
-	"net"
 	"net/http"
-	"os"
 	"time"
 
-	"github.com/containerd/errdefs"
 	"golang.org/x/sync/errgroup"
-	"golang.org/x/sys/unix"
 
 	"github.com/tenonbuild/tenon/engine/query"
+	"github.com/tenonbuild/tenon/internal/ownersocket"
 )
 
 const (
@@ -31,41 +27,21 @@ const (
 // Server answers until it is closed.
 type Server struct {
 	http    http.Server
-	socket  *os.File // the directory that the socket is in
 	serving errgroup.Group
 }
 
 // Listen answers with what r says, by a socket in dir, which is made if need be. The
 // caller has the root, closes the server before it gives the root back, and is the only
 // one to use dir.
-func Listen(dir string, r query.Reader) (_ *Server, err error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, err
-	}
-	path, done, err := socketIn(dir)
+func Listen(dir string, r query.Root) (*Server, error) {
+	l, err := ownersocket.Listen(dir, socketName, maxConnections)
 	if err != nil {
 		return nil, err
-	}
-	defer func() { err = errors.Join(err, done()) }()
-	// That of a process that was killed.
-	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, err
-	}
-	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
-	if err != nil {
-		return nil, err
-	}
-	l.SetUnlinkOnClose(false) // its path is good until we return only
-	if err := os.Chmod(path, 0o600); err != nil {
-		return nil, errors.Join(err, l.Close())
 	}
 	s := &Server{}
-	if s.socket, err = os.OpenFile(dir, unix.O_RDONLY|unix.O_DIRECTORY, 0); err != nil {
-		return nil, errors.Join(err, l.Close())
-	}
 	s.http = http.Server{Handler: handler(r), ReadHeaderTimeout: requestTime, ReadTimeout: requestTime, IdleTimeout: idleTime, MaxHeaderBytes: 16 << 10}
 	s.serving.Go(func() error {
-		err := s.http.Serve(&guarded{UnixListener: l, slots: make(chan struct{}, maxConnections)})
+		err := s.http.Serve(l)
 		if errors.Is(err, http.ErrServerClosed) {
 			return nil
 		}
@@ -77,75 +53,16 @@ func Listen(dir string, r query.Reader) (_ *Server, err error) {
 // Close ends the server. It waits a while for answers that are under way, and ends those
 // that take longer.
 func (s *Server) Close() error {
-	err := unix.Unlinkat(int(s.socket.Fd()), socketName, 0)
-	if errors.Is(err, fs.ErrNotExist) {
-		err = nil
-	}
 	ctx, cancel := context.WithTimeout(context.Background(), closeTime)
 	defer cancel()
-	if s.http.Shutdown(ctx) != nil {
-		err = errors.Join(err, s.http.Close())
+	err := s.http.Shutdown(ctx) // closes the socket at once
+	if ctx.Err() != nil {
+		err = s.http.Close()
 	}
-	return errors.Join(err, s.serving.Wait(), s.socket.Close())
+	return errors.Join(err, s.serving.Wait())
 }
 
-// guarded is a listener that takes only connections of this user and of root, and not
-// too many of them.
-type guarded struct {
-	*net.UnixListener
-	slots chan struct{}
-}
-
-// Accept implements net.Listener.
-func (g *guarded) Accept() (net.Conn, error) {
-	for {
-		conn, err := g.AcceptUnix()
-		if err != nil {
-			return nil, err
-		}
-		if !trusted(conn) {
-			_ = conn.Close() // it gets no answer
-			continue
-		}
-		select {
-		case g.slots <- struct{}{}:
-			return &counted{Conn: conn, slots: g.slots}, nil
-		default:
-			_ = conn.Close()
-		}
-	}
-}
-
-// counted is a connection that has a slot until it is closed.
-type counted struct {
-	net.Conn
-	slots  chan struct{}
-	closed bool // guarded by the server, which closes a connection once
-}
-
-func (c *counted) Close() error {
-	if !c.closed {
-		c.closed = true
-		<-c.slots
-	}
-	return c.Conn.Close()
-}
-
-// trusted says whether who is at the other end is this user or root.
-func trusted(conn *net.UnixConn) bool {
-	raw, err := conn.SyscallConn()
-	if err != nil {
-		return false
-	}
-	ok := false
-	err = raw.Control(func(fd uintptr) {
-		cred, err := unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
-		ok = err == nil && (cred.Uid == 0 || int(cred.Uid) == os.Geteuid())
-	})
-	return err == nil && ok
-}
-
-func handler(r query.Reader) http.Handler {
+func handler(r query.Root) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET "+version+"/usage", func(w http.ResponseWriter, req *http.Request) {
 		v, err := r.Usage(req.Context())
@@ -174,7 +91,43 @@ func handler(r query.Reader) http.Handler {
 		}
 		w.Header().Set(statusTrailer, said)
 	})
+	mux.HandleFunc("POST "+version+"/change", func(w http.ResponseWriter, req *http.Request) {
+		var what change
+		if err := json.NewDecoder(io.LimitReader(req.Body, maxRequest)).Decode(&what); err != nil {
+			answer(w, nil, fmt.Errorf("request: %w", err))
+			return
+		}
+		answer(w, do(req.Context(), r, what), nil)
+	})
+	mux.HandleFunc("POST "+version+"/load", func(w http.ResponseWriter, req *http.Request) {
+		// An archive comes for as long as it takes.
+		if err := http.NewResponseController(w).SetReadDeadline(time.Time{}); err != nil {
+			answer(w, nil, err)
+			return
+		}
+		loaded, err := r.LoadArchive(req.Context(), req.Body)
+		answer(w, changed{Loaded: loaded, Failed: failed(err)}, nil)
+	})
 	return mux
+}
+
+// do makes a change.
+func do(ctx context.Context, r query.Root, what change) (done changed) {
+	var err error
+	switch {
+	case what.Tag != nil:
+		err = r.Tag(ctx, what.Tag.Ref, what.Tag.Name)
+	case what.Remove != nil:
+		done.Removed, err = r.Remove(ctx, what.Remove.Refs, what.Remove.Force)
+	case what.Prune != nil:
+		done.Removed, err = r.Prune(ctx, *what.Prune)
+	case what.Layout != "":
+		done.Loaded, err = r.LoadLayout(ctx, what.Layout)
+	default:
+		err = errors.New("request: it names no change")
+	}
+	done.Failed = failed(err)
+	return done
 }
 
 // answer writes v, or why there is none.
@@ -182,7 +135,7 @@ func answer(w http.ResponseWriter, v any, err error) {
 	w.Header().Set("Content-Type", "application/json")
 	if err != nil {
 		w.WriteHeader(http.StatusUnprocessableEntity)
-		v = failure{Error: err.Error(), NotFound: errdefs.IsNotFound(err)}
+		v = failed(err)
 	}
 	// Who does not read it any more has gone.
 	_ = json.NewEncoder(w).Encode(v)

@@ -6,13 +6,16 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"net"
 	"path/filepath"
+	"slices"
 
 	"github.com/containerd/containerd/v2/core/content"
 	"github.com/moby/buildkit/identity"
-	"github.com/tenonbuild/tenon/engine/session"
 	"github.com/tonistiigi/fsutil"
+
+	"github.com/tenonbuild/tenon/engine/session"
 )
 
 // Options are what the caller lends. All of it is checked by New, before anything
@@ -22,6 +25,8 @@ type Options struct {
 	ID string
 	// Dirs are directories by the names that a definition knows them by.
 	Dirs map[string]string
+	// Trees are directories that are on no disk, by the same names.
+	Trees map[string]fsutil.FS
 	// Secrets are read once, by New.
 	Secrets []Secret
 	// SSH are agents. Key files are read once, by New.
@@ -39,8 +44,8 @@ type Options struct {
 }
 
 // New makes the session. It is an error if something in opt does not exist or
-// cannot be read.
-func New(opt Options) (session.Session, error) {
+// cannot be read. It reads until ctx ends: a secret may come from a pipe.
+func New(ctx context.Context, opt Options) (session.Session, error) {
 	s := &local{
 		id:      cmp.Or(opt.ID, identity.NewID()),
 		dirs:    map[string]session.Dir{},
@@ -62,11 +67,14 @@ func New(opt Options) (session.Session, error) {
 		d.Outputs = outputs
 		s.dirs[name] = d
 	}
+	for name, tree := range opt.Trees {
+		s.dirs[name] = session.Dir{FS: tree}
+	}
 	for _, secret := range opt.Secrets {
 		if _, ok := s.secrets[secret.ID]; ok {
 			return nil, fmt.Errorf("secret %q is given twice", secret.ID)
 		}
-		dt, err := secret.read()
+		dt, err := secret.read(ctx)
 		if err != nil {
 			return nil, err
 		}
@@ -138,6 +146,14 @@ type local struct {
 func (s *local) ID() string { return s.id }
 
 func (s *local) MayPull() bool { return !s.noPull }
+
+func (s *local) Lent() (secrets, agents []string) {
+	return slices.Collect(maps.Keys(s.secrets)), slices.Collect(maps.Keys(s.agents))
+}
+
+func (s *local) Dirs() []string { return slices.Sorted(maps.Keys(s.dirs)) }
+
+func (s *local) Layouts() []string { return slices.Sorted(maps.Keys(s.layouts)) }
 
 func (s *local) Dir(_ context.Context, name string) (session.Dir, error) {
 	d, ok := s.dirs[name]

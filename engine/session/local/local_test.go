@@ -13,6 +13,7 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
 	"github.com/tenonbuild/tenon/engine/session"
 	"github.com/tenonbuild/tenon/engine/session/local"
 )
@@ -31,7 +32,7 @@ func write(t *testing.T, path, text string, mode os.FileMode) string {
 func open(t *testing.T, opt local.Options) session.Session {
 	t.Helper()
 	opt.ID = "s"
-	s, err := local.New(opt)
+	s, err := local.New(t.Context(), opt)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -42,7 +43,7 @@ func open(t *testing.T, opt local.Options) session.Session {
 func refused(t *testing.T, opt local.Options, says ...string) {
 	t.Helper()
 	opt.ID = "s"
-	_, err := local.New(opt)
+	_, err := local.New(t.Context(), opt)
 	wantError(t, err, says...)
 }
 
@@ -85,7 +86,7 @@ func TestDirs(t *testing.T) {
 	}
 	refused(t, local.Options{Dirs: map[string]string{"context": dir + "/none"}}, `"context"`, dir+"/none")
 	refused(t, local.Options{Dirs: map[string]string{"context": dir + "/a/file"}}, `"context"`, "not a directory")
-	if s, err := local.New(local.Options{}); err != nil || s.ID() == "" {
+	if s, err := local.New(t.Context(), local.Options{}); err != nil || s.ID() == "" {
 		t.Errorf("a session that was given no ID: %v", err)
 	}
 }

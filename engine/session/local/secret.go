@@ -1,6 +1,7 @@
 package local
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -9,6 +10,8 @@ import (
 	"strings"
 
 	csvvalue "github.com/tonistiigi/go-csvvalue"
+
+	"github.com/tenonbuild/tenon/internal/stream"
 )
 
 // MaxSecret is how many bytes a secret may have: as many as BuildKit allows.
@@ -90,8 +93,8 @@ func secretError(flag, why string) error {
 	return fmt.Errorf("secret %q: %s; write id=ID,src=FILE or id=ID,env=NAME", flag, why)
 }
 
-func (s Secret) read() ([]byte, error) {
-	dt, err := s.open()
+func (s Secret) read(ctx context.Context) ([]byte, error) {
+	dt, err := s.open(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("secret %q: %w", s.ID, err)
 	}
@@ -101,7 +104,7 @@ func (s Secret) read() ([]byte, error) {
 	return dt, nil
 }
 
-func (s Secret) open() ([]byte, error) {
+func (s Secret) open(ctx context.Context) ([]byte, error) {
 	if s.ID == "" {
 		return nil, errors.New("the id is missing")
 	}
@@ -116,12 +119,12 @@ func (s Secret) open() ([]byte, error) {
 		return []byte(v), nil
 	}
 	if s.File != "" {
-		return readSome(s.File)
+		return readSome(ctx, s.File)
 	}
 	if v, ok := os.LookupEnv(s.ID); ok {
 		return []byte(v), nil
 	}
-	dt, err := readSome(s.ID)
+	dt, err := readSome(ctx, s.ID)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("there is neither an environment variable nor a file of this name: give src=FILE or env=NAME: %w", err)
 	}
@@ -129,8 +132,8 @@ func (s Secret) open() ([]byte, error) {
 }
 
 // readSome reads a file that may be a pipe, up to what is too much for a secret.
-func readSome(path string) (_ []byte, err error) {
-	f, err := os.Open(path)
+func readSome(ctx context.Context, path string) (_ []byte, err error) {
+	f, err := stream.Open(ctx, path)
 	if err != nil {
 		return nil, err
 	}

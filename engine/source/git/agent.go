@@ -10,13 +10,15 @@ import (
 	"path/filepath"
 	"sync"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/tenonbuild/tenon/engine/session"
 )
 
 // agentSocket is a socket at which ssh finds an agent of the session.
 type agentSocket struct {
-	path   string
-	dir    string
+	path   string   // for ssh
+	folder *os.File // that it is in, if there is a way to it by no other path; or nil
 	l      net.Listener
 	cancel context.CancelFunc
 	served sync.WaitGroup // all that serves it
@@ -44,16 +46,19 @@ func (c *client) lendAgent(ctx context.Context, id string) (*agentSocket, error)
 	if err := probe.Close(); err != nil {
 		return nil, fmt.Errorf("SSH agent %q: %w", id, err)
 	}
-	dir, err := c.temp() // which is removed also after us
-	if err == nil && len(dir)+len("/agent") > maxSocket {
-		dir, err = os.MkdirTemp("", "tenon-git-")
-	}
+	dir, err := c.temp() // which is removed with what is in it, also after us
 	if err != nil {
 		return nil, fmt.Errorf("SSH agent %q: %w", id, err)
 	}
-	a := &agentSocket{dir: dir, path: filepath.Join(dir, "agent")}
+	a := &agentSocket{path: filepath.Join(dir, "agent")}
+	if len(a.path) > maxSocket {
+		if a.folder, err = os.OpenFile(dir, unix.O_PATH|unix.O_DIRECTORY, 0); err != nil {
+			return nil, fmt.Errorf("SSH agent %q: %w", id, err)
+		}
+		a.path = fmt.Sprintf("/proc/%d/fd/%d/agent", os.Getpid(), a.folder.Fd())
+	}
 	if a.l, err = net.Listen("unix", a.path); err != nil {
-		return nil, errors.Join(fmt.Errorf("SSH agent %q: %w", id, err), os.RemoveAll(dir))
+		return nil, errors.Join(fmt.Errorf("SSH agent %q: %w", id, err), a.leave())
 	}
 	ctx, a.cancel = context.WithCancel(ctx)
 	a.served.Go(func() {
@@ -73,7 +78,14 @@ func (a *agentSocket) close() {
 	a.cancel()
 	_ = a.l.Close()
 	a.served.Wait()
-	_ = os.RemoveAll(a.dir)
+	_ = a.leave()
+}
+
+func (a *agentSocket) leave() error {
+	if a.folder == nil {
+		return nil
+	}
+	return a.folder.Close()
 }
 
 // pipe connects conn with an agent until either ends. An agent that does not answer

@@ -21,6 +21,7 @@ import (
 	"github.com/tenonbuild/tenon/engine/session"
 	"github.com/tenonbuild/tenon/engine/session/local"
 	"github.com/tenonbuild/tenon/engine/source/internal/sourcetest"
+	"github.com/tenonbuild/tenon/internal/check"
 	"github.com/tenonbuild/tenon/internal/testenv"
 	"golang.org/x/crypto/ssh"
 )
@@ -217,6 +218,21 @@ func serveConn(conn net.Conn, config *ssh.ServerConfig) {
 
 func TestSSH(t *testing.T) {
 	testenv.Tool(t, "ssh")
+	for name, dir := range map[string]string{"short": "s", "too long for a socket": strings.Repeat("l", 110)} {
+		t.Run(name, func(t *testing.T) {
+			tmp, err := os.MkdirTemp("", "t")
+			check.OK(t, err)
+			t.Cleanup(func() { check.OK(t, os.RemoveAll(tmp)) })
+			tmp = filepath.Join(tmp, dir)
+			check.OK(t, os.Mkdir(tmp, 0o700))
+			t.Setenv("TMPDIR", tmp)
+			testSSH(t, tmp)
+		})
+	}
+}
+
+// testSSH has all in tmp.
+func testSSH(t *testing.T, tmp string) {
 	e, srv := sourcetest.New(t), serve(t)
 	r := srv.repo(t, "r.git")
 	r.write("f", "by ssh")
@@ -241,13 +257,6 @@ func TestSSH(t *testing.T) {
 			pb.AttrMountSSHSock:  "default", pb.AttrKnownSSHHosts: known,
 		}}
 	}
-	// A short path, since that of a socket must be.
-	tmp, err := os.MkdirTemp("", "t")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(tmp) })
-	t.Setenv("TMPDIR", tmp)
 	src := newSource(t, e)
 	for _, known := range []string{sshd.hostKey, ""} {
 		if err := os.RemoveAll(e.Store.Path("git")); err != nil {
@@ -260,7 +269,7 @@ func TestSSH(t *testing.T) {
 		}
 		has(t, sourcetest.Files(t, ref), map[string]string{"f": "by ssh"})
 	}
-	_, _, err = sourcetest.Solve(e.Build(t, local.Options{}), t, src, op(""))
+	_, _, err := sourcetest.Solve(e.Build(t, local.Options{}), t, src, op(""))
 	wantError(t, err, "no SSH agent", "--ssh default")
 	if !errors.Is(err, session.ErrNotFound) {
 		t.Errorf("%v", err)
@@ -271,7 +280,7 @@ func TestSSH(t *testing.T) {
 	_, _, err = sourcetest.Solve(e.Build(t, keyFile(key)), t, src, op(strings.Replace(sshd.hostKey, sshd.hostKey[strings.Index(sshd.hostKey, " ")+1:],
 		string(ssh.MarshalAuthorizedKey(other.PublicKey())), 1)))
 	wantError(t, err, "Host key verification failed", "knownsshhosts")
-	for _, where := range []string{filepath.Join(tmp, "tenon-git-*"), e.Store.Path("git", "tmp-*")} {
+	for _, where := range []string{filepath.Join(tmp, "tenon-*"), e.Store.Path("git", "tmp-*")} {
 		left, err := filepath.Glob(where)
 		if err != nil || len(left) != 0 {
 			t.Errorf("sockets are left: %v, %v", left, err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"github.com/tenonbuild/tenon/internal/regular"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -28,18 +29,21 @@ func (b *bare) fetch(ctx context.Context, args ...string) error {
 		return err
 	}
 	_, err := b.net(ctx, b.dir, append([]string{"fetch", "--no-tags", "--force"}, args...)...)
+	if err != nil {
+		err = errors.Join(err, b.tidy())
+	}
 	return err
 }
 
 // tidy removes locks and halves of packs: we are the only one here, so they are of a
 // process that died.
 func (b *bare) tidy() error {
-	held, err := below(b.dir, "refs/tenon/*.lock")
+	held, err := regular.Glob(b.dir, "refs/tenon/*.lock")
 	if err != nil {
 		return err
 	}
 	for _, half := range []string{"tmp_*", ".tmp-*"} { // of a fetch, and of packing anew
-		halves, err := below(b.dir, "objects/pack/"+half)
+		halves, err := regular.Glob(b.dir, "objects/pack/"+half)
 		if err != nil {
 			return err
 		}
@@ -54,15 +58,6 @@ func (b *bare) tidy() error {
 		}
 	}
 	return nil
-}
-
-// below finds files in a folder, whose own path may have what is a wildcard.
-func below(dir, pattern string) ([]string, error) {
-	names, err := fs.Glob(os.DirFS(dir), pattern)
-	for i := range names {
-		names[i] = filepath.Join(dir, names[i])
-	}
-	return names, err
 }
 
 // init makes the repository if there is none.
@@ -97,20 +92,6 @@ func (b *bare) initArgs(more ...string) []string {
 		args = append(args, "--object-format=sha256")
 	}
 	return append(args, more...)
-}
-
-// mending calls use, and once more with nothing kept of the repository if what is
-// kept turns out to be damaged.
-func (b *bare) mending(ctx context.Context, use func() error) error {
-	err := use()
-	if err == nil || !broken(err) || ctx.Err() != nil {
-		return err
-	}
-	b.progress.Log(2, fmt.Appendf(nil, "what is kept of the repository is damaged (%v): fetching it anew\n", err))
-	if err := os.RemoveAll(b.dir); err != nil {
-		return fmt.Errorf("git source: %w", err)
-	}
-	return use()
 }
 
 // have makes sure that what was resolved is there, and returns its commit.
@@ -180,7 +161,7 @@ func (b *bare) fetchAll(ctx context.Context) error {
 // objects are kept, also those that nothing refers to any more: a build may have seen
 // them. A repository that cannot be packed is as good as before.
 func (b *bare) repack(ctx context.Context) error {
-	packs, err := below(b.dir, "objects/pack/*.pack")
+	packs, err := regular.Glob(b.dir, "objects/pack/*.pack")
 	if err != nil || len(packs) <= b.source.opt.MaxPacks {
 		return err
 	}

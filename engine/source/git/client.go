@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/moby/buildkit/util/gitutil"
+	"github.com/tenonbuild/tenon/engine/store"
 	"github.com/tenonbuild/tenon/solver"
 	solverclient "github.com/tenonbuild/tenon/solver/client"
 )
@@ -155,7 +156,11 @@ func (c *client) run(ctx context.Context, protocols, dir, tree string, args ...s
 				return cmd.Err
 			}
 			said.Reset()
-			return shell(ctx, cmd, append(cmd.Env, c.environ(protocols)...), &said)
+			limits, err := c.limits()
+			if err != nil {
+				return err
+			}
+			return shell(ctx, limits, cmd, append(cmd.Env, c.environ(protocols)...), &said)
 		}))
 	out, err := cli.Run(ctx, args...)
 	switch {
@@ -169,10 +174,21 @@ func (c *client) run(ctx context.Context, protocols, dir, tree string, args ...s
 	return nil, &commandError{command: args[0], said: c.scrub(said.String()), err: errors.Unwrap(err)}
 }
 
-// shell runs a command with a umask, so that modes do not depend on ours. It ends
-// with the helpers that git starts when ctx ends.
-func shell(ctx context.Context, cmd *exec.Cmd, env []string, said *bytes.Buffer) error {
-	args := append([]string{"-c", `umask 022 && exec "$@"`, "sh", cmd.Path}, cmd.Args[1:]...)
+// limits are commands of a shell that bound what git and its helpers write to a file and
+// have in memory: how much that is, is the server's choice. Who has less already keeps it.
+func (c *client) limits() (string, error) {
+	room, err := store.Room(c.source.dir)
+	if err != nil {
+		return "", fmt.Errorf("git source: %w", err)
+	}
+	// In blocks of 512 bytes, and in KiB. What is too large is then an error of the write.
+	return fmt.Sprintf("trap '' XFSZ; ulimit -f %d; ulimit -d %d", max(room, 0)/512, c.source.opt.Memory>>10), nil
+}
+
+// shell runs a command after some of a shell, and with a umask, so that modes do not
+// depend on ours. It ends with the helpers that git starts when ctx ends.
+func shell(ctx context.Context, before string, cmd *exec.Cmd, env []string, said *bytes.Buffer) error {
+	args := append([]string{"-c", "{ " + before + `; } 2>/dev/null; umask 022 && exec "$@"`, "sh", cmd.Path}, cmd.Args[1:]...)
 	sh := exec.CommandContext(ctx, "/bin/sh", args...)
 	sh.Dir, sh.Env, sh.Stderr = cmd.Dir, env, &both{cmd.Stderr.(*bytes.Buffer), said}
 	out := &bounded{cmd.Stdout, maxOutput}

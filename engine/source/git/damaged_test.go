@@ -1,13 +1,17 @@
 package git_test
 
 import (
+	"errors"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/moby/buildkit/solver/pb"
 	"github.com/tenonbuild/tenon/engine/source/internal/sourcetest"
+	"github.com/tenonbuild/tenon/internal/check"
 )
 
 // kept is where what is kept of the only repository is.
@@ -71,5 +75,55 @@ func TestFetchedAsPacks(t *testing.T) {
 	loose, err := filepath.Glob(filepath.Join(kept(t, e), "objects", "??"))
 	if err != nil || len(loose) != 0 {
 		t.Errorf("single objects: %v, %v", loose, err)
+	}
+}
+
+// Whatever is in the place of one of git's files, nothing waits for it: what is kept is
+// thrown away, and fetched anew.
+func TestDamagedFilesOfARepository(t *testing.T) {
+	e := sourcetest.New(t)
+	src := newSource(t, e)
+	s := serve(t)
+	r := s.repo(t, "r")
+	r.write("a", "a")
+	r.commit("one")
+	solve(t, e, src, s.op("r", ""))
+	dir, sound := kept(t, e), filepath.Join(t.TempDir(), "sound")
+	check.OK(t, os.CopyFS(sound, os.DirFS(dir)))
+	r.write("b", "b")
+	r.commit("two")
+	kinds := map[string]func(path string) error{
+		"pipe":             func(path string) error { return syscall.Mkfifo(path, 0o600) },
+		"link to a device": func(path string) error { return os.Symlink("/dev/zero", path) },
+		"file":             func(path string) error { return os.WriteFile(path, []byte("x"), 0o600) },
+		"too large": func(path string) error {
+			return errors.Join(os.WriteFile(path, nil, 0o600), os.Truncate(path, 1<<33))
+		},
+		"directory": func(path string) error { return os.Mkdir(path, 0o700) },
+	}
+	for name, some := range map[string]string{
+		"HEAD": "link to a device, too large", "config": "", "shallow": "", "packed-refs": "too large", "tenon-remote": "too large",
+		"refs": "", "refs/tenon": "link to a device", "refs/tenon/*": "",
+		"objects": "", "objects/pack": "link to a device", "objects/pack/*.pack": "too large", "objects/pack/*.idx": "too large",
+	} {
+		for kind, do := range kinds {
+			if !strings.Contains("pipe, file, directory, "+some, kind) {
+				continue // much as others are
+			}
+			t.Run(strings.ReplaceAll(name, "/", "-")+"/"+kind, func(t *testing.T) {
+				check.OK(t, errors.Join(os.RemoveAll(dir), os.CopyFS(dir, os.DirFS(sound))))
+				path := filepath.Join(dir, name)
+				if found, err := filepath.Glob(path); err == nil && len(found) > 0 {
+					path = found[0]
+				} else if strings.Contains(name, "*") {
+					t.Fatalf("there is no %s", name)
+				}
+				check.OK(t, errors.Join(os.RemoveAll(path), do(path)))
+				_, files := solve(t, e, src, s.op("r", ""))
+				has(t, files, map[string]string{"a": "a", "b": "b"})
+				_, err := e.Store.Du(t.Context())
+				check.OK(t, err)
+			})
+		}
 	}
 }

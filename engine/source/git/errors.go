@@ -51,6 +51,8 @@ func (e *commandError) hint() string {
 			"for a submodule or a redirect to another server, name the server: GIT_AUTH_TOKEN.HOST; it may also not exist"
 	case e.says("error: 301", "error: 302", "error: 303", "error: 307", "error: 308"):
 		return "it redirects to what is no repository, or more than a few times: name the address that it leads to"
+	case tooMuch(e):
+		return "the server sends more than there is room for: of the disk a hundredth, at most 1 GiB, is left free (tenon prune makes room), and git may have 4 GiB of memory"
 	case e.says("Permission denied (publickey"):
 		return "lend an SSH agent that has the key: --ssh default"
 	case e.says("Host key verification failed"):
@@ -80,13 +82,19 @@ func broken(err error) bool {
 	e, ok := errors.AsType[*commandError](err)
 	return ok && e.says("not a git repository", "corrupt", "bad object", "unable to read tree", "missing blob", "invalid object",
 		"failed to unpack tree object", "unable to read sha1 file", "bad tree object",
-		"File exists", "shallow file has changed", "pack has bad", "does not point to a valid object", "unable to parse object")
+		"File exists", "shallow file has changed", "pack has bad", "bad config", "bad shallow line", "unterminated line in", "unexpected line in", "does not point to a valid object", "unable to parse object")
+}
+
+// tooMuch: the bounds of limits were reached, or those of the machine.
+func tooMuch(err error) bool {
+	e, ok := errors.AsType[*commandError](err)
+	return ok && e.says("File too large", "No space left on device", "Out of memory", "out of memory", "Cannot allocate memory")
 }
 
 // passing: the net or the server broke off, and may not the next time.
 func passing(err error) bool {
 	e, ok := errors.AsType[*commandError](err)
-	return ok && e.says("early EOF", "RPC failed", "Connection reset", "timed out", "Timeout", "transfer closed", "Empty reply",
+	return ok && !tooMuch(err) && e.says("early EOF", "RPC failed", "Connection reset", "timed out", "Timeout", "transfer closed", "Empty reply",
 		"Operation too slow", "error: 429", "error: 500", "error: 502", "error: 503", "error: 504", "unexpected disconnect",
 		"the remote end hung up", "Could not resolve host", "Temporary failure in name resolution")
 }

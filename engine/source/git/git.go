@@ -26,11 +26,13 @@ import (
 
 	"github.com/moby/buildkit/solver/pb"
 	"github.com/opencontainers/go-digest"
+	"github.com/tenonbuild/tenon/engine/provenance"
 	"github.com/tenonbuild/tenon/engine/session"
+	"github.com/tenonbuild/tenon/engine/session/perbuild"
 	"github.com/tenonbuild/tenon/engine/source"
-	"github.com/tenonbuild/tenon/engine/source/internal/perbuild"
 	"github.com/tenonbuild/tenon/engine/source/internal/trees"
 	"github.com/tenonbuild/tenon/engine/store"
+	"github.com/tenonbuild/tenon/internal/regular"
 )
 
 // Options are what a Source works with.
@@ -44,6 +46,8 @@ type Options struct {
 	// MaxPacks is how many packs a repository may have, which is one a fetch, before
 	// they are made one; 0 is 50.
 	MaxPacks int
+	// Memory is how many bytes of memory a git command may have; 0 is 4 GiB.
+	Memory int64
 }
 
 // Source serves git://.
@@ -70,12 +74,15 @@ func New(opt Options) (*Source, error) {
 	if opt.MaxPacks == 0 {
 		opt.MaxPacks = 50
 	}
+	if opt.Memory == 0 {
+		opt.Memory = 4 << 30
+	}
 	s := &Source{opt: opt, dir: opt.Store.Path("git"), web: sync.OnceValue(newTransport)}
 	if err := os.MkdirAll(s.dir, 0o700); err != nil {
 		return nil, fmt.Errorf("git source: %w", err)
 	}
 	// What a process that died has left.
-	old, err := below(s.dir, "tmp-*")
+	old, err := regular.Glob(s.dir, "tmp-*")
 	if err != nil {
 		return nil, fmt.Errorf("git source: %w", err)
 	}
@@ -126,6 +133,28 @@ func (i *instance) resolve(ctx context.Context) (resolved, error) {
 	}
 	i.known = &r
 	return r, nil
+}
+
+// Describe implements source.Describer.
+func (i *instance) Describe(ctx context.Context, to *provenance.Capture) error {
+	r, err := i.resolve(ctx)
+	if err != nil {
+		return err
+	}
+	url := i.spec.full
+	if i.spec.ref != "" {
+		url += "#" + i.spec.ref
+	}
+	to.AddGit(url, r.object)
+	for _, id := range []string{i.spec.tokenSecret, i.spec.headerSecret} {
+		if id != "" {
+			to.AddSecret(id, true)
+		}
+	}
+	if i.spec.agent != "" {
+		to.AddSSH(i.spec.agent, true)
+	}
+	return nil
 }
 
 // Snapshot implements source.Instance.
@@ -205,6 +234,9 @@ func (s *Source) withRepo(ctx context.Context, c *client, object string, use fun
 	}
 	defer unlock()
 	b := &bare{client: c, dir: filepath.Join(s.dir, name), sha256: sha256}
+	if err := b.look(ctx); err != nil {
+		return err
+	}
 	if err := b.note(b.dir); err != nil {
 		return err
 	}

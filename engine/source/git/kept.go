@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/tenonbuild/tenon/engine/store"
+	"github.com/tenonbuild/tenon/internal/regular"
 )
 
 // noteFile is a file of ours in a bare repository: what people call the remote. Its
@@ -80,12 +81,10 @@ func (r repositories) usage(name string) (store.UsageInfo, error) {
 	}
 	u.CreatedAt, u.LastUsedAt = made.ModTime(), made.ModTime()
 	note := filepath.Join(dir, noteFile)
-	if fi, err := os.Stat(note); err == nil && fi.Mode().IsRegular() && fi.Size() <= maxNote {
+	if fi, err := os.Lstat(note); err == nil && fi.Mode().IsRegular() {
 		u.LastUsedAt = fi.ModTime()
-		remote, err := os.ReadFile(note)
-		if err != nil {
-			return u, err
-		}
+	}
+	if remote, err := regular.Read(note, maxNote); err == nil { // what cannot be read says nothing
 		u.Description += " " + string(remote)
 	}
 	u.Size, err = store.SizeOf(dir)

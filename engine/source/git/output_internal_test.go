@@ -14,7 +14,7 @@ func TestOutputIsBounded(t *testing.T) {
 	run := func(script string, out io.Writer) (said, kept bytes.Buffer, err error) {
 		cmd := exec.Command("/bin/sh", "-c", script)
 		cmd.Stdout, cmd.Stderr = out, &kept
-		err = shell(t.Context(), cmd, nil, &said)
+		err = shell(t.Context(), "true", cmd, nil, &said)
 		return said, kept, err
 	}
 	said, kept, err := run("head -c 3000000 /dev/zero >&2", nil)

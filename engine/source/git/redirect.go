@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"github.com/tenonbuild/tenon/internal/regular"
 	"net/http"
 	"net/url"
 	"os"
@@ -68,7 +69,7 @@ func newTransport() http.RoundTripper {
 	t := http.DefaultTransport.(*http.Transport).Clone()
 	files, dir := []string{os.Getenv("GIT_SSL_CAINFO")}, os.Getenv("GIT_SSL_CAPATH")
 	if dir != "" {
-		more, _ := below(dir, "*")
+		more, _ := regular.Glob(dir, "*")
 		files = append(files, more...)
 	}
 	pool := x509.NewCertPool()

@@ -41,7 +41,7 @@ func (s *Source) resolve(ctx context.Context, sp spec) (resolved, error) {
 type ChecksumError struct{ Ref, Want, Got string }
 
 func (e *ChecksumError) Error() string {
-	return fmt.Sprintf("%s is the commit %s, and should be %s; if it has rightly moved, change the checksum", e.Ref, e.Got, e.Want)
+	return fmt.Sprintf("expected checksum to match %s, and %s is the commit %s; if it has rightly moved, change the checksum", e.Want, e.Ref, e.Got)
 }
 
 // known tells what a ref is that says so itself.
@@ -97,7 +97,7 @@ func (s *Source) lookUp(ctx context.Context, sp spec) (resolved, error) {
 		return resolved{}, fmt.Errorf("it has no default branch: is it empty? Name a branch or tag")
 	}
 	if r.object == "" {
-		return resolved{}, fmt.Errorf("it has no branch or tag %q", sp.ref)
+		return resolved{}, fmt.Errorf("repository does not contain ref: it has no branch or tag %q", sp.ref)
 	}
 	done()
 	return r, nil

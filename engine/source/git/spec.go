@@ -12,6 +12,7 @@ import (
 
 	"github.com/moby/buildkit/solver/pb"
 	"github.com/moby/buildkit/util/gitutil"
+	"github.com/moby/buildkit/util/urlutil"
 )
 
 // spec is what an operation asks for.
@@ -23,6 +24,8 @@ type spec struct {
 	host   string
 	// basic is an Authorization header of what was in the URL; "" for nothing.
 	basic string
+	// full is the remote as it was given, without passwords.
+	full string
 
 	ref    string // "" is the default branch
 	subdir string // "" is all; slashes, and it climbs nowhere
@@ -107,6 +110,7 @@ func parseURL(s string) (*gitutil.GitURL, error) {
 // setRemote takes what git is told, and is shown to people, apart from passwords.
 func (sp *spec) setRemote(u *gitutil.GitURL) error {
 	sp.scheme, sp.host, sp.remote = strings.ToLower(u.Scheme), u.Host, u.Remote
+	sp.full = urlutil.RedactCredentials(u.Remote)
 	if u.User == nil {
 		return nil
 	}
@@ -174,7 +178,7 @@ func (sp *spec) attr(k, v string) (err error) {
 	case pb.AttrGitChecksum:
 		sp.checksum = strings.ToLower(v)
 		if v != "" && !hexDigits.MatchString(sp.checksum) {
-			return fmt.Errorf("checksum %q: it should be a commit, in 4 to 64 hexadecimal digits", v)
+			return fmt.Errorf("invalid checksum %q: expected hex commit hash, of 4 to 64 hexadecimal digits", v)
 		}
 	case pb.AttrGitMTime:
 		if v != "" && v != "checkout" && v != "commit" {

@@ -19,10 +19,13 @@ const (
 	tokenSecret  = "HTTP_AUTH_TOKEN_"
 )
 
+// userAgent also says what it can be taken for: some servers let nothing else in.
+const userAgent = "tenon (compatible; buildkit/v0.33)"
+
 // header makes the header of the first request of a job.
 func (s *Source) header(ctx context.Context, j job, u *url.URL) (http.Header, error) {
 	h := http.Header{}
-	h.Set("User-Agent", "tenon")
+	h.Set("User-Agent", userAgent)
 	for _, f := range j.Header {
 		h.Set(f.Name, f.Value)
 	}

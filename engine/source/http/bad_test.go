@@ -2,8 +2,11 @@ package http_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -13,6 +16,9 @@ import (
 	"github.com/opencontainers/go-digest"
 	"github.com/tenonbuild/tenon/engine/session/local"
 	"github.com/tenonbuild/tenon/engine/source/internal/sourcetest"
+	"github.com/tenonbuild/tenon/internal/check"
+	"github.com/tenonbuild/tenon/internal/testenv"
+	"golang.org/x/sys/unix"
 )
 
 func TestParseRefuses(t *testing.T) {
@@ -206,5 +212,49 @@ func TestTokensAreNotShown(t *testing.T) {
 		if strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("%v shows a token", err)
 		}
+	}
+}
+
+// A file that does not end does not fill the disk, and headers that do not end are an error.
+func TestEndlessAnswers(t *testing.T) {
+	testenv.Root(t)
+	disk, err := os.MkdirTemp("", "")
+	check.OK(t, err)
+	check.OK(t, unix.Mount("tmpfs", disk, "tmpfs", 0, "size=32m"))
+	t.Cleanup(func() { check.OK(t, errors.Join(unix.Unmount(disk, 0), os.Remove(disk))) })
+	t.Setenv("TMPDIR", disk)
+	e := sourcetest.New(t)
+	src := newSource(t, e)
+	used := func() int64 {
+		var st unix.Statfs_t
+		check.OK(t, unix.Statfs(disk, &st))
+		return int64(st.Blocks-st.Bfree) * st.Bsize
+	}
+	before := used()
+	for path, c := range map[string]struct {
+		send func(w io.Writer)
+		says string
+	}{
+		"/file":    {func(w io.Writer) { _, _ = io.WriteString(w, "HTTP/1.1 200 OK\r\n\r\n") }, `the file "file" of `},
+		"/headers": {func(w io.Writer) { _, _ = io.WriteString(w, "HTTP/1.1 200 OK\r\n") }, "server"}, // its headers are too many, or take too long
+	} {
+		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			conn, _, err := w.(http.Hijacker).Hijack()
+			if err != nil {
+				return
+			}
+			c.send(conn)
+			for line := []byte("X-" + strings.Repeat("a", 1000) + ": b\r\n"); err == nil; {
+				_, err = conn.Write(line)
+			}
+			_ = conn.Close()
+		}))
+		_, _, err := sourcetest.Solve(e.Build(t, local.Options{}), t, src, op(s.URL+path))
+		wantError(t, err, c.says)
+		s.Close()
+	}
+	check.OK(t, e.Store.Collect(t.Context()))
+	if now := used(); now > before+1<<20 {
+		t.Errorf("%d bytes are used, %d were", now, before)
 	}
 }

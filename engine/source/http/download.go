@@ -136,12 +136,12 @@ func check(resp *http.Response) error {
 	case code >= 200 && code < 300 && code != http.StatusPartialContent:
 		return nil
 	case code >= 500, code == http.StatusTooManyRequests, code == http.StatusRequestTimeout:
-		return passing{error: fmt.Errorf("the server answers %s", resp.Status), after: retryAfter(resp.Header)}
+		return passing{error: fmt.Errorf("invalid response status %s", resp.Status), after: retryAfter(resp.Header)}
 	case code == http.StatusUnauthorized, code == http.StatusForbidden:
 		name := origin.Of(resp.Request.URL).Names()[0]
-		return fmt.Errorf("the server answers %s; if it asks for credentials, lend them as the secret %s%s or %s%s", resp.Status, tokenSecret, name, headerSecret, name)
+		return fmt.Errorf("invalid response status %s; if it asks for credentials, lend them as the secret %s%s or %s%s", resp.Status, tokenSecret, name, headerSecret, name)
 	}
-	return fmt.Errorf("the server answers %s", resp.Status)
+	return fmt.Errorf("invalid response status %s", resp.Status)
 }
 
 // retryAfter is how long a server asks to wait, in seconds (RFC 9110, 10.2.3). A
@@ -176,7 +176,7 @@ func (s *Source) store(ctx context.Context, j job, h http.Header, body *watchedB
 	sum := alg.Digester()
 	opt := store.NewOptions{Description: "http url " + redact(j.URL), TimesCount: true}
 	ref, err := trees.Write(ctx, s.opt.Store, opt, func(dir string) error {
-		if err := j.write(dir, e.found, body, sum.Hash()); err != nil {
+		if err := j.write(dir, e.found, store.WithinRoom(dir, e.Filename, body), sum.Hash()); err != nil {
 			return err
 		}
 		e.Digest = sum.Digest()

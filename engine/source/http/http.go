@@ -24,14 +24,17 @@ import (
 	"strings"
 	"time"
 
+	"github.com/moby/buildkit/solver/llbsolver/provenance/types"
 	"github.com/moby/buildkit/solver/pb"
 	"github.com/moby/buildkit/util/urlutil"
 	"github.com/opencontainers/go-digest"
+	"github.com/tenonbuild/tenon/engine/provenance"
 	"github.com/tenonbuild/tenon/engine/registry"
 	"github.com/tenonbuild/tenon/engine/session"
+	"github.com/tenonbuild/tenon/engine/session/perbuild"
 	"github.com/tenonbuild/tenon/engine/source"
-	"github.com/tenonbuild/tenon/engine/source/internal/perbuild"
 	"github.com/tenonbuild/tenon/engine/store"
+	"github.com/tenonbuild/tenon/internal/regular"
 )
 
 // Options are what a Source works with.
@@ -79,9 +82,9 @@ func New(opt Options) (*Source, error) {
 		return nil, fmt.Errorf("http source: %w", err)
 	}
 	// What a process that died has left.
-	old, err := below(dir, "new-*")
+	old, err := regular.Glob(dir, regular.TempPrefix+"*")
 	for _, path := range old {
-		err = errors.Join(err, os.Remove(path))
+		err = errors.Join(err, os.RemoveAll(path))
 	}
 	if err != nil {
 		return nil, fmt.Errorf("http source: %w", err)
@@ -251,6 +254,15 @@ func (i *instance) fetch(ctx context.Context) (found, error) {
 		return found{}, fmt.Errorf("%s: %w", redact(i.request.URL), err)
 	}
 	return f, nil
+}
+
+// Describe implements source.Describer.
+func (i *instance) Describe(ctx context.Context, to *provenance.Capture) error {
+	f, err := i.find(ctx)
+	if err == nil {
+		to.AddHTTP(types.HTTPSource{URL: i.request.URL, Digest: f.Digest})
+	}
+	return err
 }
 
 // Snapshot implements source.Instance.

@@ -2,9 +2,7 @@ package http
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io/fs"
 	"math"
 	"net/http"
 	"os"
@@ -13,6 +11,8 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
+
+	"github.com/tenonbuild/tenon/internal/regular"
 )
 
 // found is what is known of a file that was fetched.
@@ -57,12 +57,16 @@ func (r request) key() string {
 	return digest.FromBytes(dt).Encoded()
 }
 
+// maxEntry is how many bytes an entry may have: more than the URL and the headers of an
+// answer.
+const maxEntry = 16 << 20
+
 func (x index) path(key string) string { return filepath.Join(x.dir, key+".json") }
 
 // get returns the entry of a key. One that is not there, or cannot be read, is a
 // file that was not fetched.
 func (x index) get(key string) (entry, bool) {
-	dt, err := os.ReadFile(x.path(key))
+	dt, err := regular.Read(x.path(key), maxEntry)
 	if err != nil {
 		return entry{}, false
 	}
@@ -94,28 +98,16 @@ func headerValue(s string) bool {
 }
 
 // put keeps an entry.
-func (x index) put(key string, e entry) (err error) {
+func (x index) put(key string, e entry) error {
 	e.Version = entryVersion
 	dt, err := json.Marshal(e)
 	if err != nil {
 		return fmt.Errorf("http source: %w", err)
 	}
-	f, err := os.CreateTemp(x.dir, "new-*")
-	if err != nil {
+	if err := regular.Replace(x.path(key), dt); err != nil {
 		return fmt.Errorf("http source: %w", err)
 	}
-	defer func() {
-		if err != nil {
-			if rm := os.Remove(f.Name()); !errors.Is(rm, fs.ErrNotExist) {
-				err = errors.Join(err, rm)
-			}
-		}
-	}()
-	_, err = f.Write(dt)
-	if err = errors.Join(err, f.Close()); err != nil {
-		return fmt.Errorf("http source: %w", err)
-	}
-	return os.Rename(f.Name(), x.path(key))
+	return nil
 }
 
 // validators are how to ask later whether a file is still what was answered.

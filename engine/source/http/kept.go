@@ -6,9 +6,9 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 
 	"github.com/tenonbuild/tenon/engine/store"
+	"github.com/tenonbuild/tenon/internal/regular"
 )
 
 // notes are what the index at dir keeps: see store.Kept. They are small and many, and
@@ -60,23 +60,11 @@ func (n notes) Remove(_ context.Context, id string) (removed bool, err error) {
 	}
 	var errs []error
 	for _, path := range paths {
-		switch err := os.Remove(path); {
-		case err == nil:
-			removed = true
-		case !errors.Is(err, fs.ErrNotExist):
-			errs = append(errs, err)
-		}
+		err := os.RemoveAll(path)
+		removed = removed || err == nil
+		errs = append(errs, err)
 	}
 	return removed, errors.Join(errs...)
 }
 
-func (n notes) paths() ([]string, error) { return below(n.dir, "*.json") }
-
-// below finds files in a folder, whose own path may have what is a wildcard.
-func below(dir, pattern string) ([]string, error) {
-	names, err := fs.Glob(os.DirFS(dir), pattern)
-	for i := range names {
-		names[i] = filepath.Join(dir, names[i])
-	}
-	return names, err
-}
+func (n notes) paths() ([]string, error) { return regular.Glob(n.dir, "*.json") }

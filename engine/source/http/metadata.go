@@ -49,10 +49,10 @@ func (i *instance) checksum(ctx context.Context, f found, req *sourceresolver.Re
 	}
 	alg, ok := algs[req.Algo]
 	if !ok {
-		return nil, fmt.Errorf("the checksum algorithm %d is unknown", req.Algo)
+		return nil, fmt.Errorf("unsupported checksum algorithm %d", req.Algo)
 	}
 	if len(req.Suffix) > maxSuffix {
-		return nil, fmt.Errorf("a suffix of %d bytes is asked to be hashed, and at most %d can be", len(req.Suffix), maxSuffix)
+		return nil, fmt.Errorf("http checksum request suffix exceeds max size %d: it has %d bytes", maxSuffix, len(req.Suffix))
 	}
 	ref, err := i.source.snapshot(ctx, i.request, f)
 	if err != nil {

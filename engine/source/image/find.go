@@ -75,7 +75,7 @@ func passable(err error) bool {
 // check compares what was found with what was asked for.
 func (id *identifier) check(root digest.Digest) error {
 	if id.checksum != "" && id.checksum != root {
-		return fmt.Errorf("image %s has the digest %s, and %s was expected: it was changed, or the expected digest is another image's", id.name, root, id.checksum)
+		return fmt.Errorf("image digest %s for %s does not match expected checksum %s: it was changed, or the expected digest is another image's", root, id.name, id.checksum)
 	}
 	return nil
 }

@@ -138,7 +138,7 @@ func (id *identifier) set(k, v string) (err error) {
 		return nil
 	case pb.AttrImageLayerLimit:
 		if id.limit, err = strconv.Atoi(v); err != nil || id.limit <= 0 {
-			return fmt.Errorf("%s is %q: it should be a number of layers, 1 or more", k, v)
+			return fmt.Errorf("invalid layer limit: %s is %q: it should be a number of layers, 1 or more", k, v)
 		}
 		return nil
 	case pb.AttrImageRecordType:

@@ -320,7 +320,7 @@ func TestAttributes(t *testing.T) {
 	_, err = w.keys(ref, nil, pb.AttrImageLayerLimit, "3")
 	check.Says(t, err, "layer limit 3", "2 layers")
 	_, err = w.keys(ref, nil, pb.AttrImageChecksum, digest.FromString("x").String())
-	check.Says(t, err, ref, "was expected")
+	check.Says(t, err, ref, "does not match expected checksum")
 	for _, bad := range [][2]string{
 		{pb.AttrImageResolveMode, "never"}, {pb.AttrImageLayerLimit, "0"}, {pb.AttrImageLayerLimit, "x"},
 		{pb.AttrImageChecksum, "md5:1"}, {pb.AttrImageRecordType, "odd"}, {"image.unknown", "1"},

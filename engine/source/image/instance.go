@@ -9,8 +9,10 @@ import (
 
 	"github.com/containerd/platforms"
 	"github.com/moby/buildkit/client/llb/sourceresolver"
+	"github.com/moby/buildkit/solver/llbsolver/provenance/types"
 	"github.com/moby/buildkit/solver/pb"
 
+	"github.com/tenonbuild/tenon/engine/provenance"
 	"github.com/tenonbuild/tenon/engine/store"
 	"github.com/tenonbuild/tenon/solver"
 	"github.com/tenonbuild/tenon/solver/client"
@@ -92,6 +94,15 @@ func (i *instance) Snapshot(ctx context.Context) (*store.Ref, error) {
 		return nil, fmt.Errorf("image %s: %w", i.id.name, err)
 	}
 	return ref, nil
+}
+
+// Describe implements source.Describer.
+func (i *instance) Describe(ctx context.Context, to *provenance.Capture) error {
+	img, err := i.image(ctx)
+	if err == nil {
+		to.AddImage(types.ImageSource{Ref: i.id.name.String(), Platform: &i.id.platform, Digest: img.Root.Digest})
+	}
+	return err
 }
 
 // ResolveMetadata implements source.MetaResolver. The digest is that of what the

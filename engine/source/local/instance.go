@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"io/fs"
 	"sync"
+	"syscall"
 
 	"github.com/tenonbuild/tenon/engine/contenthash"
+	"github.com/tenonbuild/tenon/engine/provenance"
 	"github.com/tenonbuild/tenon/engine/session"
 	"github.com/tenonbuild/tenon/engine/store"
 )
@@ -39,6 +41,8 @@ type instance struct {
 	// read is what was found when the key was made; nil before.
 	read *listing
 	key  contenthash.Sum
+	// sent is what was sent of the directory, if it is sent.
+	sent sent
 }
 
 // CacheKey is the digest of the filtered directory. There is only one.
@@ -85,9 +89,9 @@ func (i *instance) scan(ctx context.Context) error {
 	if i.read != nil {
 		return nil
 	}
-	return i.withDir(ctx, func(d session.Dir) error {
+	return i.withDir(ctx, func(d session.Dir, w wanted) error {
 		p := i.progress(ctx)
-		read, err := i.source.scan(ctx, d, i.want, p)
+		read, err := i.source.scan(ctx, d, w, p)
 		p.done()
 		if err != nil {
 			return err
@@ -101,25 +105,29 @@ func (i *instance) snapshot(ctx context.Context) (ref *store.Ref, err error) {
 	if len(i.read.found) == 0 {
 		return nil, nil
 	}
-	err = i.withDir(ctx, func(d session.Dir) error {
+	err = i.withDir(ctx, func(d session.Dir, w wanted) error {
 		p := i.progress(ctx)
-		ref, err = i.source.copy(ctx, d, i.want, i.read, p)
+		ref, err = i.source.copy(ctx, d, w, i.read, p)
 		p.done()
 		return err
 	})
 	return ref, err
 }
 
-// withDir calls fn with the directory, of the session that the operation names if it
+// withDir calls fn with the directory and what is wanted of it, of the session that the operation names if it
 // is alive, or else of one that waits for it. If that session goes away meanwhile,
 // the next is tried.
-func (i *instance) withDir(ctx context.Context, fn func(session.Dir) error) error {
+func (i *instance) withDir(ctx context.Context, fn func(session.Dir, wanted) error) error {
 	for {
 		s, d, err := i.dir(ctx)
 		if err != nil {
 			return i.explain(err)
 		}
-		err = fn(d)
+		if d.Sync != nil {
+			err = i.mirrored(ctx, d, fn)
+		} else {
+			err = fn(d, i.want)
+		}
 		if err == nil || ctx.Err() != nil {
 			return i.explain(err)
 		}
@@ -161,8 +169,14 @@ func (i *instance) explain(err error) error {
 		return err
 	case errors.Is(err, session.ErrNotFound):
 		return fmt.Errorf("local directory %q is not lent to this build: %w", i.want.name, err)
-	case errors.Is(err, fs.ErrPermission):
+	case errors.Is(err, fs.ErrPermission) && !errors.Is(err, syscall.EPERM): // which is not about reading
 		return fmt.Errorf("local directory %q: %w: make it readable, or exclude it with .dockerignore", i.want.name, err)
 	}
 	return fmt.Errorf("local directory %q: %w", i.want.name, err)
+}
+
+// Describe implements source.Describer.
+func (i *instance) Describe(_ context.Context, to *provenance.Capture) error {
+	to.AddLocal(i.want.name)
+	return nil
 }

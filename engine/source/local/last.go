@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+
+	"github.com/tenonbuild/tenon/internal/regular"
 )
 
 // maxLast snapshots of a directory are remembered: that of one filter may help one
@@ -51,7 +53,7 @@ func (s *Source) lastName(dir string) string {
 // readLast returns what is remembered. What cannot be read is as good as nothing. The
 // caller has s.lastMu.
 func (s *Source) readLast(dir string) lastFile {
-	b, err := os.ReadFile(s.lastName(dir))
+	b, err := regular.Read(s.lastName(dir), maxMemory)
 	if err == nil {
 		if l, err := decodeLast(b); err == nil && string(l.Dir) == dir {
 			return l
@@ -102,7 +104,7 @@ func (s *Source) keepLast(dir string, w wanted, l last) error {
 	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
 		return err
 	}
-	if err := replace(file, b); err != nil {
+	if err := regular.Replace(file, b); err != nil {
 		return err
 	}
 	return forgetOldest(filepath.Dir(file))

@@ -28,6 +28,13 @@
 // What is copied is checked to be what was hashed. A file that changes meanwhile is
 // a *ChangedError.
 //
+// # Directories that are sent
+//
+// A directory of another machine is sent into a mirror, below Store.Path("local-mirror"),
+// which is then read like any other directory in place. It stays there for the next build
+// of the same sender, name and hint (local.sharedkeyhint): only what has changed since is
+// sent. One build at a time uses a mirror.
+//
 // # What a snapshot costs
 //
 // A snapshot takes over from the last one of the same directory what has not changed:
@@ -67,8 +74,10 @@ type Source struct {
 	opt Options
 	now func() time.Time // the clock that files are stamped with; set by tests
 
-	mu    sync.Mutex // guards turns
+	mu    sync.Mutex // guards turns and what is in mirrors
 	turns map[string]*turn
+	// mirrors are those that were used in this process, by their directory.
+	mirrors map[string]*mirror
 
 	lastMu sync.Mutex // held while a file of last snapshots is read and written
 }
@@ -77,7 +86,9 @@ var _ source.Source = (*Source)(nil)
 
 // New makes a Source. It needs no closing.
 func New(opt Options) *Source {
-	return &Source{opt: opt, now: time.Now, turns: map[string]*turn{}}
+	s := &Source{opt: opt, now: time.Now, turns: map[string]*turn{}, mirrors: map[string]*mirror{}}
+	opt.Store.Register(mirrorDir, mirrorsKept{s})
+	return s
 }
 
 // Schemes is "local".
@@ -95,6 +106,8 @@ func (s *Source) Parse(op *pb.SourceOp, _ *pb.Platform) (source.Instance, error)
 // wanted is what an operation asks for.
 type wanted struct {
 	name    string // of the directory, as sessions know it
+	hint    string // tells mirrors of one name apart
+	all     bool   // all is sent, whatever a mirror has
 	session string // preferred; "" for any
 	include []string
 	exclude []string
@@ -131,15 +144,16 @@ func parse(op *pb.SourceOp) (w wanted, err error) {
 			if w.metadata, err = strconv.ParseBool(v); err != nil {
 				err = fmt.Errorf("attribute %s is %q: it should be true or false", k, v)
 			}
+		case pb.AttrSharedKeyHint:
+			w.hint = v
 		case pb.AttrLocalDiffer:
-			// How files are compared with those of the last build. Here they are always
-			// compared by content.
+			// How files are compared with those that were sent before.
+			w.all = v == pb.AttrLocalDifferNone
 			if v != "" && v != pb.AttrLocalDifferNone && v != pb.AttrLocalDifferMetadata {
 				err = fmt.Errorf("attribute %s is %q: it should be %q or %q", k, v, pb.AttrLocalDifferNone, pb.AttrLocalDifferMetadata)
 			}
 		}
-		// Whatever else there is (local.sharedkeyhint, local.unique) says how a transfer
-		// may be made cheaper, or who asks.
+		// Whatever else there is (local.unique) says who asks.
 		if err != nil {
 			return w, err
 		}

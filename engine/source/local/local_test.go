@@ -266,6 +266,30 @@ func TestOddFiles(t *testing.T) {
 	})
 }
 
+// A device that stands for a deleted file is named, also if it is lent by somebody else;
+// left out, it is in nobody's way.
+func TestWhiteoutDevice(t *testing.T) {
+	b := newBench(t)
+	dir := t.TempDir()
+	files(t, dir, map[string]string{"d/a": "1"})
+	b.do(syscall.Mknod(filepath.Join(dir, "d/gone"), syscall.S_IFCHR|0o600, 0))
+	b.lend("s", dir)
+	f, err := fsutil.NewFS(dir)
+	b.do(err)
+	b.lendDir("remote", session.Dir{FS: f})
+	for _, s := range []string{"s", "remote"} {
+		_, err := b.instance(s, nil).Snapshot(context.Background())
+		if err == nil || !strings.Contains(err.Error(), `"d/gone" is a character device 0:0`) || !strings.Contains(err.Error(), ".dockerignore") {
+			t.Errorf("%s: got %v", s, err)
+		}
+		b.checked(b.instance(s, attrs{pb.AttrExcludePatterns: list("d/gone")}), func(to string) {
+			if got := paths(t, to); !slices.Equal(got, []string{"d", "d/a"}) {
+				t.Errorf("%s: got %q", s, got)
+			}
+		})
+	}
+}
+
 // What must not change the key does not, and what must does.
 func TestKeyIsContent(t *testing.T) {
 	b := newBench(t)

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/tenonbuild/tenon/engine/contenthash"
+	"github.com/tenonbuild/tenon/internal/regular"
 )
 
 const (
@@ -41,6 +42,10 @@ type remembered struct {
 	day uint32 // of the last use
 }
 
+// maxMemory is how many bytes a file of what is remembered may have: some millions of
+// paths.
+const maxMemory = 256 << 20
+
 // remember reads what is remembered of a directory. What cannot be read is as good
 // as nothing.
 func (s *Source) remember(dir string) *memory {
@@ -50,7 +55,7 @@ func (s *Source) remember(dir string) *memory {
 	}
 	name := sha256.Sum256([]byte(dir))
 	m.file = s.opt.Store.Path(scheme, hex.EncodeToString(name[:16]))
-	b, err := os.ReadFile(m.file)
+	b, err := regular.Read(m.file, maxMemory)
 	if err != nil {
 		return m
 	}
@@ -95,33 +100,12 @@ func (m *memory) save() error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
-	if err := replace(m.file, m.encode()); err != nil {
+	if err := regular.Replace(m.file, m.encode()); err != nil {
 		return err
 	}
 	m.changed = false
 	return forgetOldest(dir)
 }
-
-// replace writes a file so that others see either all of it or none. What a crash of
-// the machine leaves of it does not decode.
-func replace(file string, b []byte) (err error) {
-	tmp, err := os.CreateTemp(filepath.Dir(file), tmpPrefix)
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, os.Remove(tmp.Name()))
-		}
-	}()
-	_, err = tmp.Write(b)
-	if err = errors.Join(err, tmp.Close()); err != nil {
-		return err
-	}
-	return os.Rename(tmp.Name(), file)
-}
-
-const tmpPrefix = "tmp-"
 
 // forgetOldest removes files until there are no more than keepDirs of them, and what
 // a process that died has left.
@@ -147,7 +131,7 @@ func forgetOldest(dir string) error {
 	}
 	slices.SortFunc(all, func(a, b aged) int { return b.time.Compare(a.time) })
 	for _, a := range all[min(keepDirs, len(all)):] {
-		if err := os.Remove(filepath.Join(dir, a.name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := os.RemoveAll(filepath.Join(dir, a.name)); err != nil {
 			return fmt.Errorf("forgetting a directory: %w", err)
 		}
 	}

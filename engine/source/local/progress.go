@@ -39,6 +39,14 @@ func (p *progress) add(n int64) {
 	}
 }
 
+// set says how many bytes there were in all.
+func (p *progress) set(n int64) {
+	p.mu.Lock()
+	more := n - p.st.Current
+	p.mu.Unlock()
+	p.add(more)
+}
+
 func (p *progress) done() {
 	p.mu.Lock()
 	defer p.mu.Unlock()

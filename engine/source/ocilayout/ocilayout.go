@@ -15,10 +15,12 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/containerd/platforms"
 	"github.com/moby/buildkit/client/llb/sourceresolver"
+	"github.com/moby/buildkit/solver/llbsolver/provenance/types"
 	"github.com/moby/buildkit/solver/pb"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/tenonbuild/tenon/engine/provenance"
 	"github.com/tenonbuild/tenon/engine/session"
 	"github.com/tenonbuild/tenon/engine/source"
 	"github.com/tenonbuild/tenon/engine/source/internal/manifest"
@@ -51,6 +53,7 @@ func (s *Source) Schemes() []string { return []string{scheme} }
 
 // identifier is what an operation asks for.
 type identifier struct {
+	ref      string // as it was given
 	root     digest.Digest
 	platform ocispec.Platform
 	limit    int // 0: all layers
@@ -90,6 +93,7 @@ func (s *Source) parse(op *pb.SourceOp) (identifier, error) {
 		return identifier{}, fmt.Errorf("digest %q: %w", dgst, err)
 	}
 	id := identifier{
+		ref:      ref,
 		root:     root,
 		platform: platforms.Normalize(platforms.DefaultSpec()),
 		layout:   layout{sessions: s.opt.Sessions, name: untagged(name)},
@@ -104,7 +108,7 @@ func (s *Source) parse(op *pb.SourceOp) (identifier, error) {
 			}
 		case pb.AttrOCILayoutLayerLimit:
 			if id.limit, err = strconv.Atoi(v); err != nil || id.limit <= 0 {
-				return identifier{}, fmt.Errorf("%s is %q: it should be a number of layers, 1 or more", k, v)
+				return identifier{}, fmt.Errorf("invalid layer limit: %s is %q: it should be a number of layers, 1 or more", k, v)
 			}
 		default:
 			return identifier{}, fmt.Errorf("attribute %s=%q is not known", k, v)
@@ -233,6 +237,12 @@ func (i *instance) CacheKey(ctx context.Context, index int) (key string, done bo
 		return "", false, fmt.Errorf("image %s has no key %d", i.id.root, index)
 	}
 	return keys[index], index == len(keys)-1, nil
+}
+
+// Describe implements source.Describer.
+func (i *instance) Describe(_ context.Context, to *provenance.Capture) error {
+	to.AddImage(types.ImageSource{Ref: i.id.ref, Platform: &i.id.platform, Digest: i.id.root, Local: true})
+	return nil
 }
 
 // Snapshot implements source.Instance. Layers are read when they are needed, from a

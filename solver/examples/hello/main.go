@@ -1,31 +1,35 @@
-// Command hello builds a small program from three source files with Tenon's
-// solver: it builds it, builds it again, changes a file and builds what has
-// changed, and says each time what was run, what was not, and why.
-//
-// Everything an embedder has to write is here: graph.go has vertices and ops,
-// results.go keeps results in files, report.go shows progress and reads the
-// trace.
+// Command hello builds a small program from three source files with Tenon's solver: it
+// builds it, builds it again, changes a file and builds what has changed, and says each
+// time what was run, what was not, and why. It is all that an embedder has to write:
+// graph.go has the graph and its operations, main.go the solver and its cache.
 package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
 
 	"github.com/tenonbuild/tenon/solver"
-	"github.com/tenonbuild/tenon/solver/boltstore"
+	"github.com/tenonbuild/tenon/solver/filestore"
+	"github.com/tenonbuild/tenon/solver/logstore"
 )
 
 func main() {
-	dir := flag.String("dir", "", "keep sources and cache in this folder and build once; edit the sources and call again")
+	dir := flag.String("dir", "", "build once in this folder, and keep it; edit the sources and call again")
 	flag.Parse()
 	var err error
 	if *dir != "" {
-		err = once(*dir)
-	} else {
-		err = tour()
+		_, _, err = build(*dir, "The sources are in "+*dir+". Edit one and call again.", "")
+	} else if *dir, err = os.MkdirTemp("", "tenon-hello-"); err == nil {
+		for _, c := range tour {
+			if _, _, err = build(*dir, c.title, c.change); err != nil {
+				break
+			}
+		}
+		err = errors.Join(err, os.RemoveAll(*dir))
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "hello:", err)
@@ -33,134 +37,60 @@ func main() {
 	}
 }
 
-// once builds what is in a folder.
-func once(dir string) error {
-	p := project{dir: dir}
-	if err := p.create(); err != nil {
-		return err
-	}
-	program, _, err := p.build()
-	if err != nil {
-		return err
-	}
-	fmt.Printf("\n%s\nThe sources are in %s. Edit one and call again.\n", program, p.path("src"))
-	return nil
+var sources = [][2]string{
+	{"main.txt", "# the main program\nhello from main\n"},
+	{"greet.txt", "# greetings\ngood morning\n"},
+	{"lib.txt", "# what others need\nhelp is on its way\n"},
 }
 
-// tour shows four builds in a folder of its own.
-func tour() error {
-	dir, err := os.MkdirTemp("", "tenon-hello-")
-	if err != nil {
-		return err
+// tour is some builds, each after a line is added to a source.
+var tour = []struct {
+	title, change string
+	execs, loads  uint64
+}{
+	{title: "1. The cache is empty: everything is run.", execs: 10},
+	{title: "2. The same again, in a new solver on the same files: nothing is run.", loads: 1},
+	{title: "3. A line is added to main.txt: what is made of it is run.", change: "bye\n", execs: 4, loads: 2},
+	{title: `4. A comment is added to main.txt: "strip" makes the same of it as before, so the rest is not run.`, change: "# a comment\n", execs: 2, loads: 1},
+}
+
+// build builds the program in a folder. It opens and closes the cache, as a process of its
+// own would.
+func build(dir, title, change string) (program string, stats solver.Stats, err error) {
+	if err := os.MkdirAll(dir, 0o777); err != nil {
+		return "", stats, err
 	}
-	defer os.RemoveAll(dir)
-	p := project{dir: dir}
-	if err := p.create(); err != nil {
-		return err
-	}
-	steps := []struct {
-		title        string
-		file, append string
-	}{
-		{title: "1. The cache is empty: everything is run."},
-		{title: "2. The same again, in a new solver on the same files: nothing is run."},
-		{title: "3. A line is added to greet.txt: what is made of it is run.", file: "greet", append: "nice to see you\n"},
-		{title: "4. A comment is added to main.txt: \"strip\" makes the same of it as before, so the rest is not run.", file: "main", append: "# a comment\n"},
-	}
-	var program string
-	for _, st := range steps {
-		fmt.Printf("\n%s\n\n", st.title)
-		if err := p.append(st.file, st.append); err != nil {
-			return err
+	var objects []*step
+	for i, src := range sources {
+		data, err := os.ReadFile(filepath.Join(dir, src[0]))
+		if errors.Is(err, os.ErrNotExist) {
+			data = []byte(src[1])
+		} else if err != nil {
+			return "", stats, err
 		}
-		if program, _, err = p.build(); err != nil {
-			return err
+		if i == 0 {
+			data = append(data, change...)
 		}
-	}
-	fmt.Printf("\nThe program:\n\n%s\n", program)
-	fmt.Print(`What to try next:
-  go run ./solver/examples/hello -dir /tmp/hello    edit the files in /tmp/hello/src, and call it again
-  go doc -all ./solver | less                       the model, and every name
-  go test ./solver -run Example -v                  a small program for each subject
-`)
-	return nil
-}
-
-// project is a folder with sources and a cache.
-type project struct{ dir string }
-
-func (p project) path(elem ...string) string {
-	return filepath.Join(append([]string{p.dir}, elem...)...)
-}
-
-// sources are the files a new project begins with.
-var sources = []struct{ name, text string }{
-	{"main", "# the main program\nhello from main\n"},
-	{"greet", "# greetings\ngood morning\n"},
-	{"lib", "# what others need\nhelp is on its way\n"},
-}
-
-// create makes the folders, and the sources that are missing.
-func (p project) create() error {
-	for _, dir := range []string{p.path("src"), p.path("cache", "results")} {
-		if err := os.MkdirAll(dir, 0o777); err != nil {
-			return err
+		if err := os.WriteFile(filepath.Join(dir, src[0]), data, 0o666); err != nil {
+			return "", stats, err
 		}
+		objects = append(objects, compile(src[0], strip(src[0], source(src[0], string(data)))))
 	}
-	for _, src := range sources {
-		path := p.source(src.name)
-		if _, err := os.Stat(path); err == nil {
-			continue
-		}
-		if err := os.WriteFile(path, []byte(src.text), 0o666); err != nil {
-			return err
-		}
-	}
-	return nil
-}
 
-func (p project) source(name string) string { return p.path("src", name+".txt") }
-
-// append adds a text to a source.
-func (p project) append(name, text string) error {
-	if name == "" {
-		return nil
-	}
-	f, err := os.OpenFile(p.source(name), os.O_APPEND|os.O_WRONLY, 0)
-	if err != nil {
-		return err
-	}
-	_, err = f.WriteString(text)
-	if cerr := f.Close(); err == nil {
-		err = cerr
-	}
-	return err
-}
-
-// graph is how the program is made: a chain for each source, and a link.
-func (p project) graph() *vertex {
-	var objects []*vertex
-	for _, src := range sources {
-		objects = append(objects, compile(strip(read(p.source(src.name)))))
-	}
-	return link(objects...)
-}
-
-// build builds the program and tells how. It opens and closes the cache, as a
-// process of its own would.
-func (p project) build() (program string, stats solver.Stats, err error) {
-	store, err := boltstore.Open(p.path("cache", "keys.db"), boltstore.Options{})
+	keys, err := logstore.Open(filepath.Join(dir, "keys.db"), logstore.Options{})
 	if err != nil {
 		return "", stats, err
 	}
-	defer func() {
-		if cerr := store.Close(); err == nil {
-			err = cerr
-		}
-	}()
+	defer func() { err = errors.Join(err, keys.Close()) }()
+	results, err := filestore.NewResultStorage(filepath.Join(dir, "results"),
+		func(r solver.Result) ([]byte, error) { return []byte(textOf(r)), nil },
+		func(data []byte) (solver.Result, error) { return text(data), nil })
+	if err != nil {
+		return "", stats, err
+	}
 	s := solver.NewSolver(solver.SolverOpt{
-		ResolveOpFunc: resolve,
-		DefaultCache:  solver.NewCacheManager("local", store, resultFiles(p.path("cache", "results"))),
+		ResolveOpFunc: func(v solver.Vertex, _ solver.Builder) (solver.Op, error) { return v.Sys().(*step), nil },
+		DefaultCache:  solver.NewCacheManager("local", keys, results),
 	})
 	defer s.Close()
 
@@ -168,17 +98,13 @@ func (p project) build() (program string, stats solver.Stats, err error) {
 	if err != nil {
 		return "", stats, err
 	}
-	top := p.graph()
-	progress := follow(job, top)
+	defer job.Discard()
 	ctx := context.Background()
-	result, err := job.Build(ctx, solver.Edge{Vertex: top})
-	if err == nil {
-		program = textOf(result)
-		err = result.Release(ctx)
+	result, err := job.Build(ctx, solver.Edge{Vertex: link(objects...)})
+	if err != nil {
+		return "", stats, err
 	}
-	outcomes := progress.end(err)
-	explain(job.Trace(), outcomes)
-	stats = s.Stats()
-	fmt.Printf("\n  %d ops were run, %d results loaded from the cache.\n", stats.Execs, stats.Loads)
-	return program, stats, err
+	defer result.Release(ctx)
+	fmt.Printf("\n%s\n\n%s\n%s", title, job.Trace(), textOf(result))
+	return textOf(result), s.Stats(), nil
 }

@@ -4,17 +4,14 @@ package edge
 
 // add takes further managers in, which have been asked nothing yet. They are asked
 // once nothing else is looked up: what is loading or running goes on.
-func (m *Machine) add(mask Managers) {
+func (m work) add(mask Managers) {
 	m.managers |= mask
-	if len(m.in) > 0 {
-		m.grow()
-	}
 	m.anew = true
 }
 
 // searchAnew begins the search anew for managers that were added. That all keys
 // were known was said of those there were, here and at the inputs.
-func (m *Machine) searchAnew() {
+func (m work) searchAnew() {
 	m.anew = false
 	m.known = min(m.known, Keys)
 	for i := range m.in {
@@ -26,13 +23,9 @@ func (m *Machine) searchAnew() {
 }
 
 // recheck begins the search anew, with all that is known of the inputs.
-func (m *Machine) recheck() {
+func (m work) recheck() {
 	for i := range m.in {
 		m.in[i].matched = 0
-	}
-	m.matched = 0
-	if m.further != nil {
-		clear(*m.further)
 	}
 	m.restart()
 }
@@ -40,7 +33,7 @@ func (m *Machine) recheck() {
 // restart goes back to the first stage of the search and probes every input. What
 // was asked of inputs stays asked; keys that are awaited will be asked for again,
 // for the probes may take in those that answer.
-func (m *Machine) restart() {
+func (m work) restart() {
 	m.stage, m.foundAt, m.fresh, m.joined = gather, gather, true, false
 	m.dead = 0
 	for i := range m.in {
@@ -52,6 +45,34 @@ func (m *Machine) restart() {
 		}
 		if m.mapped && in.known >= Keys {
 			m.probe(int32(i))
+		}
+	}
+}
+
+// lost notes that the result of an input is gone and has to be made again; if i is
+// negative, that of somebody else's. Ended says that an execution has ended for that
+// reason, or was not begun: the edge goes back to where it asks for what it needs.
+func (m work) lost(i int32, ended bool) {
+	if i >= 0 {
+		in := &m.in[i]
+		if in.known == Result {
+			in.known, in.ahead = AllKeys, false
+			m.withResult--
+		}
+		switch {
+		case ended || in.content != digesting:
+		case m.stage < missed:
+			in.content = wanted
+			m.emit(Effect{Kind: Ask, Input: i, Level: Result})
+		default: // the search is over
+			in.content = possible
+			m.pending--
+		}
+	}
+	if ended || m.stage == inputs {
+		m.stage, m.joined = m.base, false
+		if m.asked == Result {
+			m.asked = Keys
 		}
 	}
 }

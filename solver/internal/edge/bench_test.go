@@ -6,7 +6,7 @@ import "testing"
 // whose inputs know all keys when asked for keys, and then their results. It
 // returns how many effects there were.
 type drive struct {
-	m       Machine
+	m       machine
 	queue   []Event
 	effects []Effect
 	steps   int

@@ -2,23 +2,21 @@ package edge
 
 import (
 	"fmt"
-	"math/bits"
 	"runtime/debug"
 )
 
 // invariants checks a machine between steps.
-func (m *Machine) invariants() error {
-	var awaited, digesting, probing, withKeys, withResult int32
-	matchedIn := make([]int32, bits.Len64(uint64(m.managers)))
+func (m *machine) invariants() error {
+	var awaited, digested, probing, withKeys, withResult int32
 	for i, in := range m.in {
 		if in.awaited {
 			awaited++
 		}
-		if in.content == wanted {
+		if in.content.awaited() {
 			awaited++
-			if in.known == Result {
-				digesting++
-			}
+		}
+		if in.content == digesting {
+			digested++
 		}
 		if in.probing {
 			probing++
@@ -29,28 +27,15 @@ func (m *Machine) invariants() error {
 		if in.known == Result {
 			withResult++
 		}
-		for b := range matchedIn {
-			if in.matched&(1<<b) != 0 {
-				matchedIn[b]++
-			}
-		}
 		switch {
 		case in.unprobed && !m.reprobe && !in.probing:
 			return fmt.Errorf("input %d is unprobed, and nobody will probe it", i)
 		case in.awaited && in.known >= AllKeys:
 			return fmt.Errorf("input %d is awaited, and knows %s", i, in.known)
-		case in.exhausted && (in.known < AllKeys || in.content == possible || in.content == wanted):
+		case in.exhausted && (in.known < AllKeys || in.content == possible || in.content.awaited()):
 			return fmt.Errorf("input %d is exhausted, but may bring more keys", i)
 		case in.probing && !m.mapped:
 			return fmt.Errorf("input %d is probed before the operation is known", i)
-		}
-	}
-	for b := range matchedIn {
-		if len(m.in) == 0 {
-			continue // nothing is counted
-		}
-		if n := *m.matchedIn(b); n != matchedIn[b] {
-			return fmt.Errorf("%d inputs are matched in manager %d, counted %d", matchedIn[b], b, n)
 		}
 	}
 	// Probes may outlive a search that has missed: their answers are of no use.
@@ -70,7 +55,7 @@ func (m *Machine) invariants() error {
 		return fmt.Errorf("knows %s", m.known)
 	case m.stage >= found && m.stage <= loading && !idle:
 		return fmt.Errorf("found, and still searching: %d pending, %d probing, mapping %v", m.pending, m.probing, m.mapping)
-	case m.stage >= missed && (m.pending > digesting || m.mapping):
+	case m.stage >= missed && (m.pending > digested || m.mapping):
 		return fmt.Errorf("beyond the search, and still searching: %d pending, mapping %v", m.pending, m.mapping)
 	case m.want <= m.known && m.stage < missed && !(idle && !m.waiting):
 		return fmt.Errorf("knows %s, and something is under way", m.known)
@@ -163,6 +148,15 @@ func (l *ledger) take(ev Event) error {
 		return answer(&l.load)
 	case Added:
 		l.lost, l.added = true, true
+	case Lost:
+		if ev.Input >= 0 {
+			l.knows[ev.Input] = min(l.knows[ev.Input], AllKeys)
+		}
+		if !ev.Flag {
+			return answer(&l.digest[ev.Input])
+		}
+		l.mayRun = false
+		return answer(&l.run)
 	case Recheck:
 		l.found = false
 		if !l.mayRun {
@@ -178,7 +172,7 @@ func (l *ledger) take(ev Event) error {
 }
 
 // give checks an effect of a machine that has just stepped.
-func (l *ledger) give(m *Machine, e Effect) error {
+func (l *ledger) give(m *machine, e Effect) error {
 	ask := func(open *bool, want Level) error {
 		if *open {
 			return fmt.Errorf("asked again before it was answered")
@@ -272,7 +266,7 @@ func (l *ledger) give(m *Machine, e Effect) error {
 	return nil
 }
 
-func (l *ledger) ask(m *Machine, i int32, level Level) error {
+func (l *ledger) ask(m *machine, i int32, level Level) error {
 	if l.asks[i] >= level && !l.added && l.knows[i] >= level {
 		return fmt.Errorf("it was asked for that before")
 	}
@@ -284,7 +278,7 @@ func (l *ledger) ask(m *Machine, i int32, level Level) error {
 }
 
 // step steps a machine and checks everything there is to check of one step.
-func (l *ledger) step(m *Machine, ev Event, out []Effect) (_ []Effect, err error) {
+func (l *ledger) step(m *machine, ev Event, out []Effect) (_ []Effect, err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			err = fmt.Errorf("panic: %v\n%s", r, debug.Stack())
@@ -313,7 +307,7 @@ func (l *ledger) step(m *Machine, ev Event, out []Effect) (_ []Effect, err error
 }
 
 // agrees compares what the machine believes is under way with what is.
-func (l *ledger) agrees(m *Machine) error {
+func (l *ledger) agrees(m *machine) error {
 	probing := int32(0)
 	for _, p := range l.probe {
 		if p {

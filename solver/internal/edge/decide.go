@@ -1,17 +1,11 @@
 package edge
 
-// decide goes on as far as the demand asks and the knowledge allows.
-func (m *Machine) decide() {
-	for m.advance() {
-	}
-}
-
 // advance takes one step and reports whether there may be another.
-func (m *Machine) advance() bool {
+func (m work) advance() bool {
 	if m.stage >= done {
 		return false
 	}
-	if m.mapped && !m.formed && int(m.withKeys) == len(m.in) {
+	if m.mapped && !m.formed && m.withKeys == m.n {
 		m.formed = true
 		m.emit(Effect{Kind: FormKey})
 	}
@@ -73,7 +67,7 @@ func (m *Machine) level() Level {
 	switch {
 	case m.stage >= missed:
 		return AllKeys
-	case len(m.in) == 0:
+	case m.n == 0:
 		return m.rootLevel()
 	case m.stage > gather:
 		return Keys
@@ -83,34 +77,34 @@ func (m *Machine) level() Level {
 
 // rest stops what a satisfied demand no longer needs. What a search that missed
 // has left under way is end's to decide.
-func (m *Machine) rest() {
+func (m work) rest() {
 	if m.want <= m.known && m.stage < missed && (m.pending > 0 || m.probing > 0) {
 		m.abandon()
 	}
 }
 
-func (m *Machine) callMap() {
+func (m work) callMap() {
 	if !m.mapping {
 		m.mapping = true
 		m.emit(Effect{Kind: CallMap})
 	}
 }
 
-func (m *Machine) askKeys() {
-	if m.asked < Keys && len(m.in) > 0 {
+func (m work) askKeys() {
+	if m.asked < Keys && m.n > 0 {
 		m.asked = Keys
 		m.emit(Effect{Kind: AskAll, Level: Keys})
 	}
 }
 
-func (m *Machine) askResults() {
-	if m.asked < Result && len(m.in) > 0 {
+func (m work) askResults() {
+	if m.asked < Result && m.n > 0 {
 		m.asked = Result
 		m.emit(Effect{Kind: AskAll, Level: Result})
 	}
 }
 
-func (m *Machine) probeAgain() {
+func (m work) probeAgain() {
 	m.reprobe = false
 	for i := range m.in {
 		if m.in[i].unprobed {
@@ -121,7 +115,7 @@ func (m *Machine) probeAgain() {
 
 // gather waits for the definition keys of all inputs and the caches' answers to
 // them. Without inputs, the key itself is looked up, once the result is wanted.
-func (m *Machine) gather() bool {
+func (m work) gather() bool {
 	if !m.formed {
 		m.askKeys()
 		return false
@@ -137,9 +131,9 @@ func (m *Machine) gather() bool {
 }
 
 // match asks for the keys that all inputs share, if there can be new ones.
-func (m *Machine) match() bool {
-	root := len(m.in) == 0
-	if !m.fresh || m.managers == 0 || root && m.want < Result || !root && m.full() == 0 {
+func (m work) match() bool {
+	root := m.n == 0
+	if !m.fresh || m.managers == 0 || root && m.want < Result || !root && m.Full(m.in) == 0 {
 		return false
 	}
 	m.fresh, m.waiting = false, true
@@ -148,7 +142,7 @@ func (m *Machine) match() bool {
 }
 
 // search is one of the stages that ask inputs for more keys.
-func (m *Machine) search() bool {
+func (m work) search() bool {
 	if m.pending > 0 || m.probing > 0 {
 		return false
 	}
@@ -166,7 +160,7 @@ func (m *Machine) search() bool {
 
 // enlist asks the inputs that this stage is about, and reports whether there
 // were any.
-func (m *Machine) enlist() bool {
+func (m work) enlist() bool {
 	alive := m.alive()
 	unmatched := m.stage == unmatchedKeys || m.stage == unmatchedContent
 	if m.stage == unmatchedKeys || m.stage == matchedKeys {
@@ -193,11 +187,12 @@ func (m *Machine) enlist() bool {
 			if in.content != possible || (in.known == Result) != solved || (in.matched&alive == 0) != unmatched {
 				continue
 			}
-			in.content = wanted
 			m.pending++
 			if solved {
+				in.content = digesting
 				m.emit(Effect{Kind: Digest, Input: int32(i)})
 			} else {
+				in.content = wanted
 				m.emit(Effect{Kind: Ask, Input: int32(i), Level: Result})
 			}
 		}
@@ -213,7 +208,7 @@ func (m *Machine) enlist() bool {
 // itself matches any more, so either a match is found by its content, or the edge
 // runs. To get keys an input may have to be solved, and what is independent of that
 // is not to wait for it. The content key is left for when it can matter.
-func (m *Machine) askAhead(i int32) {
+func (m work) askAhead(i int32) {
 	in := &m.in[i]
 	if m.stage != unmatchedKeys || m.pending == 0 || in.ahead || in.content != possible ||
 		in.known < AllKeys || in.known == Result || in.probing || in.unprobed {
@@ -227,7 +222,7 @@ func (m *Machine) askAhead(i int32) {
 }
 
 // join asks once whether an equal edge is being solved.
-func (m *Machine) join() bool {
+func (m work) join() bool {
 	if m.joined {
 		return false
 	}
@@ -237,11 +232,11 @@ func (m *Machine) join() bool {
 }
 
 // awaitResults runs the edge once all of its inputs have results.
-func (m *Machine) awaitResults() bool {
+func (m work) awaitResults() bool {
 	if m.formed && m.join() {
 		return false
 	}
-	if !m.formed || int(m.withResult) < len(m.in) {
+	if !m.formed || m.withResult < m.n {
 		return false
 	}
 	m.stage = running

@@ -70,16 +70,20 @@
 //	Ask, AskAll News, once the input knows that much (for AllKeys, or has new keys)
 //	Probe       Probed; an input has one Probe at a time
 //	Match       Matched
-//	Digest      Digested
-//	Join        Joined, and if joined then Ran or Failed
+//	Digest      Digested, or Lost
+//	Join        Joined, and if joined then Ran, Failed or Lost
 //	Load        Loaded
-//	Run         Ran, Failed, or Recheck if the caches may know more by now
+//	Run         Ran, Failed, Lost, or Recheck if the caches may know more by now
 //	FormKey, Publish, Drop, Abandon    nothing
 //
 // An effect is answered once. News may come at any time, twice, and out of date;
 // where they bring less than was asked for, it is asked for again. An edge that
 // is wanted for AllKeys and publishes new Keys takes the demand for answered: who
 // wants still more asks again.
+//
+// A result can be lost. Its edge then begins anew, with a machine of its own, and who
+// needs the result is told Lost and asks for it again. Until then an edge may believe
+// that an input has a result which is being made again. What is known of keys stays.
 //
 // A demand that goes away is a lower Want. The machine then answers with
 // Abandon: the driver cancels what it does for the edge and takes back what the

@@ -28,7 +28,7 @@ func (l Level) String() string {
 }
 
 // Managers is a set of caches: bit m stands for the driver's m-th.
-type Managers uint64
+type Managers uint32
 
 // EventKind is the closed set of what can happen to an edge.
 type EventKind uint8
@@ -38,7 +38,7 @@ const (
 	_        EventKind = iota
 	Want               // Level: the highest demand there is now
 	Mapped             // More: there are further cache maps; Contents: which inputs can have a content key
-	News               // Input, Level: what the input knows; Flag: it has keys that were not probed
+	News               // Input, Level: what the input knows; Flag: it has keys that were not probed; More: it knew what it was asked for, and has lost it
 	Probed             // Input, Mask: caches in which a key probed leads to this operation; those not Added yet do not count
 	Matched            // Flag: keys were found that all inputs share
 	Digested           // Input, Flag: the input's content key was computed
@@ -48,9 +48,10 @@ const (
 	Failed             // the edge has failed, for good
 	Added              // Mask: further caches to ask
 	Recheck            // the caches may hold more than when they were asked
+	Lost               // Input: its result is gone; negative: none. Flag: so Run, or the execution waited for, has ended; otherwise it answers Digest
 )
 
-var eventNames = [...]string{"", "want", "mapped", "news", "probed", "matched", "digested", "joined", "loaded", "ran", "failed", "added", "recheck"}
+var eventNames = [...]string{"", "want", "mapped", "news", "probed", "matched", "digested", "joined", "loaded", "ran", "failed", "added", "recheck", "lost"}
 
 func (k EventKind) String() string { return eventNames[k] }
 

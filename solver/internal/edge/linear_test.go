@@ -37,7 +37,7 @@ func TestLinearDemand(t *testing.T) {
 // all of them are matched, none shares a key, and each brings keys one by one.
 func TestLinearTime(t *testing.T) {
 	const n, keys = 100_000, 3
-	var m Machine
+	var m machine
 	m.Init(n, 1)
 	var out []Effect
 	step := func(ev Event) {

@@ -1,7 +1,5 @@
 package edge
 
-import "math/bits"
-
 // stage is where an edge stands. The search goes through the stages in order;
 // see the package comment.
 type stage uint8
@@ -30,15 +28,22 @@ type content uint8
 const (
 	noContent content = iota // there is none
 	possible                 // it could be computed
-	wanted                   // the input's result, or the digest of it, is awaited
+	wanted                   // the input's result is awaited, to compute it
+	digesting                // Digest is unanswered
 	settled                  // it was computed, or could not be
 )
 
-// input is what an edge knows of one of its inputs.
-type input struct {
+// awaited reports whether the content key is on its way. It then counts in
+// Machine.pending.
+func (c content) awaited() bool { return c == wanted || c == digesting }
+
+// Input is what an edge knows of one of its inputs. The driver keeps the inputs of
+// a machine beside it, so that neither has a pointer. The zero value stands for an
+// input of which nothing is known.
+type Input struct {
 	// matched has the managers in which a key of the input leads to the operation.
 	matched Managers
-	// known never falls.
+	// known falls only when the input's result is lost.
 	known   Level
 	content content
 	// awaited: AllKeys was asked for in this stage and has not been answered. It
@@ -56,8 +61,10 @@ type input struct {
 }
 
 // Machine decides for one edge. The zero value is not usable; see Init.
+//
+// It holds no pointer. The inputs are passed to each method that needs them; they
+// are always the same ones.
 type Machine struct {
-	in       []input
 	managers Managers
 	// dead has the managers in which an exhausted input has no match.
 	dead Managers
@@ -87,50 +94,26 @@ type Machine struct {
 	fresh   bool // there may be a match that the last Match did not see
 	reprobe bool // some input is unprobed and not being probed
 	anew    bool // managers were added: to search anew as soon as nothing is looked up
+	news    bool // known is to be published when the decisions of this step are made
 
-	// matched counts the inputs that are matched in the first manager, further those
-	// in each of the others; nil without any. See matchedIn.
-	matched int32
-	further *[]int32
-
+	n          int32 // inputs
 	withKeys   int32 // inputs that know Keys
 	withResult int32 // inputs that know Result
 	pending    int32 // inputs awaited in this stage
 	probing    int32 // inputs with an unanswered Probe
+}
 
-	out *[]Effect // of the Step under way
+// work is a machine with its inputs and what it asks for, during one call.
+type work struct {
+	*Machine
+	in  []Input
+	out *[]Effect
 }
 
 // Init prepares a machine for an edge with n inputs. Managers are the caches
 // that it may ask; none, for an edge that ignores them.
 func (m *Machine) Init(n int, managers Managers) {
-	*m = Machine{managers: managers}
-	if n > 0 {
-		m.in = make([]input, n)
-		m.grow()
-	}
-}
-
-// grow makes room for what is counted of each manager.
-func (m *Machine) grow() {
-	n := bits.Len64(uint64(m.managers)) - 1
-	if n <= 0 {
-		return
-	}
-	if m.further == nil {
-		m.further = new([]int32)
-	}
-	for len(*m.further) < n {
-		*m.further = append(*m.further, 0)
-	}
-}
-
-// matchedIn counts the inputs that are matched in a manager.
-func (m *Machine) matchedIn(manager int) *int32 {
-	if manager == 0 {
-		return &m.matched
-	}
-	return &(*m.further)[manager-1]
+	*m = Machine{managers: managers, n: int32(n)}
 }
 
 // Known is what the edge knows and has published.
@@ -153,28 +136,48 @@ func (m *Machine) Stage() string { return stageNames[m.stage] }
 // rule a match out (true), or to tell matches apart.
 func (m *Machine) ContentMatters() bool { return m.stage == unmatchedContent }
 
-// Step takes an event in and appends what is to be done to out.
-func (m *Machine) Step(ev Event, out *[]Effect) {
-	m.out = out
+// Step takes an event in, decides, and appends what is to be done to out.
+func (m *Machine) Step(in []Input, ev Event, out *[]Effect) {
+	m.Take(in, ev, out)
+	m.Decide(in, out)
+}
+
+// Take notes an event. Several may be taken before it is decided how to go on: the
+// answers to effects that could be given at once, or the news of all inputs.
+func (m *Machine) Take(in []Input, ev Event, out *[]Effect) {
 	if m.stage != failed {
-		m.take(ev)
-		if m.anew && m.Searching() && !m.waiting && m.probing == 0 {
-			m.searchAnew()
-		}
-		m.decide()
+		w := work{m, in, out}
+		w.take(ev)
 	}
-	m.out = nil
+}
+
+// Decide goes on as far as the demand asks and the knowledge allows, and appends
+// what is to be done to out.
+func (m *Machine) Decide(in []Input, out *[]Effect) {
+	if m.stage == failed {
+		return
+	}
+	w := work{m, in, out}
+	if m.anew && m.Searching() && !m.waiting && m.probing == 0 {
+		w.searchAnew()
+	}
+	for w.advance() {
+	}
+	if m.news {
+		m.news = false
+		w.emit(Effect{Kind: Publish, Level: m.known})
+	}
 }
 
 // take notes an event.
-func (m *Machine) take(ev Event) {
+func (m work) take(ev Event) {
 	switch ev.Kind {
 	case Want:
 		m.setWant(ev.Level)
 	case Mapped:
 		m.takeMap(ev)
 	case News:
-		m.news(ev.Input, ev.Level, ev.Flag)
+		m.hear(ev.Input, ev.Level, ev.Flag, ev.More)
 	case Probed:
 		m.probed(ev.Input, ev.Mask)
 	case Digested:
@@ -207,15 +210,17 @@ func (m *Machine) take(ev Event) {
 		m.add(ev.Mask)
 	case Recheck:
 		m.recheck()
+	case Lost:
+		m.lost(ev.Input, ev.Flag)
 	}
 }
 
-func (m *Machine) emit(e Effect) { *m.out = append(*m.out, e) }
+func (m work) emit(e Effect) { *m.out = append(*m.out, e) }
 
 // raise publishes that level is known; with again, also when it was already,
 // because there are new keys. A demand for AllKeys is answered by either: who
 // wants still more asks again.
-func (m *Machine) raise(level Level, again bool) {
+func (m work) raise(level Level, again bool) {
 	if level <= m.known && !again {
 		return
 	}
@@ -223,20 +228,20 @@ func (m *Machine) raise(level Level, again bool) {
 	if m.known < AllKeys && m.want == AllKeys {
 		m.want = Keys
 	}
-	m.emit(Effect{Kind: Publish, Level: m.known})
+	m.Machine.news = true
 }
 
 // dropResults takes back that all inputs were asked for their results.
-func (m *Machine) dropResults() {
+func (m work) dropResults() {
 	if m.asked == Result {
 		m.asked = Nothing
 		m.emit(Effect{Kind: Drop})
 	}
 }
 
-func (m *Machine) finish() {
+func (m work) finish() {
 	m.stage = done
-	if len(m.in) > 0 {
+	if m.n > 0 {
 		m.emit(Effect{Kind: Drop})
 	}
 	m.raise(Result, false)
@@ -245,19 +250,17 @@ func (m *Machine) finish() {
 // alive are the managers that can still hold a match.
 func (m *Machine) alive() Managers { return m.managers &^ m.dead }
 
-// full are the managers in which every input is matched.
-func (m *Machine) full() Managers {
-	var full Managers
-	for left := m.managers; left != 0; left &= left - 1 {
-		if i := bits.TrailingZeros64(uint64(left)); int(*m.matchedIn(i)) == len(m.in) {
-			full |= 1 << i
-		}
+// Full are the managers in which every input is matched.
+func (m *Machine) Full(in []Input) Managers {
+	full := m.managers
+	for i := range in {
+		full &= in[i].matched
 	}
 	return full
 }
 
 // setWant takes a new demand. A lower one abandons what it no longer covers.
-func (m *Machine) setWant(w Level) {
+func (m work) setWant(w Level) {
 	lower := w < m.want
 	m.want = w
 	if !lower || m.stage == done {
@@ -269,7 +272,7 @@ func (m *Machine) setWant(w Level) {
 }
 
 // abandon forgets what is under way, not what is known.
-func (m *Machine) abandon() {
+func (m work) abandon() {
 	m.emit(Effect{Kind: Abandon})
 	if m.waiting && m.stage < missed {
 		m.fresh = true
@@ -279,7 +282,7 @@ func (m *Machine) abandon() {
 	for i := range m.in {
 		in := &m.in[i]
 		in.awaited, in.ahead = false, false
-		if in.content == wanted {
+		if in.content.awaited() {
 			in.content = possible
 		}
 		if in.probing {
@@ -296,12 +299,12 @@ func (m *Machine) abandon() {
 // to cancel them now would be to run them twice. If nobody wants the edge to run,
 // the demand for it falls, and that takes them back. Probes and digests that are
 // unanswered are left to be answered, for another search.
-func (m *Machine) end(to stage) {
+func (m work) end(to stage) {
 	m.stage = to
 	switch {
 	case to == found && (m.pending > 0 || m.probing > 0 || m.mapping):
 		m.abandon()
-	case to == found && len(m.in) > 0:
+	case to == found && m.n > 0:
 		m.asked = Nothing
 		m.emit(Effect{Kind: Drop})
 	case m.pending > 0:
@@ -311,7 +314,7 @@ func (m *Machine) end(to stage) {
 				in.awaited = false
 				m.pending--
 			}
-			if in.content == wanted && in.known < Result {
+			if in.content == wanted {
 				in.content = possible
 				m.pending--
 			}
@@ -329,7 +332,7 @@ func (m *Machine) leave(to stage) {
 
 // takeMap notes a cache map: the first one tells the operation's digest, the
 // further ones bring a key each.
-func (m *Machine) takeMap(ev Event) {
+func (m work) takeMap(ev Event) {
 	m.mapping = false
 	m.more = ev.More
 	m.fresh = true
@@ -358,7 +361,7 @@ func (m *Machine) rootLevel() Level {
 	return AllKeys
 }
 
-func (m *Machine) news(i int32, level Level, unprobed bool) {
+func (m work) hear(i int32, level Level, unprobed, forgot bool) {
 	in := &m.in[i]
 	if in.known < Keys && level >= Keys {
 		m.withKeys++
@@ -368,6 +371,9 @@ func (m *Machine) news(i int32, level Level, unprobed bool) {
 		m.withResult++
 	}
 	in.known = max(in.known, level)
+	if need := m.Needs(in); forgot && in.known < need {
+		m.emit(Effect{Kind: Ask, Input: i, Level: need})
+	}
 	switch {
 	case in.awaited && (unprobed || level >= AllKeys):
 		in.awaited = false
@@ -381,6 +387,7 @@ func (m *Machine) news(i int32, level Level, unprobed bool) {
 		return
 	}
 	if solved && in.content == wanted {
+		in.content = digesting
 		m.emit(Effect{Kind: Digest, Input: i})
 	}
 	if unprobed {
@@ -390,9 +397,17 @@ func (m *Machine) news(i int32, level Level, unprobed bool) {
 	m.askAhead(i)
 }
 
+// Needs is what an input was asked for, but for AllKeys.
+func (m *Machine) Needs(in *Input) Level {
+	if in.content == wanted {
+		return Result
+	}
+	return m.asked
+}
+
 // probe asks the caches about an input, or notes that they are to be asked when
 // their answer can matter again. An input has one Probe at a time.
-func (m *Machine) probe(i int32) {
+func (m work) probe(i int32) {
 	in := &m.in[i]
 	in.unprobed = true
 	if in.probing {
@@ -407,16 +422,13 @@ func (m *Machine) probe(i int32) {
 	m.emit(Effect{Kind: Probe, Input: i})
 }
 
-func (m *Machine) probed(i int32, mask Managers) {
+func (m work) probed(i int32, mask Managers) {
 	in := &m.in[i]
 	in.probing = false
 	m.probing--
 	mask &= m.managers // of others, Added is still to be told
 	if mask != 0 {
 		m.fresh = true
-	}
-	for added := mask &^ in.matched; added != 0; added &= added - 1 {
-		*m.matchedIn(bits.TrailingZeros64(uint64(added)))++
 	}
 	in.matched |= mask
 	if in.unprobed {
@@ -426,9 +438,9 @@ func (m *Machine) probed(i int32, mask Managers) {
 	m.askAhead(i)
 }
 
-func (m *Machine) digested(i int32, ok bool) {
+func (m work) digested(i int32, ok bool) {
 	in := &m.in[i]
-	if in.content == wanted {
+	if in.content.awaited() {
 		m.pending--
 	}
 	in.content = settled
@@ -439,8 +451,8 @@ func (m *Machine) digested(i int32, ok bool) {
 }
 
 // exhaust notes that an input can bring no more keys.
-func (m *Machine) exhaust(in *input) {
-	if in.exhausted || in.known < AllKeys || in.probing || in.unprobed || in.content == possible || in.content == wanted {
+func (m *Machine) exhaust(in *Input) {
+	if in.exhausted || in.known < AllKeys || in.probing || in.unprobed || in.content == possible || in.content.awaited() {
 		return
 	}
 	in.exhausted = true

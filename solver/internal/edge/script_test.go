@@ -41,7 +41,7 @@ func TestScripts(t *testing.T) {
 
 // script is a script being run: a machine, and the checks of its contract.
 type script struct {
-	m *Machine
+	m *machine
 	l *ledger
 }
 
@@ -76,7 +76,7 @@ func (s *script) line(words []string, out *strings.Builder) error {
 		for _, b := range managers {
 			mask |= 1 << b
 		}
-		s.m, s.l = new(Machine), newLedger(n)
+		s.m, s.l = new(machine), newLedger(n)
 		s.m.Init(n, mask)
 		return nil
 	}

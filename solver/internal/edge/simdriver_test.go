@@ -51,16 +51,19 @@ type simVertex struct {
 	edges    [2]*simEdge
 	contents []string // keys; "" where not computed, "!" where that failed
 	exec     *simExec
+	ran      int // executions that gave results
+	remade   int // how often those of one were lost
 }
 
 type simEdge struct {
-	m        Machine
+	m        machine
 	l        *ledger
 	v        *simVertex
 	output   int
 	epoch    int
 	maps     int
 	keys     []string
+	defs     int // keys by definition
 	def      string
 	waiters  []simWaiter
 	requests []*simRequest
@@ -73,6 +76,10 @@ type simEdge struct {
 	settled  bool
 	failed   bool
 	value    string
+	known    Level // of its keys, before the result was lost
+	loaded   bool  // the result is from a cache
+	gone     bool  // it is lost, and nobody knows
+	results  int   // how many there have been
 
 	steps   int
 	history []string // as a script
@@ -102,6 +109,7 @@ type simExec struct {
 	e         *simEdge // that started it
 	names     []string
 	waiting   []*simEdge
+	took      []simTaken // the inputs' results
 	done      bool
 	cancelled bool
 	err       bool
@@ -124,18 +132,24 @@ func newSim(sp *spec) *sim {
 		spec := &sp.Vertices[i]
 		v := &simVertex{spec: spec, index: i, managers: spec.Managers, contents: make([]string, len(spec.Inputs))}
 		for out := range v.edges {
-			e := &simEdge{v: v, output: out, l: newLedger(len(spec.Inputs)), ins: make([]simInput, len(spec.Inputs))}
-			managers := v.managers
-			if spec.Ignore {
-				managers = 0
-			}
-			e.m.Init(len(spec.Inputs), managers)
-			e.history = append(e.history, fmt.Sprintf("edge inputs=%d managers=%s", len(spec.Inputs), listed(managers.bits())))
+			e := &simEdge{v: v, output: out}
+			e.begin()
 			v.edges[out] = e
 		}
 		s.vertices = append(s.vertices, v)
 	}
 	return s
+}
+
+// begin begins to solve an edge.
+func (e *simEdge) begin() {
+	n, managers := len(e.v.spec.Inputs), e.v.managers
+	if e.v.spec.Ignore {
+		managers = 0
+	}
+	e.m.Init(n, managers)
+	e.l, e.ins = newLedger(n), make([]simInput, n)
+	e.history = append(e.history, fmt.Sprintf("edge inputs=%d managers=%s", n, listed(managers.bits())))
 }
 
 // fault is a broken promise that a run has found.
@@ -213,6 +227,10 @@ func (s *sim) act(a action) {
 				}
 			}
 		}
+	case "lose":
+		s.lose()
+	case "evict":
+		s.evict()
 	case "release":
 		if len(s.done) > 0 {
 			i := s.r.IntN(len(s.done))
@@ -269,7 +287,7 @@ func (e *simEdge) wanted() Level {
 	return Nothing
 }
 
-func (e *simEdge) knows() Level { return e.m.Known() }
+func (e *simEdge) knows() Level { return max(e.known, e.m.Known()) }
 
 func (s *sim) tell(t task) {
 	if t.e != nil {
@@ -308,6 +326,7 @@ func (s *sim) perform(t task) {
 		}
 		ev.Level = child.knows()
 		ev.Flag = e.ins[t.input].probed < len(child.keys)
+		ev.More = !child.settled && e.ins[t.input].asked > ev.Level && !child.awaitedBy(e, t.input)
 	case Added:
 	default:
 		if t.epoch != e.epoch {
@@ -403,6 +422,10 @@ func (s *sim) ask(e *simEdge, i int32, level Level) {
 	s.tell(task{e: child, kind: Want})
 }
 
+func (e *simEdge) awaitedBy(parent *simEdge, i int32) bool {
+	return slices.ContainsFunc(e.waiters, func(w simWaiter) bool { return w.parent == parent && w.input == i })
+}
+
 func (s *sim) drop(e *simEdge) {
 	for i := range e.ins {
 		e.ins[i].asked = Nothing
@@ -447,7 +470,8 @@ func (s *sim) publish(e *simEdge, level Level) {
 
 func (s *sim) succeed(e *simEdge, how EventKind, value string) {
 	s.step(e, Event{Kind: how, Flag: true})
-	e.value = value
+	e.value, e.loaded = value, how == Loaded
+	e.results++
 	s.settle(e)
 }
 
@@ -488,13 +512,18 @@ func (s *sim) abandon(e *simEdge) {
 		e.exec = nil
 		x.waiting = slices.DeleteFunc(x.waiting, func(o *simEdge) bool { return o == e })
 		if !x.done && len(x.waiting) == 0 {
-			x.cancelled = true
-			s.unregister(x)
-			for _, v := range s.vertices {
-				if v.exec == x {
-					v.exec = nil
-				}
-			}
+			s.cancel(x)
+		}
+	}
+}
+
+// cancel forgets an execution that gives no result.
+func (s *sim) cancel(x *simExec) {
+	x.cancelled = true
+	s.unregister(x)
+	for _, v := range s.vertices {
+		if v.exec == x {
+			v.exec = nil
 		}
 	}
 }
@@ -507,6 +536,9 @@ func (s *sim) checkEnd() {
 		}
 	}
 	for _, v := range s.vertices {
+		if v.ran > 1+v.remade {
+			s.fault(v.edges[0], "%s was run %d times, and its results were lost %d times", v.spec.Name, v.ran, v.remade)
+		}
 		for _, e := range v.edges {
 			if e.settled || e.m.Wanted() > e.m.Known() || e.m.stage >= missed && e.m.Wanted() > Nothing {
 				continue

@@ -58,7 +58,7 @@ type link struct {
 // action is something from outside, after so many events.
 type action struct {
 	At      int
-	Kind    string // demand, withdraw, add, release
+	Kind    string // demand, withdraw, add, release, lose, evict
 	Request int    // demand, withdraw: which
 	Vertex  int    // demand: of which output; add: to which
 	Output  int
@@ -273,6 +273,16 @@ func (sp *spec) demands(r *rand.Rand, managers int) {
 	}
 	for range r.IntN(4) {
 		sp.Actions = append(sp.Actions, action{At: r.IntN(8 * spread), Kind: "release"})
+	}
+	if r.IntN(2) == 0 {
+		for range 1 + r.IntN(6) {
+			sp.Actions = append(sp.Actions, action{At: r.IntN(12 * spread), Kind: "lose"})
+		}
+	}
+	if sp.Evolving {
+		for range r.IntN(4) {
+			sp.Actions = append(sp.Actions, action{At: r.IntN(8 * spread), Kind: "evict"})
+		}
 	}
 }
 

@@ -32,7 +32,11 @@ func (s *sim) answer(e *simEdge, t task, ev *Event) bool {
 	case Matched:
 		ev.Flag = s.match(e)
 	case Digested:
-		ev.Flag = s.digest(e.v, int(t.input))
+		if s.lostDigest(e, t.input) {
+			ev.Kind = Lost
+		} else {
+			ev.Flag = s.digest(e.v, int(t.input))
+		}
 	case Joined:
 		ev.Flag = s.join(e)
 		if ev.Flag {
@@ -54,6 +58,10 @@ func (s *sim) answer(e *simEdge, t task, ev *Event) bool {
 
 func (s *sim) formKey(e *simEdge) {
 	spec := e.v.spec
+	if e.maps <= e.defs {
+		return // it was formed before the result was lost
+	}
+	e.defs++
 	if len(spec.Inputs) == 0 {
 		m := spec.Maps[e.maps-1]
 		if e.def == "" {
@@ -257,6 +265,12 @@ func (s *sim) names(e *simEdge) []string {
 
 // start runs an edge's op, waits for an equal one, or has the caches asked anew.
 func (s *sim) start(e *simEdge) {
+	for i := range e.ins {
+		if !s.input(e.v, i).solved() {
+			s.step(e, Event{Kind: Lost, Input: int32(i), Flag: true})
+			return
+		}
+	}
 	if s.join(e) {
 		s.joined(e)
 		return
@@ -283,10 +297,9 @@ func (s *sim) start(e *simEdge) {
 	e.v.exec, e.exec = x, x
 	x.waiting = append(x.waiting, e)
 	s.runs[e.v.index] = true
-	for _, in := range e.v.spec.Inputs {
-		if !s.edge(in.Vertex, in.Output).settled {
-			s.fault(e, "run without the result of %s", s.sp.Vertices[in.Vertex].Name)
-		}
+	for i := range e.ins {
+		in := s.input(e.v, i)
+		x.took = append(x.took, simTaken{in.results, in.gone})
 	}
 	s.tell(task{exec: x})
 }
@@ -304,7 +317,14 @@ func (s *sim) execDone(x *simExec) {
 	if x.cancelled {
 		return
 	}
+	if i := s.lostBy(x); i >= 0 {
+		s.rewind(x, i)
+		return
+	}
 	x.done = true
+	if !x.err {
+		x.v.ran++
+	}
 	s.done = append(s.done, x)
 	for _, e := range x.waiting {
 		s.tell(task{e: e, kind: Ran})

@@ -8,7 +8,7 @@ import (
 
 // The words of scripts: events and machines, read and written.
 
-func (m *Machine) describe() string {
+func (m *machine) describe() string {
 	return fmt.Sprintf("%s, knows %s", m.Stage(), m.known)
 }
 
@@ -26,7 +26,7 @@ func parseEvent(words []string, inputs int) (Event, error) {
 	for _, w := range words[1:] {
 		name, list, _ := strings.Cut(w, "=")
 		switch {
-		case w == "yes" || w == "unprobed":
+		case w == "yes" || w == "unprobed" || w == "ended":
 			ev.Flag = true
 		case w == "no":
 		case w == "more":
@@ -100,10 +100,18 @@ func eventLine(ev Event) string {
 		if ev.Flag {
 			line += " unprobed"
 		}
+		if ev.More {
+			line += " more"
+		}
 	case Probed:
 		line += fmt.Sprintf(" %d%s", ev.Input, managerList(ev.Mask))
 	case Digested:
 		line += fmt.Sprintf(" %d%s", ev.Input, yes)
+	case Lost:
+		line += fmt.Sprintf(" %d", ev.Input)
+		if ev.Flag {
+			line += " ended"
+		}
 	case Matched, Joined, Loaded:
 		line += yes
 	case Added:

@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/moby/buildkit/solver/pb"
+
 	"github.com/tenonbuild/tenon/engine/session"
 	"github.com/tenonbuild/tenon/engine/session/local"
 	"github.com/tenonbuild/tenon/engine/source"
@@ -62,7 +63,7 @@ func New(t *testing.T) *Env {
 func (e *Env) Build(t *testing.T, opt local.Options) context.Context {
 	t.Helper()
 	opt.ID = fmt.Sprintf("build %d", e.serial.Add(1))
-	sess, err := local.New(opt)
+	sess, err := local.New(t.Context(), opt)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,0 +1,220 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"strings"
+
+	"github.com/moby/buildkit/executor/oci"
+	"github.com/moby/buildkit/util/resolver/config"
+	"github.com/pelletier/go-toml/v2"
+
+	"github.com/tenonbuild/tenon/engine"
+	"github.com/tenonbuild/tenon/engine/frontend/dockerfile"
+	"github.com/tenonbuild/tenon/engine/gateway"
+	"github.com/tenonbuild/tenon/engine/gcpolicy"
+	"github.com/tenonbuild/tenon/engine/history"
+	"github.com/tenonbuild/tenon/engine/runtime"
+	"github.com/tenonbuild/tenon/internal/regular"
+)
+
+const (
+	defaultConfig  = "/etc/tenon/tenond.toml"
+	defaultRoot    = "/var/lib/tenon"
+	defaultAddress = "unix:///run/tenon/tenond.sock"
+)
+
+// configuration is the configuration file: those keys of buildkitd.toml that mean
+// something here.
+type configuration struct {
+	Debug        bool     `toml:"debug"`
+	Root         string   `toml:"root"`
+	Entitlements []string `toml:"insecure-entitlements"`
+	// Grace is how long builds may go on when the daemon is to stop. It is tenond's own.
+	Grace *gcpolicy.Duration `toml:"shutdownTimeout"`
+	// ProvenanceEnv is a directory of what provenance says of the builder.
+	ProvenanceEnv string `toml:"provenanceEnvDir"`
+	GRPC          struct {
+		Address      []string `toml:"address"`
+		DebugAddress string   `toml:"debugAddress"`
+		UID          *int     `toml:"uid"`
+		GID          *int     `toml:"gid"`
+		TLS          tlsFiles `toml:"tls"`
+	} `toml:"grpc"`
+	Worker struct {
+		OCI ociWorker `toml:"oci"`
+		// Containerd is another daemon's business.
+		Containerd map[string]any `toml:"containerd"`
+	} `toml:"worker"`
+	Frontend struct {
+		Dockerfile struct {
+			Enabled *bool `toml:"enabled"`
+		} `toml:"dockerfile.v0"`
+		Gateway struct {
+			Enabled *bool `toml:"enabled"`
+			// Allowed are repositories of frontends that are images; none stands for all.
+			Allowed []string `toml:"allowedRepositories"`
+		} `toml:"gateway.v0"`
+	} `toml:"frontend"`
+	Registry map[string]config.RegistryConfig `toml:"registry"`
+	History  *struct {
+		MaxAge     gcpolicy.Duration `toml:"maxAge"`
+		MaxEntries *int              `toml:"maxEntries"`
+	} `toml:"history"`
+	DNS *struct {
+		Nameservers   []string `toml:"nameservers"`
+		Options       []string `toml:"options"`
+		SearchDomains []string `toml:"searchDomains"`
+	} `toml:"dns"`
+}
+
+// ociWorker is [worker.oci].
+type ociWorker struct {
+	Enabled             *bool             `toml:"enabled"`
+	Labels              map[string]string `toml:"labels"`
+	Snapshotter         string            `toml:"snapshotter"`
+	NetworkMode         string            `toml:"networkMode"`
+	CNIConfigPath       string            `toml:"cniConfigPath"`
+	CNIBinaryPath       string            `toml:"cniBinaryPath"`
+	CNIPoolSize         int               `toml:"cniPoolSize"`
+	Binary              string            `toml:"binary"`
+	DefaultCgroupParent string            `toml:"defaultCgroupParent"`
+	ApparmorProfile     string            `toml:"apparmor-profile"`
+	SELinux             bool              `toml:"selinux"`
+	MaxParallelism      int               `toml:"max-parallelism"`
+	Collect             *bool             `toml:"gc"`
+	gcpolicy.Limits
+	Policies []gcpolicy.Policy `toml:"gcpolicy"`
+	// GC is made of these.
+	GC gcpolicy.Config `toml:"-"`
+}
+
+// tlsFiles are files of certificates, for tcp.
+type tlsFiles struct {
+	Cert string `toml:"cert"`
+	Key  string `toml:"key"`
+	CA   string `toml:"ca"`
+}
+
+// maxConfiguration is how many bytes a configuration file may have.
+const maxConfiguration = 1 << 20
+
+// readConfiguration reads a file, or the default one if there is one. What a key asks for
+// that means nothing here is said: a configuration that was written for buildkitd goes on
+// serving.
+func readConfiguration(path string) (*configuration, error) {
+	named := path != ""
+	if !named {
+		path = defaultConfig
+	}
+	cfg := &configuration{}
+	dt, err := regular.Read(path, maxConfiguration)
+	if errors.Is(err, fs.ErrNotExist) {
+		// As buildkitd has it, also of a file that was named.
+		return cfg, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("configuration: %w", err)
+	}
+	d := toml.NewDecoder(bytes.NewReader(dt))
+	d.DisallowUnknownFields()
+	err = d.Decode(cfg)
+	var unknown *toml.StrictMissingError
+	var syntax *toml.DecodeError
+	switch {
+	case errors.As(err, &unknown):
+		for _, e := range unknown.Errors {
+			notice(fmt.Sprintf("configuration %s: the key %s means nothing here, and is passed over", path, strings.Join(e.Key(), ".")))
+		}
+	case errors.As(err, &syntax):
+		return nil, fmt.Errorf("configuration %s:\n%s", path, strings.TrimRight(syntax.String(), "\n"))
+	case err != nil:
+		return nil, fmt.Errorf("configuration %s: %w", path, err)
+	}
+	return cfg, nil
+}
+
+// settle fills in what was not said, and checks what was.
+func (c *configuration) settle() error {
+	if c.Root == "" {
+		c.Root = defaultRoot
+	}
+	root, err := filepath.Abs(c.Root)
+	if err != nil {
+		return err
+	}
+	c.Root = root
+	if len(c.GRPC.Address) == 0 {
+		c.GRPC.Address = []string{defaultAddress}
+	}
+	if c.Grace == nil {
+		c.Grace = &gcpolicy.Duration{Duration: defaultGrace}
+	}
+	o := &c.Worker.OCI
+	if o.Enabled != nil && !*o.Enabled {
+		return errors.New("configuration: worker.oci is not enabled: there is no other worker")
+	}
+	switch o.Snapshotter {
+	case "auto":
+		o.Snapshotter = ""
+	case "", "overlayfs", "native":
+	default:
+		return fmt.Errorf("snapshotter %q: it can be auto, overlayfs or native", o.Snapshotter)
+	}
+	switch o.NetworkMode {
+	case "", "auto", "slirp4netns", "cni", "host", "none":
+	default:
+		return fmt.Errorf("network %q: it can be auto, slirp4netns, cni, host or none", o.NetworkMode)
+	}
+	if o.GC.Enabled == nil {
+		o.GC.Enabled = o.Collect
+	}
+	o.GC.Limits, o.GC.Policies = o.Limits, o.Policies
+	return o.GC.Check()
+}
+
+// limits are those of the history of builds.
+func (c *configuration) limits() history.Limits {
+	if c.History == nil {
+		return history.DefaultLimits
+	}
+	l := history.Limits{Age: c.History.MaxAge.Duration}
+	if c.History.MaxEntries != nil {
+		l.Entries, l.None = *c.History.MaxEntries, *c.History.MaxEntries == 0
+	}
+	return l
+}
+
+func (c *configuration) engine() engine.Options {
+	o := c.Worker.OCI
+	opt := engine.Options{
+		Root: c.Root, Snapshotter: o.Snapshotter, Parallelism: o.MaxParallelism, GC: o.GC,
+		Registries: c.Registry, Labels: o.Labels, NoWait: true, Notice: notice,
+		// Not nil: a build gets none but these.
+		Entitlements: append([]string{}, c.Entitlements...),
+		Runtime: runtime.Options{
+			Binary: o.Binary,
+			Network: runtime.Network{
+				Mode: o.NetworkMode, CNIConfig: o.CNIConfigPath, CNIBinaries: o.CNIBinaryPath, CNIPool: o.CNIPoolSize,
+			},
+			CgroupParent: o.DefaultCgroupParent, ApparmorProfile: o.ApparmorProfile, SELinux: o.SELinux,
+		},
+	}
+	for name, enabled := range map[string]*bool{
+		dockerfile.Name: c.Frontend.Dockerfile.Enabled, gateway.ImageFrontend: c.Frontend.Gateway.Enabled,
+	} {
+		if enabled != nil && !*enabled {
+			opt.WithoutFrontends = append(opt.WithoutFrontends, name)
+		}
+	}
+	if a := c.Frontend.Gateway.Allowed; len(a) > 0 {
+		opt.FrontendImages.Allowed = a
+	}
+	if c.DNS != nil {
+		opt.Runtime.DNS = (*oci.DNSConfig)(c.DNS)
+	}
+	return opt
+}

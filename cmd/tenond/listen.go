@@ -1,0 +1,175 @@
+package main
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"google.golang.org/grpc/credentials"
+
+	"github.com/tenonbuild/tenon/engine/control"
+)
+
+// listener listens at one address. Who connects is known by its credentials.
+type listener struct {
+	net.Listener
+	credentials credentials.TransportCredentials
+}
+
+// listen opens all addresses.
+func listen(cfg *configuration) (all []listener, err error) {
+	defer func() {
+		if err != nil {
+			for _, l := range all {
+				err = errors.Join(err, l.Close())
+			}
+		}
+	}()
+	for _, addr := range cfg.GRPC.Address {
+		some, err := listenAt(cfg, addr)
+		all = append(all, some...)
+		if err != nil {
+			return all, fmt.Errorf("listening at %s: %w", addr, err)
+		}
+	}
+	return all, nil
+}
+
+const addressForms = "an address looks like unix://PATH, tcp://HOST:PORT or fd://"
+
+func listenAt(cfg *configuration, addr string) ([]listener, error) {
+	network, where, ok := strings.Cut(addr, "://")
+	if !ok {
+		return nil, errors.New(addressForms)
+	}
+	switch network {
+	case "unix":
+		l, err := listenUnix(where, cfg.GRPC.UID, cfg.GRPC.GID)
+		if err != nil {
+			return nil, err
+		}
+		return []listener{{l, control.Local()}}, nil
+	case "tcp":
+		creds, err := tcpCredentials(cfg, where)
+		if err != nil {
+			return nil, err
+		}
+		l, err := net.Listen("tcp", where)
+		if err != nil {
+			return nil, err
+		}
+		return []listener{{l, creds}}, nil
+	case "fd":
+		return listenInherited(cfg, where)
+	}
+	return nil, fmt.Errorf("%s is not known: %s", network, addressForms)
+}
+
+// tcpCredentials are those of a tcp address. Without certificates it has to be one that only
+// this machine reaches.
+func tcpCredentials(cfg *configuration, where string) (credentials.TransportCredentials, error) {
+	creds, err := cfg.GRPC.TLS.credentials()
+	if err != nil || creds != nil {
+		return creds, err
+	}
+	return control.Local(), loopbackOnly(where)
+}
+
+// loopbackOnly refuses an address that others than this machine's users reach.
+func loopbackOnly(where string) error {
+	host, _, err := net.SplitHostPort(where)
+	if err != nil {
+		return err
+	}
+	if ip := net.ParseIP(host); host == "localhost" || ip != nil && ip.IsLoopback() {
+		return nil
+	}
+	return errors.New("whoever reaches it could run anything here: give --tlscert, --tlskey and --tlscacert, or a loopback address")
+}
+
+// listenUnix makes a socket that its owner and group may use. One that a process has left
+// which died is replaced.
+func listenUnix(path string, uid, gid *int) (net.Listener, error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return nil, err
+	}
+	switch fi, err := os.Lstat(path); {
+	case errors.Is(err, fs.ErrNotExist):
+	case err != nil:
+		return nil, err
+	case fi.Mode()&fs.ModeSocket == 0:
+		return nil, fmt.Errorf("%s is there, and no socket", path)
+	default:
+		if conn, err := net.Dial("unix", path); err == nil {
+			return nil, errors.Join(fmt.Errorf("another process listens at %s", path), conn.Close())
+		}
+		if err := os.Remove(path); err != nil {
+			return nil, err
+		}
+	}
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, err
+	}
+	err = os.Chmod(path, 0o660)
+	if err == nil && (uid != nil || gid != nil) {
+		err = os.Chown(path, or(uid, os.Geteuid()), or(gid, os.Getegid()))
+	}
+	if err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
+	return l, nil
+}
+
+func or(v *int, other int) int {
+	if v != nil {
+		return *v
+	}
+	return other
+}
+
+func groupID(name string) (int, error) {
+	if n, err := strconv.Atoi(name); err == nil {
+		return n, nil
+	}
+	g, err := user.LookupGroup(name)
+	if err != nil {
+		return 0, err
+	}
+	return strconv.Atoi(g.Gid)
+}
+
+// credentials are nil where there are no files.
+func (t tlsFiles) credentials() (credentials.TransportCredentials, error) {
+	if t == (tlsFiles{}) {
+		return nil, nil
+	}
+	if t.Cert == "" || t.Key == "" {
+		return nil, errors.New("tls takes a certificate and its key: --tlscert, --tlskey")
+	}
+	pair, err := tls.LoadX509KeyPair(t.Cert, t.Key)
+	if err != nil {
+		return nil, fmt.Errorf("certificate: %w", err)
+	}
+	cfg := &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}
+	if t.CA != "" {
+		dt, err := os.ReadFile(t.CA)
+		if err != nil {
+			return nil, fmt.Errorf("authority: %w", err)
+		}
+		cfg.ClientCAs = x509.NewCertPool()
+		if !cfg.ClientCAs.AppendCertsFromPEM(dt) {
+			return nil, fmt.Errorf("authority: %s has no certificate", t.CA)
+		}
+		cfg.ClientAuth = tls.RequireAndVerifyClientCert
+	}
+	return credentials.NewTLS(cfg), nil
+}

@@ -1,0 +1,184 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/pprof"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"github.com/containerd/log"
+	systemd "github.com/coreos/go-systemd/v22/daemon"
+	apitypes "github.com/moby/buildkit/api/types"
+	dockerfile "github.com/moby/buildkit/frontend/dockerfile/version"
+	"github.com/sirupsen/logrus"
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc"
+
+	"github.com/tenonbuild/tenon/engine"
+	"github.com/tenonbuild/tenon/engine/control"
+	"github.com/tenonbuild/tenon/engine/daemon"
+	"github.com/tenonbuild/tenon/engine/history"
+	"github.com/tenonbuild/tenon/engine/store"
+	"github.com/tenonbuild/tenon/internal/ownersocket"
+)
+
+// defaultGrace is how long builds may go on when the daemon is to stop.
+const defaultGrace = 10 * time.Second
+
+// maxOwn is how many commands of tenon may be connected at a time.
+const maxOwn = 1000
+
+// notice tells whoever runs the daemon.
+func notice(text string) { fmt.Fprintf(os.Stderr, "tenond: %s\n", text) }
+
+// serve serves until ctx ends.
+func serve(ctx context.Context, cfg *configuration) (err error) {
+	logging(cfg.Debug)
+	var gone removed
+	opt := cfg.engine()
+	opt.Collected = gone.add
+	if opt.ProvenanceEnv, err = readProvenanceEnv(cfg.ProvenanceEnv); err != nil {
+		return err
+	}
+	e, err := open(ctx, opt)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, e.Close()) }()
+	past, err := history.Open(e.Store().Path("history"), cfg.limits())
+	if err != nil {
+		return fmt.Errorf("history of builds: %w", err)
+	}
+	listeners, err := listen(cfg)
+	if err != nil {
+		return err
+	}
+	own, err := ownersocket.Listen(engine.Questions(e.Store().Root()), daemon.SocketName, maxOwn)
+	if err != nil {
+		return fmt.Errorf("socket for tenon build: %w", err)
+	}
+	listeners = append(listeners, listener{own, control.Local()})
+	api := control.New(control.Options{Engine: e, History: past, Version: version(), Notice: notice})
+	eg, ctx := errgroup.WithContext(ctx)
+	if addr := cfg.GRPC.DebugAddress; addr != "" {
+		if err := serveDebug(ctx, eg, addr, newMetrics(e, &gone)); err != nil {
+			return fmt.Errorf("debugging pages at %s: %w", addr, err)
+		}
+	}
+	for _, l := range listeners {
+		s := grpc.NewServer(append(api.GRPCOptions(), grpc.Creds(l.credentials))...)
+		api.Register(s)
+		eg.Go(func() error { return s.Serve(l) })
+		eg.Go(func() error { return stop(ctx, s, cfg.Grace.Duration) })
+		if l.Listener != own {
+			notice(fmt.Sprintf("listening at %s://%s", l.Addr().Network(), l.Addr()))
+		}
+	}
+	tellSystemd(systemd.SdNotifyReady)
+	eg.Go(func() error {
+		<-ctx.Done()
+		tellSystemd(systemd.SdNotifyStopping)
+		return nil
+	})
+	return eg.Wait()
+}
+
+// open opens the root. Clients and scripts that start buildkitd give it directories that
+// have something else, too, such as its own state from before: Tenon's is then in a folder
+// of its own there.
+func open(ctx context.Context, opt engine.Options) (*engine.Engine, error) {
+	e, err := engine.Open(ctx, opt)
+	var foreign *store.ForeignRootError
+	if errors.As(err, &foreign) {
+		opt.Root = filepath.Join(opt.Root, "tenon")
+		notice(fmt.Sprintf("%v: using %s", err, opt.Root))
+		e, err = engine.Open(ctx, opt)
+	}
+	return e, err
+}
+
+// stop stops a server when ctx ends: there are no new requests, and those that are under way
+// may end by themselves, but not for ever.
+func stop(ctx context.Context, s *grpc.Server, grace time.Duration) error {
+	<-ctx.Done()
+	late := time.AfterFunc(grace, s.Stop)
+	defer late.Stop()
+	s.GracefulStop()
+	return nil
+}
+
+// serveDebug serves what a process tells of itself.
+func serveDebug(ctx context.Context, eg *errgroup.Group, addr string, metrics http.Handler) error {
+	mux := http.NewServeMux()
+	mux.Handle("/metrics", metrics)
+	mux.HandleFunc("/debug/pprof/", pprof.Index)
+	mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)
+	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
+	mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
+	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
+	l, err := listenDebug(addr)
+	if err != nil {
+		return err
+	}
+	s := &http.Server{Handler: mux, ReadHeaderTimeout: time.Minute}
+	eg.Go(func() error {
+		if err := s.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			return err
+		}
+		return nil
+	})
+	eg.Go(func() error {
+		<-ctx.Done()
+		return s.Close()
+	})
+	return nil
+}
+
+func listenDebug(addr string) (net.Listener, error) {
+	if path, ok := strings.CutPrefix(addr, "unix://"); ok {
+		return listenUnix(path, nil, nil)
+	}
+	return net.Listen("tcp", addr)
+}
+
+// logging settles what the libraries that log to logrus show.
+func logging(debug bool) {
+	log.L = logrus.NewEntry(logrus.StandardLogger())
+	logrus.SetOutput(io.Writer(os.Stderr))
+	logrus.SetLevel(logrus.ErrorLevel)
+	if debug {
+		logrus.SetLevel(logrus.DebugLevel)
+	}
+}
+
+// tag is set by the linker for a release.
+var tag = ""
+
+// version is what clients are told. They ask what the daemon can do by BuildKit's
+// version, which is that of its libraries here.
+func version() *apitypes.BuildkitVersion {
+	v := &apitypes.BuildkitVersion{Package: "github.com/tenonbuild/tenon", Version: tag, Revision: "unknown", DockerfileVersion: dockerfile.Version()}
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return v
+	}
+	for _, m := range info.Deps {
+		if m.Path == "github.com/moby/buildkit" {
+			v.Version = m.Version
+		}
+	}
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" {
+			v.Revision = s.Value
+		}
+	}
+	return v
+}

@@ -1,0 +1,199 @@
+package engine
+
+import (
+	"context"
+	"slices"
+
+	"github.com/containerd/platforms"
+	"github.com/moby/buildkit/exporter/containerimage/exptypes"
+	gwclient "github.com/moby/buildkit/frontend/gateway/client"
+	"github.com/moby/buildkit/solver/llbsolver/provenance/types"
+	"github.com/moby/buildkit/solver/pb"
+	"github.com/opencontainers/go-digest"
+
+	"github.com/tenonbuild/tenon/engine/frontend"
+	"github.com/tenonbuild/tenon/engine/provenance"
+	"github.com/tenonbuild/tenon/engine/source"
+)
+
+// captured is what a platform's result was made of, and what its frontend has looked at on
+// the way (a Dockerfile, say), but not what the other results of the build were made of.
+func (b *build) captured(ctx context.Context, res *gwclient.Result, id string, ref *frontend.Reference, all []exptypes.Platform) (*provenance.Capture, error) {
+	c, err := b.capture(ctx, ref)
+	if err != nil {
+		return nil, err
+	}
+	by := ref.Client()
+	others := map[*frontend.Reference]bool{ref: true}
+	_ = res.EachRef(func(r gwclient.Reference) error {
+		if r, ok := r.(*frontend.Reference); ok {
+			others[r] = true
+		}
+		return nil
+	})
+	refs, images := by.Used()
+	for _, r := range refs {
+		if others[r] || !r.Solved() {
+			continue
+		}
+		more, err := b.capture(ctx, r)
+		if err != nil {
+			return nil, err
+		}
+		c.Merge(more)
+	}
+	for _, i := range ofPlatform(images, id, all) {
+		c.AddImage(types.ImageSource{Ref: i.Ref, Local: i.Local, Platform: i.Platform, Digest: i.Digest})
+	}
+	c.Settle()
+	return c, nil
+}
+
+// capture is what a reference was made of, and by which request.
+func (b *build) capture(ctx context.Context, ref *frontend.Reference) (*provenance.Capture, error) {
+	c := &provenance.Capture{}
+	ctx = b.job.Context(ctx)
+	for _, v := range ref.Graph().Vertices {
+		op, ok := v.Sys().(*pb.Op)
+		if !ok {
+			continue
+		}
+		src := op.GetSource()
+		if src == nil {
+			c.AddOp(op)
+			continue
+		}
+		s, err := b.engine.sources.For(src.GetIdentifier())
+		if err != nil {
+			return nil, err
+		}
+		i, err := s.Parse(src, op.GetPlatform())
+		if err != nil {
+			return nil, err
+		}
+		d, ok := i.(source.Describer)
+		if !ok {
+			c.Incomplete = true
+			continue
+		}
+		if err := d.Describe(ctx, c); err != nil {
+			return nil, err
+		}
+	}
+	if by := ref.Client(); by.Parent() != nil {
+		b.addRequest(ctx, c, by)
+	}
+	return c, nil
+}
+
+// addRequest notes what a frontend was asked for, and what was asked of the build, where
+// that is something else.
+func (b *build) addRequest(ctx context.Context, c *provenance.Capture, by *frontend.Client) {
+	r := b.request(ctx, by, c.Sources)
+	name, attrs, _ := by.Asked()
+	c.Request.Frontend, c.Request.Args, c.Request.Inputs = name, provenance.Args(attrs), r.Request.Inputs
+	first := by
+	for p := by.Parent(); p != nil; p = p.Parent() {
+		name, attrs, inputs := b.asked(p)
+		if name != "" || len(attrs) > 0 || len(inputs) > 0 {
+			first = p
+		}
+	}
+	root := b.request(ctx, first, c.Sources)
+	nothing := root.Request.Frontend == "" && len(root.Request.Args) == 0 && len(root.Request.Inputs) == 0
+	if !nothing && !root.Equal(r) {
+		c.Request.Root = root
+	}
+}
+
+// asked is what a frontend, or the build itself, was asked for.
+func (b *build) asked(by *frontend.Client) (name string, attrs map[string]string, inputs map[string]*pb.Definition) {
+	name, attrs, inputs = by.Asked()
+	if by.Parent() == nil {
+		name = b.req.Frontend
+	}
+	return name, attrs, inputs
+}
+
+// request is what was asked for, as provenance tells it.
+func (b *build) request(ctx context.Context, by *frontend.Client, srcs types.Sources) *types.RequestProvenance {
+	name, attrs, inputs := b.asked(by)
+	r := provenance.Request(name, provenance.Args(attrs), srcs)
+	for k, def := range inputs {
+		in := b.madeBy(ctx, by, def)
+		if in == nil {
+			continue
+		}
+		if r.Request.Inputs == nil {
+			r.Request.Inputs = map[string]*types.RequestProvenance{}
+		}
+		r.Request.Inputs[k] = in
+	}
+	return r
+}
+
+// madeBy is the request by which a definition was made that became an input of another;
+// nil if it is not known, or if there are several.
+func (b *build) madeBy(ctx context.Context, user *frontend.Client, def *pb.Definition) (made *types.RequestProvenance) {
+	top := user
+	for top.Parent() != nil {
+		top = top.Parent()
+	}
+	refs, _ := top.Used()
+	want := head(def)
+	for _, ref := range refs {
+		by := ref.Client()
+		if want == "" || by == user || by.Parent() == nil || head(ref.Definition()) != want {
+			continue
+		}
+		used := &provenance.Capture{}
+		if ref.Solved() {
+			var err error
+			if used, err = b.capture(ctx, ref); err != nil {
+				return nil
+			}
+		}
+		r := b.request(ctx, by, used.Sources)
+		if made != nil && !made.Equal(r) {
+			return nil
+		}
+		made = r
+	}
+	return made
+}
+
+// head is the digest of the op that a definition is about; "" if it is about none.
+func head(def *pb.Definition) digest.Digest {
+	if len(def.GetDef()) == 0 {
+		return ""
+	}
+	last := &pb.Op{}
+	if err := last.Unmarshal(def.Def[len(def.Def)-1]); err != nil || len(last.Inputs) == 0 {
+		return ""
+	}
+	return digest.Digest(last.Inputs[0].GetDigest())
+}
+
+// ofPlatform leaves out the images of other platforms, where a frontend has asked about an
+// image for each of them.
+func ofPlatform(images []frontend.Resolved, id string, all []exptypes.Platform) (out []frontend.Resolved) {
+	is := func(p exptypes.Platform) func(i frontend.Resolved) bool {
+		m := platforms.NewMatcher(p.Platform)
+		return func(i frontend.Resolved) bool { return i.Platform != nil && m.Match(*i.Platform) }
+	}
+	for _, i := range images {
+		same := slices.DeleteFunc(slices.Clone(images), func(o frontend.Resolved) bool { return o.Ref != i.Ref })
+		each := len(all) > 0
+		current := true
+		for _, p := range all {
+			each = each && slices.ContainsFunc(same, is(p))
+			if p.ID == id {
+				current = is(p)(i)
+			}
+		}
+		if !each || i.Platform == nil || current {
+			out = append(out, i)
+		}
+	}
+	return out
+}

@@ -1,0 +1,75 @@
+// Package control is BuildKit's control API over an engine: what buildctl, buildx and
+// their kind ask a daemon for. Each call is translated, and decided by the engine.
+package control
+
+import (
+	"context"
+	"time"
+
+	"github.com/containerd/containerd/v2/defaults"
+	controlapi "github.com/moby/buildkit/api/services/control"
+	apitypes "github.com/moby/buildkit/api/types"
+	_ "github.com/moby/buildkit/util/grpcutil/encoding/proto" // clients send what only this decodes fast
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/health"
+	"google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/metadata"
+
+	"github.com/tenonbuild/tenon/engine"
+	"github.com/tenonbuild/tenon/engine/gateway"
+	"github.com/tenonbuild/tenon/engine/history"
+)
+
+// Options are what a Server works with.
+type Options struct {
+	// Engine builds. It is the caller's, who closes it when the server has stopped.
+	Engine *engine.Engine
+	// History keeps records of builds.
+	History *history.Store
+	// Version is what clients are told of the daemon.
+	Version *apitypes.BuildkitVersion
+	// Notice is told what went wrong that is nobody's request's fault, if it is not nil.
+	Notice func(text string)
+}
+
+// Server serves the API.
+type Server struct {
+	controlapi.UnimplementedControlServer
+	opt       Options
+	forwarder *gateway.Forwarder
+}
+
+var _ controlapi.ControlServer = (*Server)(nil)
+
+// New makes a Server.
+func New(opt Options) *Server {
+	return &Server{opt: opt, forwarder: gateway.NewForwarder()}
+}
+
+// Register adds the control API, the gateway API, the content of records and gRPC's health to a server that
+// GRPCOptions are for.
+func (s *Server) Register(to grpc.ServiceRegistrar) {
+	controlapi.RegisterControlServer(to, s)
+	s.forwarder.Register(to)
+	s.registerContent(to)
+	grpc_health_v1.RegisterHealthServer(to, health.NewServer())
+}
+
+// GRPCOptions are those of a server that the API is registered with.
+func (s *Server) GRPCOptions() []grpc.ServerOption {
+	return append(gateway.Recovering(s.opt.Notice),
+		grpc.MaxRecvMsgSize(defaults.DefaultMaxRecvMsgSize), grpc.MaxSendMsgSize(defaults.DefaultMaxSendMsgSize))
+}
+
+// Info tells which version this is.
+func (s *Server) Info(context.Context, *controlapi.InfoRequest) (*controlapi.InfoResponse, error) {
+	return &controlapi.InfoResponse{BuildkitVersion: s.opt.Version}, nil
+}
+
+// timestampHeader is when a stream began by the daemon's clock: clients reckon with the
+// difference.
+const timestampHeader = "buildkit-current-timestamp"
+
+func sendTime(stream grpc.ServerStream) error {
+	return stream.SendHeader(metadata.Pairs(timestampHeader, time.Now().Format(time.RFC3339Nano)))
+}

@@ -1,0 +1,85 @@
+package control
+
+import (
+	"context"
+
+	contentapi "github.com/containerd/containerd/api/services/content/v1"
+	"github.com/containerd/containerd/v2/core/content"
+	"github.com/containerd/containerd/v2/plugins/services/content/contentserver"
+	controlapi "github.com/moby/buildkit/api/services/control"
+	"github.com/opencontainers/go-digest"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/tenonbuild/tenon/engine/history"
+)
+
+// ListenBuildHistory sends records of builds.
+func (s *Server) ListenBuildHistory(req *controlapi.BuildHistoryRequest, stream controlapi.Control_ListenBuildHistoryServer) error {
+	if req.Limit < 0 {
+		return status.Errorf(codes.InvalidArgument, "the limit of records is %d", req.Limit)
+	}
+	if err := sendTime(stream); err != nil {
+		return err
+	}
+	return s.opt.History.Listen(stream.Context(), req, stream.Send)
+}
+
+// UpdateBuildHistory pins or deletes a record. To finalize one there is nothing to do: it
+// is whole when its build has ended.
+func (s *Server) UpdateBuildHistory(_ context.Context, req *controlapi.UpdateBuildHistoryRequest) (*controlapi.UpdateBuildHistoryResponse, error) {
+	h, err := s.opt.History, error(nil)
+	switch {
+	case req.Delete:
+		err = h.Delete(req.Ref)
+	case !req.Finalize:
+		err = h.Pin(req.Ref, req.Pinned)
+	case !h.Has(req.Ref):
+		err = &history.NotFoundError{Ref: req.Ref}
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &controlapi.UpdateBuildHistoryResponse{}, nil
+}
+
+// record begins the record of a build; nil for one that is not recorded.
+func (s *Server) record(req *controlapi.SolveRequest) (*history.Recording, error) {
+	if req.Internal || !s.opt.History.Records() {
+		return nil, nil
+	}
+	rec := &controlapi.BuildHistoryRecord{Ref: req.Ref, Frontend: req.Frontend, FrontendAttrs: req.FrontendAttrs}
+	for _, x := range exporters(req) {
+		if x != nil {
+			rec.Exporters = append(rec.Exporters, x)
+		}
+	}
+	return s.opt.History.Begin(rec)
+}
+
+// registerContent serves the blobs that records name, as containerd's content service.
+func (s *Server) registerContent(to grpc.ServiceRegistrar) {
+	to.RegisterService(&contentapi.Content_ServiceDesc, contentserver.New(readOnly{s.opt.History.Blobs()}))
+}
+
+// readOnly is a content store that is not changed.
+type readOnly struct{ content.Store }
+
+var errReadOnly = status.Error(codes.PermissionDenied, "the content of build records is only to be read")
+
+// Writer implements content.Ingester.
+func (readOnly) Writer(context.Context, ...content.WriterOpt) (content.Writer, error) {
+	return nil, errReadOnly
+}
+
+// Delete implements content.Manager.
+func (readOnly) Delete(context.Context, digest.Digest) error { return errReadOnly }
+
+// Update implements content.Manager.
+func (readOnly) Update(context.Context, content.Info, ...string) (content.Info, error) {
+	return content.Info{}, errReadOnly
+}
+
+// Abort implements content.IngestManager.
+func (readOnly) Abort(context.Context, string) error { return errReadOnly }

@@ -1,0 +1,179 @@
+package control
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"strconv"
+	"strings"
+	"time"
+
+	controlapi "github.com/moby/buildkit/api/services/control"
+	"github.com/moby/buildkit/exporter/containerimage/exptypes"
+	gwclient "github.com/moby/buildkit/frontend/gateway/client"
+	"github.com/moby/buildkit/solver/pb"
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/tenonbuild/tenon/engine"
+	"github.com/tenonbuild/tenon/engine/export"
+	"github.com/tenonbuild/tenon/engine/gateway"
+	"github.com/tenonbuild/tenon/solver/client"
+)
+
+// Solve builds, and ends when the client does.
+func (s *Server) Solve(ctx context.Context, req *controlapi.SolveRequest) (*controlapi.SolveResponse, error) {
+	if err := unmet(req); err != nil {
+		return nil, err
+	}
+	rec, err := s.record(req)
+	if err != nil {
+		return nil, err
+	}
+	var log errgroup.Group
+	var happens chan *client.SolveStatus
+	if rec != nil {
+		happens = make(chan *client.SolveStatus)
+		log.Go(func() error {
+			err := each(happens, rec.Log)
+			for range happens { // the build goes on without a log
+			}
+			return err
+		})
+	}
+	res, err := s.build(ctx, req, happens)
+	err = gateway.Wire(err)
+	var said map[string]string
+	if err == nil {
+		said = response(res)
+	}
+	if rec != nil {
+		s.notice(errors.Join(log.Wait(), rec.End(said, err)))
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &controlapi.SolveResponse{ExporterResponse: said}, nil
+}
+
+func (s *Server) build(ctx context.Context, req *controlapi.SolveRequest, happens chan<- *client.SolveStatus) (*engine.Response, error) {
+	return s.opt.Engine.Build(ctx, engine.Request{
+		ID: req.Ref, SessionID: req.Session,
+		Definition: definition(req), Frontend: req.Frontend, Run: s.run(req),
+		FrontendAttrs: req.FrontendAttrs, FrontendInputs: req.FrontendInputs,
+		Exports: s.exports(req), Allow: req.Entitlements, Status: happens,
+		SourcePolicy: req.SourcePolicy, PolicyVerifier: s.verifier(req),
+		AwaitStatus: statusWait,
+		PassedOver:  passedOver(req),
+	})
+}
+
+// statusWait is how long a build is there for the client to ask for its status.
+const statusWait = time.Second
+
+// notice tells what went wrong and fails no request.
+func (s *Server) notice(err error) {
+	if err != nil && s.opt.Notice != nil {
+		s.opt.Notice(err.Error())
+	}
+}
+
+// definition is what is to be solved; nil for a request that has a frontend, or whose
+// client is one.
+func definition(req *controlapi.SolveRequest) *pb.Definition {
+	if len(req.Definition.GetDef()) == 0 {
+		return nil
+	}
+	return req.Definition
+}
+
+// run is the client as the frontend of its own build, if it asks for nothing else.
+func (s *Server) run(req *controlapi.SolveRequest) gwclient.BuildFunc {
+	if req.Frontend != "" || definition(req) != nil {
+		return nil
+	}
+	return s.forwarder.Frontend(req.Ref)
+}
+
+// unmet says what a request asks for that is not there yet, and would be missed.
+func unmet(req *controlapi.SolveRequest) error {
+	no := func(what string) error { return status.Error(codes.Unimplemented, what+" is not there yet") }
+	switch {
+	case req.Ref == "":
+		return status.Error(codes.InvalidArgument, "a build needs a name (Ref)")
+	case req.Cache.GetExportRefDeprecated() != "":
+		return no("exporting a cache")
+	case req.EnableSessionExporter:
+		return no("choosing exporters by the session")
+	case req.ProxyNetwork:
+		return no("the proxy network")
+	}
+	for _, x := range req.Cache.GetExports() {
+		if ignore, err := strconv.ParseBool(x.GetAttrs()["ignore-error"]); err != nil || !ignore {
+			return no("exporting a cache (type=" + x.GetType() + ")")
+		}
+	}
+	return nil
+}
+
+// passedOver are the caches that a request names and the build goes on without, as with
+// buildkitd where it cannot read one.
+func passedOver(req *controlapi.SolveRequest) map[string]error {
+	out := map[string]error{}
+	note := func(what string, x *controlapi.CacheOptionsEntry) {
+		name := cmp.Or(x.GetAttrs()["ref"], x.GetAttrs()["src"], x.GetAttrs()["dest"], "type="+x.GetType())
+		out[what+" "+name] = fmt.Errorf("caches of type=%s are not there yet: the build goes on without", x.GetType())
+	}
+	for _, x := range req.Cache.GetImports() {
+		note("importing cache manifest from", x)
+	}
+	for _, x := range req.Cache.GetExports() {
+		note("exporting cache to", x)
+	}
+	return out
+}
+
+// exporters are those that a request asks for, also in the words of old clients.
+func exporters(req *controlapi.SolveRequest) []*controlapi.Exporter {
+	if len(req.Exporters) == 0 && req.ExporterDeprecated != "" {
+		return []*controlapi.Exporter{{Type: req.ExporterDeprecated, Attrs: req.ExporterAttrsDeprecated}}
+	}
+	return req.Exporters
+}
+
+// exports are the outputs, each of which the client knows by its number.
+func (s *Server) exports(req *controlapi.SolveRequest) []export.Request {
+	epoch := req.FrontendAttrs["build-arg:SOURCE_DATE_EPOCH"]
+	_, err := strconv.ParseInt(epoch, 10, 64)
+	timed := err == nil // otherwise the frontend knows what is meant: "context", say
+	var out []export.Request
+	for n, x := range exporters(req) {
+		attrs := maps.Clone(x.GetAttrs())
+		if _, has := attrs[string(exptypes.OptKeySourceDateEpoch)]; timed && !has {
+			if attrs == nil {
+				attrs = map[string]string{}
+			}
+			attrs[string(exptypes.OptKeySourceDateEpoch)] = epoch
+		}
+		to := &output{sessions: s.opt.Engine.Sessions(), session: req.Session, n: n}
+		out = append(out, export.Request{Type: x.GetType(), Attrs: attrs, Lenient: true, Open: to.open, Remote: to})
+	}
+	return out
+}
+
+// response is what a build has to say: what its exporters said, and the frontend.
+func response(res *engine.Response) map[string]string {
+	out := map[string]string{}
+	for _, said := range res.Exporters {
+		maps.Copy(out, said)
+	}
+	for k, v := range res.Metadata {
+		if strings.HasPrefix(k, "frontend.") {
+			out[k] = string(v)
+		}
+	}
+	return out
+}

@@ -1,0 +1,48 @@
+package execop
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/tenonbuild/tenon/engine/failed"
+	"github.com/tenonbuild/tenon/engine/store"
+)
+
+// keepLeft keeps what a run that failed leaves, for the jobs that may want to look at it,
+// and returns the error by which they find it.
+func (o *op) keepLeft(ctx context.Context, err error, refs []*store.Ref, m *mounts) error {
+	var exit *ExitError
+	if o.Failed == nil || !errors.As(err, &exit) {
+		return err
+	}
+	builds := o.Failed(ctx)
+	if len(builds) == 0 {
+		return err
+	}
+	left := &failed.Left{Inputs: make([]*store.Ref, len(o.slots)), Outputs: make([]*store.Ref, len(o.slots))}
+	defer func() {
+		if err := left.Release(ctx); err != nil {
+			warn(ctx, fmt.Sprintf("cleaning up after %q: %v", o.command(), err))
+		}
+	}()
+	for i, s := range o.slots {
+		if ref := s.ref(refs); ref != nil {
+			left.Inputs[i] = ref.Clone()
+		}
+		tree, written := m.trees[i].(*store.Mutable)
+		if !written {
+			if left.Inputs[i] != nil {
+				left.Outputs[i] = left.Inputs[i].Clone()
+			}
+			continue
+		}
+		ref, err1 := tree.Commit(ctx)
+		if err1 != nil {
+			warn(ctx, fmt.Sprintf("what %q left at %s cannot be looked at: %v", o.command(), s.dest, err1))
+			return err
+		}
+		left.Outputs[i] = ref
+	}
+	return failed.Keep(builds, err, left)
+}

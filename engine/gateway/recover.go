@@ -1,0 +1,59 @@
+package gateway
+
+import (
+	"context"
+	"fmt"
+	"runtime/debug"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/moby/buildkit/util/grpcerrors"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+// Recovering are options of a server by which a panic is an error of the one request that
+// it came from, and errors have their details. Notice, if not nil, is told of panics.
+func Recovering(notice func(text string)) []grpc.ServerOption {
+	recovered := func(err *error) {
+		r := recover()
+		if r == nil {
+			return
+		}
+		if notice != nil {
+			notice(fmt.Sprintf("a request panicked: %v\n%s", r, debug.Stack()))
+		}
+		*err = status.Errorf(codes.Internal, "the daemon has a fault, which fails this request only: %v", r)
+	}
+	return []grpc.ServerOption{
+		grpc.ChainUnaryInterceptor(grpcerrors.UnaryServerInterceptor,
+			func(ctx context.Context, req any, _ *grpc.UnaryServerInfo, h grpc.UnaryHandler) (_ any, err error) {
+				defer readable(&err)
+				defer recovered(&err)
+				return h(ctx, req)
+			}),
+		grpc.ChainStreamInterceptor(grpcerrors.StreamServerInterceptor,
+			func(srv any, ss grpc.ServerStream, _ *grpc.StreamServerInfo, h grpc.StreamHandler) (err error) {
+				defer readable(&err)
+				defer recovered(&err)
+				return h(srv, ss)
+			}),
+	}
+}
+
+// readable makes an error one that can be sent: gRPC has UTF-8 only, and an error may repeat
+// what a Dockerfile has.
+func readable(err *error) {
+	if *err != nil && !utf8.ValidString((*err).Error()) {
+		*err = &readableError{*err}
+	}
+}
+
+type readableError struct{ error }
+
+// Error implements error.
+func (e *readableError) Error() string { return strings.ToValidUTF8(e.error.Error(), "\uFFFD") }
+
+// Unwrap returns the error as it was.
+func (e *readableError) Unwrap() error { return e.error }

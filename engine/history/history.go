@@ -1,0 +1,263 @@
+// Package history keeps what was built: a record of each build, in the messages of
+// BuildKit's control API, its log, which can be shown again, and its error with all
+// details. It is bounded: see Limits.
+//
+// A record is a file, and logs and errors are blobs, below one directory. What cannot be
+// read is as if it had not been built.
+package history
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/containerd/containerd/v2/core/content"
+	contentlocal "github.com/containerd/containerd/v2/plugins/content/local"
+	"github.com/containerd/errdefs"
+	controlapi "github.com/moby/buildkit/api/services/control"
+	"github.com/opencontainers/go-digest"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/tenonbuild/tenon/internal/regular"
+)
+
+// Limits say how much is kept: all pinned records, the Entries that ended last, and others
+// until they are of Age.
+type Limits struct {
+	Entries int
+	Age     time.Duration
+	// None has no builds recorded any more.
+	None bool
+}
+
+// DefaultLimits are buildkitd's.
+var DefaultLimits = Limits{Entries: 50, Age: 48 * time.Hour}
+
+// NotFoundError says that there is no record of a build.
+type NotFoundError struct{ Ref string }
+
+func (e *NotFoundError) Error() string { return fmt.Sprintf("no record of build %q", e.Ref) }
+
+// Code is what the error is for gRPC.
+func (*NotFoundError) Code() codes.Code { return codes.NotFound }
+
+// Store is a history. Its methods may be called concurrently.
+type Store struct {
+	dir    string
+	limits Limits
+	blobs  content.Store
+
+	mu        sync.Mutex // guards what follows, and the files
+	active    map[string]*controlapi.BuildHistoryRecord
+	ended     map[string]*controlapi.BuildHistoryRecord
+	listeners map[*listener]bool
+}
+
+// Open opens or makes a history in a directory that nobody else uses.
+func Open(dir string, limits Limits) (*Store, error) {
+	if err := os.MkdirAll(filepath.Join(dir, recordsDir), 0o700); err != nil {
+		return nil, err
+	}
+	blobs, err := contentlocal.NewStore(filepath.Join(dir, "content"))
+	if err != nil {
+		return nil, err
+	}
+	s := &Store{
+		dir: dir, limits: limits, blobs: blobs, listeners: map[*listener]bool{},
+		active: map[string]*controlapi.BuildHistoryRecord{}, ended: map[string]*controlapi.BuildHistoryRecord{},
+	}
+	if err := s.load(); err != nil {
+		return nil, err
+	}
+	return s, s.sweep()
+}
+
+const recordsDir = "records"
+
+// maxRecord is how many bytes a record may have.
+const maxRecord = 16 << 20
+
+func (s *Store) file(ref string) string {
+	name := sha256.Sum256([]byte(ref))
+	return filepath.Join(s.dir, recordsDir, hex.EncodeToString(name[:16]))
+}
+
+func (s *Store) load() error {
+	entries, err := os.ReadDir(filepath.Join(s.dir, recordsDir))
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		dt, err := regular.Read(filepath.Join(s.dir, recordsDir, e.Name()), maxRecord)
+		if err != nil {
+			continue
+		}
+		rec := &controlapi.BuildHistoryRecord{}
+		if proto.Unmarshal(dt, rec) == nil && rec.CompletedAt != nil && s.file(rec.Ref) == filepath.Join(s.dir, recordsDir, e.Name()) {
+			s.ended[rec.Ref] = rec
+		}
+	}
+	return nil
+}
+
+// sweep removes the blobs that no record has: of builds that did not end.
+func (s *Store) sweep() error {
+	used := map[digest.Digest]bool{}
+	for _, rec := range s.ended {
+		for _, d := range blobsOf(rec) {
+			used[d] = true
+		}
+	}
+	var gone []digest.Digest
+	ctx := context.Background()
+	err := s.blobs.Walk(ctx, func(info content.Info) error {
+		if !used[info.Digest] {
+			gone = append(gone, info.Digest)
+		}
+		return nil
+	})
+	if err != nil && !errors.Is(err, fs.ErrNotExist) { // no blob was ever written
+		return err
+	}
+	open, err := s.blobs.ListStatuses(ctx)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	for _, st := range open {
+		if err := s.blobs.Abort(ctx, st.Ref); err != nil {
+			return err
+		}
+	}
+	return s.removeBlobs(gone)
+}
+
+func (s *Store) removeBlobs(list []digest.Digest) error {
+	var errs []error
+	for _, d := range list {
+		if err := s.blobs.Delete(context.Background(), d); err != nil && !errdefs.IsNotFound(err) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Records says whether builds are recorded.
+func (s *Store) Records() bool { return !s.limits.None }
+
+// Blobs are the logs and errors that records name. They are only to be read.
+func (s *Store) Blobs() content.Store { return s.blobs }
+
+// Pin keeps a record until it is deleted, or no longer.
+func (s *Store) Pin(ref string, pinned bool) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	rec, ok := s.ended[ref]
+	if !ok {
+		return &NotFoundError{ref}
+	}
+	if rec.Pinned == pinned {
+		return nil
+	}
+	rec = proto.CloneOf(rec)
+	rec.Pinned = pinned
+	rec.Generation++
+	return s.keep(rec)
+}
+
+// Has says whether there is a record of a build, or will be.
+func (s *Store) Has(ref string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.active[ref] != nil || s.ended[ref] != nil
+}
+
+// Delete removes a record of a build that has ended.
+func (s *Store) Delete(ref string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.remove(ref)
+}
+
+// keep writes a record and tells it. The caller has mu. A record that was told is not
+// changed any more.
+func (s *Store) keep(rec *controlapi.BuildHistoryRecord) error {
+	dt, err := proto.Marshal(rec)
+	if err == nil && len(dt) > maxRecord {
+		err = fmt.Errorf("it has %d bytes, which are too many", len(dt))
+	}
+	if err == nil {
+		err = regular.Replace(s.file(rec.Ref), dt)
+	}
+	if err != nil {
+		return fmt.Errorf("record of build %s: %w", rec.Ref, err)
+	}
+	s.ended[rec.Ref] = rec
+	s.tell(controlapi.BuildHistoryEventType_COMPLETE, rec)
+	return nil
+}
+
+// remove removes a record. The caller has mu.
+func (s *Store) remove(ref string) error {
+	rec, ok := s.ended[ref]
+	if !ok {
+		return &NotFoundError{ref}
+	}
+	if err := os.Remove(s.file(ref)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	delete(s.ended, ref)
+	s.tell(controlapi.BuildHistoryEventType_DELETED, rec)
+	used := map[digest.Digest]bool{}
+	for _, other := range s.ended {
+		for _, d := range blobsOf(other) {
+			used[d] = true
+		}
+	}
+	return s.removeBlobs(slices.DeleteFunc(blobsOf(rec), func(d digest.Digest) bool { return used[d] }))
+}
+
+// limit removes what is too much. The caller has mu.
+func (s *Store) limit(now time.Time) error {
+	var all []*controlapi.BuildHistoryRecord
+	for _, rec := range s.ended {
+		if !rec.Pinned {
+			all = append(all, rec)
+		}
+	}
+	if len(all) <= s.limits.Entries {
+		return nil
+	}
+	slices.SortFunc(all, func(a, b *controlapi.BuildHistoryRecord) int {
+		if c := b.CompletedAt.AsTime().Compare(a.CompletedAt.AsTime()); c != 0 {
+			return c
+		}
+		return strings.Compare(a.Ref, b.Ref)
+	})
+	var errs []error
+	for _, rec := range all[max(0, s.limits.Entries):] {
+		if now.Sub(rec.CompletedAt.AsTime()) > s.limits.Age {
+			errs = append(errs, s.remove(rec.Ref))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// blobsOf are the blobs that a record names.
+func blobsOf(rec *controlapi.BuildHistoryRecord) (all []digest.Digest) {
+	for _, d := range []*controlapi.Descriptor{rec.Logs, rec.ExternalError, rec.Trace} {
+		if d != nil {
+			all = append(all, digest.Digest(d.Digest))
+		}
+	}
+	return all
+}
