@@ -20,14 +20,14 @@ type auto struct {
 	none    network.Provider
 }
 
-func newAuto(root string, dns *oci.DNSConfig) *auto {
-	a := &auto{none: network.NewNoneProvider()}
+func newAuto(none network.Provider, files *resolvConfs, dns *oci.DNSConfig) *auto {
+	a := &auto{none: none}
 	program, err := exec.LookPath(slirp4netns)
 	if err != nil {
 		a.missing = fmt.Errorf("slirp4netns, which would give them one, is not there: %s", installNetwork)
 		return a
 	}
-	a.out = newUserNetwork(program, root, dns)
+	a.out = newUserNetwork(program, files, dns)
 	return a
 }
 

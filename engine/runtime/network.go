@@ -54,7 +54,8 @@ func (n networks) warm(ctx context.Context, mode pb.NetMode) {
 // containers, and dns
 // what is configured of name servers, which may be nil.
 func (n Network) providers(root string, st *state, dns *oci.DNSConfig) (networks, error) {
-	host, none := network.NewHostProvider(), network.NewNoneProvider()
+	files := &resolvConfs{dir: st.memory}
+	host, none := keeping{network.NewHostProvider(), files}, keeping{network.NewNoneProvider(), files}
 	all := networks{pb.NetMode_HOST: host, pb.NetMode_NONE: none}
 	switch n.mode() {
 	case "host":
@@ -65,15 +66,15 @@ func (n Network) providers(root string, st *state, dns *oci.DNSConfig) (networks
 		if err := n.checkCNI(); err != nil {
 			return nil, fmt.Errorf("the network of containers (cni): %w", err)
 		}
-		all[pb.NetMode_UNSET] = &lazy{make: func() (network.Provider, error) { return n.cni(root) }}
+		all[pb.NetMode_UNSET] = keeping{&lazy{make: func() (network.Provider, error) { return n.cni(root) }}, files}
 	case slirp4netns:
 		program, err := exec.LookPath(slirp4netns)
 		if err != nil {
 			return nil, fmt.Errorf("the network of containers: %w: %s", err, installNetwork)
 		}
-		all[pb.NetMode_UNSET] = newUserNetwork(program, st.memory, dns)
+		all[pb.NetMode_UNSET] = newUserNetwork(program, files, dns)
 	case "auto":
-		all[pb.NetMode_UNSET] = newAuto(st.memory, dns)
+		all[pb.NetMode_UNSET] = newAuto(none, files, dns)
 	default:
 		return nil, fmt.Errorf("the network of containers: mode %q is not known: use auto, slirp4netns, cni, host or none", n.Mode)
 	}

@@ -1,7 +1,10 @@
 package runtime_test
 
 import (
+	"bufio"
+	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"os"
@@ -11,6 +14,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/moby/buildkit/executor"
 	"github.com/moby/buildkit/executor/oci"
@@ -201,6 +205,7 @@ func TestNames(t *testing.T) {
 			t.Errorf("host: %v\n%s", err, out)
 		}
 	}
+	staysMounted(t, e, root, conf)
 	// So does one where this machine's network is the default.
 	out, err := run(t.Context(), newExecutor(t, runtime.Options{Network: runtime.Network{Mode: "host"}}), root, "busybox cat /etc/resolv.conf")
 	if err != nil || !strings.Contains(out, "nameserver 127.0.0.1") {
@@ -211,6 +216,43 @@ func TestNames(t *testing.T) {
 	out, err = run(t.Context(), e, root, "busybox cat /etc/resolv.conf")
 	if err != nil || !strings.Contains(out, "nameserver 192.0.2.53") || !strings.Contains(out, "search own.example") {
 		t.Errorf("configured: %v\n%s", err, out)
+	}
+}
+
+// The file with name servers that a container has is not replaced while it runs, by
+// another container that begins: runc refuses a mount whose file was replaced since its
+// last look. For BuildKit's executor its file is too old each time if conf, which is
+// this machine's, is from the future.
+func staysMounted(t *testing.T, e *runtime.Executor, root executor.Mountable, conf string) {
+	t.Helper()
+	future := time.Now().Add(time.Hour)
+	if err := os.Chtimes(conf, future, future); err != nil {
+		t.Fatal(err)
+	}
+	for _, mode := range []pb.NetMode{pb.NetMode_UNSET, pb.NetMode_NONE, pb.NetMode_HOST} {
+		meta := executor.Meta{Args: []string{"/bin/sh", "-c", "echo begun; read x; busybox stat -c %h /etc/resolv.conf"}, Cwd: "/", Env: []string{"PATH=/bin"}, NetMode: mode}
+		stdin, tell := io.Pipe()
+		stdout, printed := io.Pipe()
+		ended := make(chan error, 1)
+		go func() {
+			_, err := e.Run(t.Context(), "", executor.Mount{Src: root}, nil, executor.ProcessInfo{Meta: meta, Stdin: stdin, Stdout: printed}, nil)
+			ended <- errors.Join(err, printed.Close())
+		}()
+		lines := bufio.NewScanner(stdout)
+		lines.Scan() // begun
+		if out, err := runMeta(t.Context(), e, root, nil, executor.Meta{Args: []string{"/bin/true"}, Cwd: "/", NetMode: mode}, nil); err != nil {
+			t.Errorf("%s: %v\n%s", mode, err, out)
+		}
+		if _, err := io.WriteString(tell, "\n"); err != nil {
+			t.Error(err)
+		}
+		lines.Scan()
+		if links := lines.Text(); links != "1" {
+			t.Errorf("%s: the file of a container has %s links", mode, links)
+		}
+		if err := <-ended; err != nil {
+			t.Errorf("%s: %v", mode, err)
+		}
 	}
 }
 

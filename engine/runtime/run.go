@@ -86,8 +86,8 @@ func (e *Executor) Run(ctx context.Context, id string, root executor.Mount, moun
 // resolvConf guards what BuildKit's oci.GetResolvConf keeps in variables of its
 // package, for all executors of the process: whether it has made the file, and
 // whether this machine's was there. Who puts something in has it, from the beginning
-// of a run, when its network is made, until the root is mounted, which comes after
-// that; not while the process runs.
+// of a run until the root is mounted, which comes after that; not while the process
+// runs.
 var resolvConf = make(chan struct{}, 1)
 
 // runInner is BuildKit's Run, with the context inner, of whose beginnings there is one

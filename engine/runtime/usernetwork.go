@@ -7,59 +7,61 @@ import (
 	"os"
 
 	"github.com/moby/buildkit/executor/oci"
-	"github.com/moby/buildkit/solver/pb"
 	"github.com/moby/buildkit/util/network"
 	"github.com/moby/buildkit/util/resolvconf"
+	specs "github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/tenonbuild/tenon/engine/runtime/usernet"
 )
 
-const resolvConfPath = "/etc/resolv.conf"
-
 // userNetwork is a network by slirp4netns, with name servers that work in it.
 type userNetwork struct {
 	*usernet.Provider
-	root string         // where BuildKit's executor keeps resolv.conf
-	dns  *oci.DNSConfig // what is configured; may be nil
+	files *resolvConfs
+	dns   *oci.DNSConfig // what is configured; may be nil
 }
 
-func newUserNetwork(program, root string, dns *oci.DNSConfig) userNetwork {
+func newUserNetwork(program string, files *resolvConfs, dns *oci.DNSConfig) userNetwork {
 	var servers []netip.Addr
 	if rc, err := resolvconf.Load(resolvConfPath); err == nil {
 		servers = rc.NameServers()
 	}
-	return userNetwork{usernet.New(usernet.Options{Program: program, Nameservers: servers}), root, dns}
+	return userNetwork{usernet.New(usernet.Options{Program: program, Nameservers: servers}), files, dns}
 }
 
-// New implements network.Provider. What comes next of a run is its resolv.conf: this
-// puts in place what it finds then.
+// New implements network.Provider.
 func (u userNetwork) New(ctx context.Context, hostname string, opt network.NamespaceOptions) (network.Namespace, error) {
 	ns, err := u.Provider.New(ctx, hostname, opt)
-	if err != nil || (u.dns != nil && len(u.dns.Nameservers) > 0) {
-		return ns, err
+	if err != nil {
+		return nil, err
 	}
-	if err := u.writeResolvConf(ctx, ns.(*usernet.Namespace).DNS()); err != nil {
-		return nil, errors.Join(err, ns.Close())
+	if u.dns != nil && len(u.dns.Nameservers) > 0 {
+		return keepingNamespace{ns, u.files}, nil
 	}
-	return ns, nil
+	return userNamespace{ns.(*usernet.Namespace), u}, nil
 }
 
-// writeResolvConf writes the resolv.conf of containers. BuildKit's executor makes it
-// when it is first asked, and when this machine's has changed, without name servers on
-// the loopback: afterwards it takes what is there.
-func (u userNetwork) writeResolvConf(ctx context.Context, own netip.Addr) error {
-	root, err := os.OpenRoot(u.root)
+// userNamespace is a namespace whose container asks the name servers that it reaches.
+type userNamespace struct {
+	*usernet.Namespace
+	of userNetwork
+}
+
+// Set implements network.Namespace.
+func (n userNamespace) Set(spec *specs.Spec) error {
+	content, err := n.of.resolvConf(n.DNS())
 	if err != nil {
 		return err
 	}
-	defer root.Close()
-	name, err := oci.GetResolvConf(ctx, root, nil, u.dns, pb.NetMode_UNSET)
-	if err != nil {
-		return err
-	}
+	return errors.Join(n.Namespace.Set(spec), n.of.files.mount(spec, content))
+}
+
+// resolvConf is the content of a container's resolv.conf: this machine's, with what is
+// configured, and with name servers that the container reaches.
+func (u userNetwork) resolvConf(own netip.Addr) ([]byte, error) {
 	rc, err := resolvconf.Load(resolvConfPath)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err
+		return nil, err
 	}
 	rc.OverrideNameServers(reachable(rc.NameServers(), own))
 	if u.dns != nil && len(u.dns.SearchDomains) > 0 {
@@ -68,14 +70,7 @@ func (u userNetwork) writeResolvConf(ctx context.Context, own netip.Addr) error 
 	if u.dns != nil && len(u.dns.Options) > 0 {
 		rc.OverrideOptions(u.dns.Options)
 	}
-	dt, err := rc.Generate(false)
-	if err != nil {
-		return err
-	}
-	if err := root.WriteFile(name+".tmp", dt, 0o644); err != nil {
-		return err
-	}
-	return root.Rename(name+".tmp", name)
+	return rc.Generate(false)
 }
 
 // reachable are the name servers for a container, of this machine's. Own passes on to
