@@ -168,9 +168,13 @@ func (w *stress) build(e *engine.Engine, rnd *rand.Rand) error {
 	status := make(chan *client.SolveStatus)
 	req.Status = status
 	var watch errgroup.Group
+	var logs strings.Builder
 	watch.Go(func() error {
 		n := 0
-		for range status {
+		for st := range status {
+			for _, l := range st.Logs {
+				logs.Write(l.Data)
+			}
 			if n == after {
 				cancel()
 			}
@@ -184,11 +188,13 @@ func (w *stress) build(e *engine.Engine, rnd *rand.Rand) error {
 	case ctx.Err() != nil && errors.Is(err, context.Canceled):
 		return nil
 	case fails && (err == nil || !strings.Contains(err.Error(), "exit code: 3")):
-		return fmt.Errorf("a build that should fail: %v", err)
+		return fmt.Errorf("a build that should fail: %v; it printed %q", err, logs.String())
+	case fails && !strings.Contains(logs.String(), "it fails\n"):
+		return fmt.Errorf("a build that should say that it fails printed %q", logs.String())
 	case fails:
 		return nil
 	case err != nil:
-		return fmt.Errorf("%s: %w", req.FrontendAttrs["target"], err)
+		return fmt.Errorf("%s: %w; it printed %q", req.FrontendAttrs["target"], err, logs.String())
 	}
 	return checkFiles(dir, want)
 }

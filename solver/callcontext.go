@@ -25,6 +25,10 @@ type callContext struct {
 	task  atomic.Pointer[task]
 	asked atomic.Bool
 	end   atomic.Pointer[callEnd]
+	// runs says that the call runs an op, and reports are what it tells of that; nil until
+	// there is something.
+	runs    bool
+	reports atomic.Pointer[reports]
 }
 
 // context returns the context of a call, which is made when it is first needed.
@@ -33,6 +37,7 @@ func (t *task) context() *callContext {
 		return c
 	}
 	c := &callContext{s: t.s, op: t.v.op}
+	_, c.runs = t.Work.(*runCall)
 	c.task.Store(t)
 	t.ctx.CompareAndSwap(nil, c)
 	return t.ctx.Load()

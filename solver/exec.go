@@ -288,6 +288,9 @@ func (c *runCall) done() {
 		c.kept = true // the run still has it
 		return
 	}
+	if told := x.told(); told != nil {
+		x.needExtra().reports = told
+	}
 	x.call = nil
 	if c.also != nil {
 		c.takeAlso()

@@ -14,9 +14,10 @@ import (
 // It may be used by several goroutines. What is reported is kept for subscribers
 // that join later, for as long as a job holds the vertex.
 type Progress struct {
-	s  *Solver
-	op *opState // nil: to the job itself
-	j  *Job
+	s    *Solver
+	op   *opState     // nil: to the job itself
+	call *callContext // of the op's run; nil if it is of none
+	j    *Job
 	// of is what reports to the job are about, if op is nil; "" for what they say.
 	of digest.Digest
 }
@@ -25,7 +26,11 @@ type Progress struct {
 // ctx that belongs to neither it returns one that reports to nobody.
 func ProgressFrom(ctx context.Context) *Progress {
 	if c := callOf(ctx); c != nil {
-		return &Progress{s: c.s, op: c.op}
+		p := &Progress{s: c.s, op: c.op}
+		if c.runs {
+			p.call = c
+		}
+		return p
 	}
 	if b, ok := ctx.Value(builderKey{}).(*builder); ok {
 		return &Progress{s: b.s, op: b.op}
@@ -87,6 +92,9 @@ func (p *Progress) add(en entry) {
 		return
 	}
 	p.s.journalise(p.op, en)
+	if p.call != nil {
+		p.call.tell(en)
+	}
 }
 
 // journalise keeps what was reported for an op. Solver.watching is held.

@@ -86,6 +86,7 @@ type runExtra struct {
 	// nobody uses it any more. Exports are the keys of what it built.
 	subs    []graph.Vertex
 	exports []ExportableCacheKey
+	reports *reports // what was told while it ran; nil while it runs
 }
 
 // noRunExtra is read in place of what is not there. It is never written to.

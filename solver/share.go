@@ -54,6 +54,7 @@ func (s *Solver) attach(e *edgeState, x *run) {
 // use makes a vertex one of those that use a run.
 func (s *Solver) use(v *vertex, x *run) {
 	v.run = x
+	s.relay(x, v.op)
 	x.holders++
 	for _, sub := range x.readExtra().subs {
 		s.holdSub(v, sub)
@@ -106,6 +107,7 @@ func (s *Solver) cancel(x *run) {
 // abandon gives up a run that is not done, or whose results are of no use.
 func (s *Solver) abandon(x *run) {
 	x.left = true
+	s.endRelays(x)
 	s.unregister(x)
 	s.keepSubs(x)
 	s.endSubs(x)
@@ -139,6 +141,7 @@ func (s *Solver) letGo(v *vertex) {
 		return
 	}
 	v.run = nil
+	s.endRelay(x, v.op)
 	if x.runner == v.id {
 		x.runner = 0
 	}
@@ -150,6 +153,7 @@ func (s *Solver) letGo(v *vertex) {
 
 // endRun lets go of the outputs of a run.
 func (s *Solver) endRun(x *run) {
+	s.endRelays(x)
 	s.released++
 	for name := range x.names.all {
 		*s.endOf(name) = s.released

@@ -359,3 +359,79 @@ func TestTimes(t *testing.T) {
 		}
 	})
 }
+
+// What an op reports while it runs is shown under each vertex that shares the run: also
+// where the vertices are not the same, but are found to be equal by their keys, whoever
+// comes later included, and although the one whose op it is has left. What a vertex
+// reports beside that is its own.
+func TestReportsOfSharedRun(t *testing.T) {
+	bubble(t, func(w *world) {
+		s := w.solver()
+		g := newGate()
+		begun := make(chan *solver.Progress, 1)
+		equal := func(variant string) *solvertest.Node {
+			n := w.node(variant, w.node("in"))
+			n.Key = "n"
+			n.OnCacheMap = func(ctx context.Context, _ int) error {
+				solver.ProgressFrom(ctx).Log(2, []byte("map of "+variant))
+				return nil
+			}
+			n.OnExec = func(ctx context.Context, in []solver.Result) error {
+				p := solver.ProgressFrom(ctx)
+				p.Log(1, []byte("begun"))
+				p.Status(client.VertexStatus{ID: "part"})
+				begun <- p
+				return g.exec(ctx, in)
+			}
+			return n
+		}
+		var all []*watching
+		var jobs []*solver.Job
+		var building []*building
+		var nodes []*solvertest.Node
+		add := func(variant string) {
+			n := equal(variant)
+			j := w.job(s)
+			nodes, jobs, all = append(nodes, n), append(jobs, j), append(all, w.watch(j))
+			building = append(building, w.start(j, n.Edge(0)))
+			bubbleWait()
+		}
+		add("first")
+		p := <-begun
+		add("second")
+		p.Warn(client.VertexWarning{Short: []byte("careful")})
+		building[0].cancel()
+		jobs[0].Discard()
+		bubbleWait()
+		add("third")
+		p.Log(1, []byte("ended"))
+		g.open()
+		building[1].wait("n(in())")
+		for i := 1; i < len(nodes); i++ {
+			building[i].wait("n(in())")
+		}
+		for i := range nodes[1:] {
+			jobs[i+1].Discard()
+		}
+		for i, n := range nodes {
+			<-all[i].done
+			var lines []string
+			for _, l := range all[i].logs {
+				lines = append(lines, string(l.Data))
+				if l.Vertex != n.Digest() {
+					t.Errorf("%s: a line of another vertex: %s", n.ID, l.Data)
+				}
+			}
+			want := []string{"map of " + n.ID, "begun", "ended"}
+			if i == 0 {
+				want = want[:2]
+			}
+			if !slices.Equal(lines, want) {
+				t.Errorf("%s: %q, not %q", n.ID, lines, want)
+			}
+			if len(all[i].statuses) != 1 || all[i].statuses[0].Vertex != n.Digest() || len(all[i].warnings) != 1 || all[i].warnings[0].Vertex != n.Digest() {
+				t.Errorf("%s: %d statuses, %d warnings", n.ID, len(all[i].statuses), len(all[i].warnings))
+			}
+		}
+	})
+}
