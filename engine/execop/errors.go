@@ -104,6 +104,9 @@ func (o *op) runError(ctx context.Context, err error, tail []byte) error {
 // What runtimes say of a program that is not there (runc, crun).
 var missingProgram = regexp.MustCompile(`exec: "([^"]+)": (?:stat|executable file not found)|executable file [` + "`'\"" + `]([^` + "`'\"" + `]+)[` + "`'\"" + `] not found`)
 
+// What runc says last if it fails itself. Its exit code is that of a command that fails.
+var notStarted = regexp.MustCompile(`(?:^|\n)runc run failed: (?:unable to start container process: )?(.*)\n?$`)
+
 // hint guesses at the reason by the code and what was said last.
 func hint(code int, oom bool, tail []byte, p *pb.Platform) string {
 	said := tail[max(0, len(tail)-1024):]
@@ -120,6 +123,9 @@ func hint(code int, oom bool, tail []byte, p *pb.Platform) string {
 	case code == 1 || code == 127:
 		if m := missingProgram.FindSubmatch(said); m != nil {
 			return fmt.Sprintf("the file system has no program %s", string(m[1])+string(m[2]))
+		}
+		if m := notStarted.FindSubmatch(said); m != nil && code == 1 {
+			return fmt.Sprintf("the container was not started: %s", m[1])
 		}
 	case code == 128+int(syscall.SIGKILL) && !oom:
 		return "something killed it: often that is the kernel, for want of memory"

@@ -138,6 +138,15 @@ func TestExitError(t *testing.T) {
 	}
 }
 
+// A runtime that fails is told from a command that does.
+func TestContainerNotStarted(t *testing.T) {
+	m := newMachine(t)
+	_, err := m.exec(&pb.ExecOp{Meta: &pb.Meta{Args: []string{"/bin"}, Cwd: "/"}, Mounts: []*pb.Mount{{Dest: "/"}}}, m.base)
+	if err == nil || !strings.Contains(err.Error(), `the container was not started: exec: "/bin": `) {
+		t.Errorf("%v: %s", err, tailOf(err))
+	}
+}
+
 func TestForeignProgram(t *testing.T) {
 	m := newMachine(t)
 	foreign := m.tree(m.base, func(dir string) {
