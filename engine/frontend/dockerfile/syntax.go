@@ -127,7 +127,9 @@ func syntax(ctx context.Context, c client.Client, opts map[string]string, src *d
 
 // forward has an image do the work of this frontend.
 func forward(ctx context.Context, c client.Client, opts map[string]string, ref, cmdline string) (*client.Result, error) {
-	opts = maps.Clone(opts)
+	asked := opts
+	opts = map[string]string{}
+	maps.Copy(opts, asked) // which may be nil
 	delete(opts, imageAttr)
 	opts["cmdline"], opts["source"] = cmdline, ref
 	states, err := c.Inputs(ctx)
