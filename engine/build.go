@@ -137,10 +137,12 @@ func (e *Engine) Build(ctx context.Context, req Request) (_ *Response, err error
 
 	b := &build{engine: e, req: req, job: job, allowed: allowed, exporters: exporters, attester: attester, begun: time.Now(), watched: make(chan struct{})}
 	defer e.builds.add(req.ID, b)()
+	forget := e.sources.BeginBuild(job.SessionID)
+	discard := func() error { return errors.Join(job.Discard(), forget(context.WithoutCancel(ctx))) }
 	// Definitions that are found while building are checked like the first one.
 	found, err := b.withPolicy(ctx, e.loadOptions(b.loadOptions()), nil)
 	if err != nil {
-		return nil, errors.Join(err, job.Discard())
+		return nil, errors.Join(err, discard())
 	}
 	job.SetValue(ops.LoadOptionsKey, found)
 	// The stream ends when the job is discarded, whatever happens to ctx: so the
@@ -165,8 +167,8 @@ func (e *Engine) Build(ctx context.Context, req Request) (_ *Response, err error
 	if cause := context.Cause(ctx); cause != nil && err != nil && !errors.Is(err, cause) {
 		err = fmt.Errorf("%w (%w)", cause, err)
 	}
-	if discard := job.Discard(); err == nil {
-		err = discard
+	if d := discard(); err == nil {
+		err = d
 	}
 	if s := stream.Wait(); err == nil {
 		err = s

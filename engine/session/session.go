@@ -8,7 +8,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
+	"net/url"
 
 	"github.com/containerd/containerd/v2/core/content"
 	"github.com/tonistiigi/fsutil"
@@ -42,6 +44,16 @@ type Puller interface {
 	// MayPull says whether registries are asked for what is not in the store.
 	MayPull() bool
 }
+
+// Uploader is implemented by a Session that has files of its own to give by URLs whose host
+// is UploadHost.
+type Uploader interface {
+	// Upload opens what is at a URL. It may be there only once.
+	Upload(ctx context.Context, u *url.URL) (io.ReadCloser, error)
+}
+
+// UploadHost is the host of URLs that stand for an upload: BuildKit's.
+const UploadHost = "buildkit-session"
 
 // Lister is implemented by a Session that can tell what it lends.
 type Lister interface {

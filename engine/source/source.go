@@ -5,6 +5,7 @@ package source
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -44,6 +45,14 @@ type Describer interface {
 	Describe(ctx context.Context, to *provenance.Capture) error
 }
 
+// Holder is implemented by a Source that keeps what a build has fetched until the build ends:
+// it cannot be had again, or could be something else. A build is named by its job's session
+// ID, which is its own.
+type Holder interface {
+	BeginBuild(build string)
+	EndBuild(ctx context.Context, build string) error
+}
+
 // MetaResolver is implemented by a Source that can tell about an identifier
 // without fetching what is behind it.
 type MetaResolver interface {
@@ -77,6 +86,24 @@ func (s *Set) For(identifier string) (Source, error) {
 		return nil, fmt.Errorf("source %q: nothing serves the scheme %q", identifier, scheme)
 	}
 	return src, nil
+}
+
+// BeginBuild tells the sources that a build begins. End is to be called once, when it has
+// ended.
+func (s *Set) BeginBuild(build string) (end func(context.Context) error) {
+	holders := map[Holder]bool{}
+	for _, src := range s.byScheme {
+		if h, ok := src.(Holder); ok && !holders[h] {
+			h.BeginBuild(build)
+			holders[h] = true
+		}
+	}
+	return func(ctx context.Context) (err error) {
+		for h := range holders {
+			err = errors.Join(err, h.EndBuild(ctx, build))
+		}
+		return err
+	}
 }
 
 // ResolveMetadata asks the source of op.

@@ -56,7 +56,7 @@ func (s *Source) download(ctx context.Context, j job) (*downloaded, error) {
 			return nil, context.Cause(ctx)
 		}
 		again, ok := errors.AsType[passing](err)
-		if !ok {
+		if !ok || j.upload() { // an upload is there once
 			p.end(err)
 			return got, err
 		}
@@ -81,26 +81,25 @@ func (s *Source) download(ctx context.Context, j job) (*downloaded, error) {
 	}
 }
 
-// attempt makes one request.
+// attempt fetches a file once, if it is not the job's old one. Of that, if it had a tag,
+// the server is asked first: some have tags and do not look at those that they are asked
+// with.
 func (s *Source) attempt(ctx context.Context, j job, p *report) (_ *downloaded, err error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, j.URL, nil)
-	if err != nil {
-		return nil, errors.New("the URL cannot be asked for") // the error would show its password
+	if j.old.ETag != "" {
+		// An error here says nothing of the file: some servers have no HEAD.
+		if resp, err := s.ask(ctx, http.MethodHead, j); err == nil {
+			if err := resp.Body.Close(); err == nil && j.old.unchanged(resp) {
+				return nil, nil
+			}
+		}
 	}
-	if req.Header, err = s.header(ctx, j, req.URL); err != nil {
+	resp, err := s.ask(ctx, http.MethodGet, j)
+	if err != nil {
 		return nil, err
-	}
-	client := *s.client
-	client.CheckRedirect = func(req *http.Request, via []*http.Request) error {
-		return s.redirected(j.request, req, via)
-	}
-	resp, err := client.Do(req)
-	if err != nil {
-		return nil, broken(ctx, err)
 	}
 	defer func() { err = errors.Join(err, resp.Body.Close()) }()
 	if resp.StatusCode == http.StatusNotModified && j.old.Tree != "" {
-		if t := lastModified(resp.Header); t.IsZero() || t.Equal(j.old.LastModified) {
+		if j.old.unchanged(resp) {
 			return nil, nil
 		}
 		// The bytes are the same, and the time is not: what is kept does not do.
@@ -112,6 +111,30 @@ func (s *Source) attempt(ctx context.Context, j job, p *report) (_ *downloaded, 
 	}
 	p.begin(resp.ContentLength)
 	return s.store(ctx, j, resp.Header, &watchedBody{Reader: resp.Body, seen: p.add})
+}
+
+// ask makes one request.
+func (s *Source) ask(ctx context.Context, method string, j job) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, method, j.URL, nil)
+	if err != nil {
+		return nil, errors.New("the URL cannot be asked for") // the error would show its password
+	}
+	if req.Header, err = s.header(ctx, j, req.URL); err != nil {
+		return nil, err
+	}
+	if method == http.MethodHead {
+		// As net/http does for GET: a tag may be of one encoding.
+		req.Header.Set("Accept-Encoding", "gzip")
+	}
+	client := *s.client
+	client.CheckRedirect = func(req *http.Request, via []*http.Request) error {
+		return s.redirected(j.request, req, via)
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		return nil, broken(ctx, err)
+	}
+	return resp, nil
 }
 
 // broken tells failures of the net from others.

@@ -14,16 +14,34 @@ import (
 func (s *Source) fetch(ctx context.Context, r request) (found, error) {
 	old, ref := s.kept(ctx, r)
 	got, err := s.download(ctx, job{request: r, old: old})
-	if err != nil || got == nil {
-		return old.found, drop(ctx, ref, err) // nil: it is not modified
+	if err == nil && (got == nil || got.ref == nil) { // it is the same
+		f := old.found
+		if got != nil {
+			f, err = got.entry.found, s.keep(r, got)
+		}
+		return f, s.hold(ctx, ref, err)
 	}
-	return got.entry.found, drop(ctx, got.ref, drop(ctx, ref, s.keep(r, got)))
+	if err != nil {
+		return found{}, drop(ctx, ref, err)
+	}
+	return got.entry.found, s.hold(ctx, got.ref, drop(ctx, ref, s.keep(r, got)))
 }
 
-// keep notes what was downloaded, for later builds.
+// hold has the build hold a tree; without one, or after err, it is released.
+func (s *Source) hold(ctx context.Context, ref *store.Ref, err error) error {
+	if err == nil && s.holds.Add(ctx, ref) {
+		return nil
+	}
+	return drop(ctx, ref, err)
+}
+
+// keep notes what was downloaded, for later builds. Nobody asks for an upload again.
 func (s *Source) keep(r request, got *downloaded) error {
 	if got.ref != nil {
 		got.entry.Tree = got.ref.ID()
+	}
+	if r.upload() {
+		return nil
 	}
 	return s.index.put(r.key(), got.entry)
 }

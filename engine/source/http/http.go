@@ -4,8 +4,10 @@
 // changed (Last-Modified), which is its time in the tree. To find that out it has to be
 // fetched, unless the server says that it is still what it was (ETag, Last-Modified):
 // what was fetched is kept, and so is what the server said about it, across builds.
-// Within a build a file is asked for once. A file whose checksum is given is known by
+// Within a build a file is asked for once, and held until the build ends. A file whose checksum is given is known by
 // that, without asking anybody, and so its time is always 1970.
+//
+// http://buildkit-session/... is what the caller of a build uploads by its session.
 //
 // What a session lends to authenticate is bound to a scheme, a host and a port: see
 // authorization. It is looked up again for each place that a redirect leads to.
@@ -58,9 +60,11 @@ type Source struct {
 	client *http.Client
 	index  index
 	memo   perbuild.Memo[found]
+	holds  perbuild.Holds[*store.Ref]
 }
 
 var _ source.Source = (*Source)(nil)
+var _ source.Holder = (*Source)(nil)
 var _ source.MetaResolver = (*Source)(nil)
 
 // New makes a Source. Its state is below the store's Path("http").
@@ -90,12 +94,23 @@ func New(opt Options) (*Source, error) {
 		return nil, fmt.Errorf("http source: %w", err)
 	}
 	opt.Store.Register("http", notes{dir})
-	client := &http.Client{Transport: registry.CutStalled(opt.Transport, opt.Stall)}
+	client := &http.Client{Transport: uploads{base: registry.CutStalled(opt.Transport, opt.Stall), sessions: opt.Sessions}}
 	return &Source{opt: opt, client: client, index: index{dir: dir}}, nil
 }
 
 // Schemes implements source.Source.
 func (s *Source) Schemes() []string { return []string{"http", "https"} }
+
+// BeginBuild implements source.Holder.
+func (s *Source) BeginBuild(build string) { s.holds.Begin(build) }
+
+// EndBuild implements source.Holder.
+func (s *Source) EndBuild(ctx context.Context, build string) (err error) {
+	for _, ref := range s.holds.End(build) {
+		err = errors.Join(err, ref.Release(ctx))
+	}
+	return err
+}
 
 // request is what is asked for: what a file is, apart from its bytes, and how it is
 // asked for.
@@ -112,6 +127,12 @@ type request struct {
 }
 
 type field struct{ Name, Value string }
+
+// upload says whether it is what the caller of the build uploads.
+func (r request) upload() bool {
+	u, err := url.Parse(r.URL)
+	return err == nil && uploaded(u)
+}
 
 // defaultPerm is the mode of a file if none is asked for: BuildKit's.
 const defaultPerm = 0o600

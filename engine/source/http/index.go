@@ -41,6 +41,23 @@ type entry struct {
 
 const entryVersion = 2
 
+// unchanged says whether a server answers that the file is still this one, to a question
+// that named it.
+func (e entry) unchanged(resp *http.Response) bool {
+	changed := lastModified(resp.Header)
+	switch resp.StatusCode {
+	case http.StatusNotModified:
+		return changed.IsZero() || changed.Equal(e.LastModified)
+	case http.StatusOK: // to HEAD: it does not look at tags, but has them
+		tag := resp.Header.Get("ETag")
+		return tag != "" && opaque(tag) == opaque(e.ETag) && changed.Equal(e.LastModified)
+	}
+	return false
+}
+
+// opaque is a tag without what says that it is weak (RFC 9110, 8.8.3.2).
+func opaque(etag string) string { return strings.TrimPrefix(etag, "W/") }
+
 // maxValidator is how many bytes of a server's words are kept.
 const maxValidator = 1024
 
