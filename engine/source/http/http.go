@@ -124,6 +124,8 @@ type request struct {
 	Secret   string
 	Header   []field
 	Checksum digest.Digest `json:"-"` // "" if it may be anything
+	// Signature is to be one of the file, with one of Keys; both may be "".
+	Signature, Keys string `json:"-"`
 }
 
 type field struct{ Name, Value string }
@@ -160,6 +162,9 @@ func parse(op *pb.SourceOp) (request, error) {
 			return r, err
 		}
 	}
+	if err := r.checkSigned(); err != nil {
+		return r, err
+	}
 	slices.SortFunc(r.Header, func(a, b field) int { return cmp.Compare(a.Name, b.Name) })
 	return r, nil
 }
@@ -186,8 +191,10 @@ func (r *request) attr(k, v string) (err error) {
 		r.GID, err = owner(v)
 	case pb.AttrHTTPAuthHeaderSecret:
 		r.Secret = v
-	case pb.AttrHTTPSignatureVerify, pb.AttrHTTPSignatureVerifyPubKey:
-		return fmt.Errorf("%s: signatures cannot be verified yet; give a checksum instead", k)
+	case pb.AttrHTTPSignatureVerify:
+		r.Signature = v
+	case pb.AttrHTTPSignatureVerifyPubKey:
+		r.Keys = v
 	default:
 		return r.other(k, v)
 	}
@@ -229,12 +236,13 @@ type instance struct {
 	source  *Source
 	request request
 	known   *found // nil until it is
+	signed  bool   // as was asked for
 }
 
 // CacheKey implements source.Instance: the digest of the file, its time, and how it is
 // stored.
 func (i *instance) CacheKey(ctx context.Context, _ int) (string, bool, error) {
-	f, err := i.find(ctx)
+	f, err := i.verified(ctx)
 	if err != nil {
 		return "", false, err
 	}
@@ -288,7 +296,7 @@ func (i *instance) Describe(ctx context.Context, to *provenance.Capture) error {
 
 // Snapshot implements source.Instance.
 func (i *instance) Snapshot(ctx context.Context) (*store.Ref, error) {
-	want, err := i.find(ctx)
+	want, err := i.verified(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -24,7 +24,7 @@ func (s *Source) ResolveMetadata(ctx context.Context, op *pb.SourceOp, opt sourc
 		return nil, fmt.Errorf("source %s: %w", redact(op.GetIdentifier()), err)
 	}
 	i := &instance{source: s, request: r}
-	f, err := i.find(ctx)
+	f, err := i.verified(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -41,7 +41,7 @@ func (s *Source) ResolveMetadata(ctx context.Context, op *pb.SourceOp, opt sourc
 }
 
 // checksum hashes the file and what is asked to be behind it.
-func (i *instance) checksum(ctx context.Context, f found, req *sourceresolver.ResolveHTTPChecksumRequest) (_ *sourceresolver.ResolveHTTPChecksumResponse, err error) {
+func (i *instance) checksum(ctx context.Context, f found, req *sourceresolver.ResolveHTTPChecksumRequest) (*sourceresolver.ResolveHTTPChecksumResponse, error) {
 	algs := map[sourceresolver.ResolveHTTPChecksumAlgo]digest.Algorithm{
 		sourceresolver.ResolveHTTPChecksumAlgoSHA256: digest.SHA256,
 		sourceresolver.ResolveHTTPChecksumAlgoSHA384: digest.SHA384,
@@ -54,14 +54,10 @@ func (i *instance) checksum(ctx context.Context, f found, req *sourceresolver.Re
 	if len(req.Suffix) > maxSuffix {
 		return nil, fmt.Errorf("http checksum request suffix exceeds max size %d: it has %d bytes", maxSuffix, len(req.Suffix))
 	}
-	ref, err := i.source.snapshot(ctx, i.request, f)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, ref.Release(context.WithoutCancel(ctx))) }()
 	sum := alg.Digester()
-	err = trees.Read(ctx, ref, func(dir string) error {
-		return copyFile(sum.Hash(), dir, f.Filename)
+	err := i.read(ctx, f, func(file io.Reader) error {
+		_, err := io.Copy(sum.Hash(), file)
+		return err
 	})
 	if err != nil {
 		return nil, err
@@ -70,16 +66,24 @@ func (i *instance) checksum(ctx context.Context, f found, req *sourceresolver.Re
 	return &sourceresolver.ResolveHTTPChecksumResponse{Digest: sum.Digest().String(), Suffix: append([]byte{}, req.Suffix...)}, nil
 }
 
-func copyFile(w io.Writer, dir, name string) (err error) {
-	root, err := os.OpenRoot(dir)
+// read calls use with the file, having it in the store.
+func (i *instance) read(ctx context.Context, f found, use func(io.Reader) error) (err error) {
+	ref, err := i.source.snapshot(ctx, i.request, f)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, root.Close()) }()
-	f, err := root.Open(name)
-	if err != nil {
-		return err
-	}
-	_, err = io.Copy(w, f)
-	return errors.Join(err, f.Close())
+	defer func() { err = drop(ctx, ref, err) }()
+	return trees.Read(ctx, ref, func(dir string) (err error) {
+		root, err := os.OpenRoot(dir)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, root.Close()) }()
+		file, err := root.Open(f.Filename)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, file.Close()) }()
+		return use(file)
+	})
 }
