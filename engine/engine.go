@@ -42,6 +42,7 @@ import (
 	"github.com/tenonbuild/tenon/engine/runtime"
 	"github.com/tenonbuild/tenon/engine/session"
 	"github.com/tenonbuild/tenon/engine/source"
+	"github.com/tenonbuild/tenon/engine/source/blob"
 	"github.com/tenonbuild/tenon/engine/source/git"
 	"github.com/tenonbuild/tenon/engine/source/http"
 	"github.com/tenonbuild/tenon/engine/source/image"
@@ -220,7 +221,9 @@ func builtinSources(st *store.Store, sessions *session.Sessions, reg *registry.R
 	if err != nil {
 		return nil, fmt.Errorf("git source: %w", err)
 	}
+	blobs := blob.Places{Registry: reg, Sessions: sessions}
 	return []source.Source{
+		blob.New(blob.Options{Store: st, Places: blobs}),
 		image.New(image.Options{Store: st, Registry: reg}),
 		ocilayout.New(ocilayout.Options{Store: st, Sessions: sessions}),
 		local.New(local.Options{Store: st, Sessions: sessions}),

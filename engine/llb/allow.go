@@ -16,7 +16,6 @@ import (
 var missing = map[apicaps.CapID]string{
 	pb.CapExecMetaCDI:          "devices are not passed to steps yet",
 	pb.CapExecMetaNetworkProxy: "there is no proxy network yet",
-	pb.CapSourceImageBlob:      "blobs of a registry are not a source yet",
 	pb.CapRemoteCacheGHA:       "there are no remote caches yet",
 	pb.CapRemoteCacheS3:        "there are no remote caches yet",
 	pb.CapRemoteCacheAzBlob:    "there are no remote caches yet",

@@ -177,7 +177,7 @@ func (l *loader) withSession(s *pb.SourceOp) map[string]string {
 	switch scheme, _, _ := strings.Cut(s.Identifier, "://"); scheme {
 	case "local":
 		key = pb.AttrLocalSessionID
-	case "oci-layout":
+	case "oci-layout", "oci-layout+blob":
 		key = pb.AttrOCILayoutSessionID
 	}
 	if key == "" || l.opt.SessionID == "" || s.Attrs[key] != "" {

@@ -41,6 +41,11 @@ func (c *Capture) AddImage(i types.ImageSource) {
 	})
 }
 
+// AddImageBlob notes a blob of a registry or an OCI layout.
+func (c *Capture) AddImageBlob(b types.ImageBlobSource) {
+	add(&c.Sources.ImageBlobs, b, func(a, b types.ImageBlobSource) bool { return a == b })
+}
+
 // AddLocal notes a directory of the caller.
 func (c *Capture) AddLocal(name string) {
 	l := types.LocalSource{Name: name}
@@ -110,6 +115,9 @@ func (c *Capture) Merge(o *Capture) {
 	for _, i := range o.Sources.Images {
 		c.AddImage(i)
 	}
+	for _, b := range o.Sources.ImageBlobs {
+		c.AddImageBlob(b)
+	}
 	for _, l := range o.Sources.Local {
 		c.AddLocal(l.Name)
 	}
@@ -143,6 +151,7 @@ func (c *Capture) Settle() {
 		return pinned && tagged[name]
 	})
 	slices.SortFunc(c.Sources.Images, func(a, b types.ImageSource) int { return cmp.Compare(a.Ref, b.Ref) })
+	slices.SortFunc(c.Sources.ImageBlobs, func(a, b types.ImageBlobSource) int { return cmp.Compare(a.Ref, b.Ref) })
 	slices.SortFunc(c.Sources.Local, func(a, b types.LocalSource) int { return cmp.Compare(a.Name, b.Name) })
 	slices.SortFunc(c.Sources.Git, func(a, b types.GitSource) int { return cmp.Compare(a.URL, b.URL) })
 	slices.SortFunc(c.Sources.HTTP, func(a, b types.HTTPSource) int { return cmp.Compare(a.URL, b.URL) })

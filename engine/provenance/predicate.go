@@ -187,11 +187,14 @@ func (c *Capture) complete() bool { return !c.Incomplete && len(c.Sources.Local)
 // materials are sources as provenance names them.
 func materials(srcs types.Sources) (out []slsa.ProvenanceMaterial, err error) {
 	for _, s := range srcs.Images {
-		kind := packageurl.TypeDocker
-		if s.Local {
-			kind = packageurl.TypeOCI
+		uri, err := purl.RefToPURL(purlType(s.Local), s.Ref, s.Platform)
+		if err != nil {
+			return nil, err
 		}
-		uri, err := purl.RefToPURL(kind, s.Ref, s.Platform)
+		out = append(out, slsa.ProvenanceMaterial{URI: uri, Digest: digestSet(s.Digest)})
+	}
+	for _, s := range srcs.ImageBlobs {
+		uri, err := blobPURL(s, packageurl.Qualifier{Key: "ref_type", Value: "blob"})
 		if err != nil {
 			return nil, err
 		}
@@ -204,6 +207,27 @@ func materials(srcs types.Sources) (out []slsa.ProvenanceMaterial, err error) {
 		out = append(out, slsa.ProvenanceMaterial{URI: s.URL, Digest: digestSet(s.Digest)})
 	}
 	return out, nil
+}
+
+func purlType(local bool) string {
+	if local {
+		return packageurl.TypeOCI
+	}
+	return packageurl.TypeDocker
+}
+
+// blobPURL names a blob by where it is, with more that is said of it.
+func blobPURL(s types.ImageBlobSource, more ...packageurl.Qualifier) (string, error) {
+	uri, err := purl.RefToPURL(purlType(s.Local), s.Ref, nil)
+	if err != nil {
+		return "", err
+	}
+	p, err := packageurl.FromString(uri)
+	if err != nil {
+		return "", err
+	}
+	p.Qualifiers = append(p.Qualifiers, more...)
+	return p.ToString(), nil
 }
 
 func digestSet(d digest.Digest) slsa.DigestSet {

@@ -11,6 +11,7 @@ import (
 	"github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/remotes"
 	remoteserrors "github.com/containerd/containerd/v2/core/remotes/errors"
+	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
@@ -26,6 +27,12 @@ func (r *Registry) Fetcher(ref string) remotes.Fetcher {
 	return remotes.FetcherFunc(func(ctx context.Context, desc ocispec.Descriptor) (io.ReadCloser, error) {
 		return r.open(ctx, ref, desc)
 	})
+}
+
+// Blob reads a blob of ref's repository of which only the digest is known. Who reads it
+// checks that, and bounds what is read.
+func (r *Registry) Blob(ctx context.Context, ref string, dgst digest.Digest) (io.ReadCloser, error) {
+	return r.open(sized(ctx), ref, ocispec.Descriptor{MediaType: "application/octet-stream", Digest: dgst, Size: -1})
 }
 
 // Provider is a Fetcher that gives random access. It asks the registry for nothing

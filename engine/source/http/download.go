@@ -4,11 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"hash"
 	"io"
 	"math"
 	"net/http"
-	"os"
 	"strconv"
 	"time"
 
@@ -199,7 +197,8 @@ func (s *Source) store(ctx context.Context, j job, h http.Header, body *watchedB
 	sum := alg.Digester()
 	opt := store.NewOptions{Description: "http url " + redact(j.URL), TimesCount: true}
 	ref, err := trees.Write(ctx, s.opt.Store, opt, func(dir string) error {
-		if err := j.write(dir, e.found, store.WithinRoom(dir, e.Filename, body), sum.Hash()); err != nil {
+		f := trees.File{Name: e.Filename, Perm: j.Perm, UID: j.UID, GID: j.GID, Changed: e.LastModified}
+		if err := f.Write(dir, store.WithinRoom(dir, e.Filename, body), sum.Hash()); err != nil {
 			return err
 		}
 		e.Digest = sum.Digest()
@@ -222,38 +221,6 @@ func (s *Source) store(ctx context.Context, j job, h http.Header, body *watchedB
 		out.said.Digest = e.Digest
 	}
 	return out, nil
-}
-
-// write writes a file into an empty folder. Without a time it is of 1970, as BuildKit
-// has it.
-func (r request) write(dir string, f found, body io.Reader, sum hash.Hash) (err error) {
-	name, changed := f.Filename, f.LastModified
-	if changed.IsZero() {
-		changed = time.Unix(0, 0)
-	}
-	root, err := os.OpenRoot(dir)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, root.Close()) }()
-	file, err := root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = io.Copy(io.MultiWriter(file, sum), body)
-	if err = errors.Join(err, file.Close()); err != nil {
-		return err
-	}
-	if r.UID != 0 || r.GID != 0 {
-		if err := root.Lchown(name, r.UID, r.GID); err != nil {
-			return err
-		}
-	}
-	// After the owner, and not when it is made, which the umask would change.
-	if err := root.Chmod(name, os.FileMode(r.Perm)); err != nil {
-		return err
-	}
-	return root.Chtimes(name, changed, changed)
 }
 
 // watchedBody tells what is read of a body, and keeps the error that ended it, to

@@ -22,7 +22,6 @@ import (
 	"net/url"
 	"os"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -35,6 +34,7 @@ import (
 	"github.com/tenonbuild/tenon/engine/session"
 	"github.com/tenonbuild/tenon/engine/session/perbuild"
 	"github.com/tenonbuild/tenon/engine/source"
+	"github.com/tenonbuild/tenon/engine/source/internal/trees"
 	"github.com/tenonbuild/tenon/engine/store"
 	"github.com/tenonbuild/tenon/internal/regular"
 )
@@ -136,9 +136,6 @@ func (r request) upload() bool {
 	return err == nil && uploaded(u)
 }
 
-// defaultPerm is the mode of a file if none is asked for: BuildKit's.
-const defaultPerm = 0o600
-
 // Parse implements source.Source.
 func (s *Source) Parse(op *pb.SourceOp, _ *pb.Platform) (source.Instance, error) {
 	r, err := parse(op)
@@ -149,7 +146,7 @@ func (s *Source) Parse(op *pb.SourceOp, _ *pb.Platform) (source.Instance, error)
 }
 
 func parse(op *pb.SourceOp) (request, error) {
-	r := request{URL: op.GetIdentifier(), Perm: defaultPerm}
+	r := request{URL: op.GetIdentifier(), Perm: trees.DefaultPerm}
 	u, err := url.Parse(r.URL)
 	if err != nil {
 		return r, errors.New("the URL cannot be read") // url's error would show its password
@@ -178,17 +175,11 @@ func (r *request) attr(k, v string) (err error) {
 	case pb.AttrHTTPFilename:
 		r.Filename = v
 	case pb.AttrHTTPPerm:
-		n, err := strconv.ParseUint(v, 0, 32)
-		if err != nil || n > 0o777 {
-			return fmt.Errorf("permissions %q: they are an octal number up to 0777", v)
-		}
-		if n != 0 {
-			r.Perm = uint32(n)
-		}
+		r.Perm, err = trees.Perm(v)
 	case pb.AttrHTTPUID:
-		r.UID, err = owner(v)
+		r.UID, err = trees.Owner(v)
 	case pb.AttrHTTPGID:
-		r.GID, err = owner(v)
+		r.GID, err = trees.Owner(v)
 	case pb.AttrHTTPAuthHeaderSecret:
 		r.Secret = v
 	case pb.AttrHTTPSignatureVerify:
@@ -220,14 +211,6 @@ func (r *request) other(k, v string) error {
 	}
 	r.Header = append(r.Header, field{name, v})
 	return nil
-}
-
-func owner(s string) (int, error) {
-	n, err := strconv.ParseUint(s, 0, 31)
-	if err != nil {
-		return 0, fmt.Errorf("user or group %q is no number", s)
-	}
-	return int(n), nil
 }
 
 // instance is one operation. Its state is that of one op, whose calls do not

@@ -12,6 +12,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/tenonbuild/tenon/engine/source/internal/trees"
 	"github.com/tenonbuild/tenon/internal/regular"
 )
 
@@ -102,7 +103,7 @@ func decodeEntry(dt []byte) (entry, bool) {
 		return entry{}, false
 	}
 	switch {
-	case e.Digest.Validate() != nil, e.Tree == "", e.Filename != lastElement(e.Filename):
+	case e.Digest.Validate() != nil, e.Tree == "", e.Filename != trees.Name(e.Filename):
 		return entry{}, false
 	case !headerValue(e.ETag), !headerValue(e.Since):
 		return entry{}, false

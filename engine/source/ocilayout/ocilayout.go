@@ -57,14 +57,14 @@ type identifier struct {
 	root     digest.Digest
 	platform ocispec.Platform
 	limit    int // 0: all layers
-	layout   layout
+	layout   Layout
 }
 
-// layout is where the content is: the layout known by name in a session.
-type layout struct {
-	sessions *session.Sessions
-	session  string // "": any that the work is for
-	name     string
+// Layout is where content is: the layout known by name in a session.
+type Layout struct {
+	Sessions *session.Sessions
+	Session  string // "": any that the work is for
+	Name     string
 }
 
 // Parse implements source.Source.
@@ -96,15 +96,15 @@ func (s *Source) parse(op *pb.SourceOp) (identifier, error) {
 		ref:      ref,
 		root:     root,
 		platform: platforms.Normalize(platforms.DefaultSpec()),
-		layout:   layout{sessions: s.opt.Sessions, name: untagged(name)},
+		layout:   Layout{Sessions: s.opt.Sessions, Name: Untagged(name)},
 	}
 	for k, v := range op.GetAttrs() {
 		switch k {
 		case pb.AttrOCILayoutSessionID:
-			id.layout.session = v
+			id.layout.Session = v
 		case pb.AttrOCILayoutStoreID:
 			if v != "" {
-				id.layout.name = v
+				id.layout.Name = v
 			}
 		case pb.AttrOCILayoutLayerLimit:
 			if id.limit, err = strconv.Atoi(v); err != nil || id.limit <= 0 {
@@ -114,14 +114,14 @@ func (s *Source) parse(op *pb.SourceOp) (identifier, error) {
 			return identifier{}, fmt.Errorf("attribute %s=%q is not known", k, v)
 		}
 	}
-	if id.layout.name == "" {
+	if id.layout.Name == "" {
 		return identifier{}, fmt.Errorf("it names no layout, and has no attribute %s", pb.AttrOCILayoutStoreID)
 	}
 	return id, nil
 }
 
-// untagged is a name without its tag: the last colon, if no slash follows.
-func untagged(name string) string {
+// Untagged is a name without its tag: the last colon, if no slash follows.
+func Untagged(name string) string {
 	if i := strings.LastIndexByte(name, ':'); i >= 0 && !strings.Contains(name[i:], "/") {
 		return name[:i]
 	}
@@ -130,37 +130,37 @@ func untagged(name string) string {
 
 // open finds the layout in the session that was named or, where that is not known
 // or gone, in one that ctx works for: what is read is checked by its digest.
-func (l layout) open(ctx context.Context) (content.Store, error) {
+func (l Layout) open(ctx context.Context) (content.Store, error) {
 	var se session.Session
 	err := session.ErrNotFound
-	if l.session != "" {
-		se, err = l.sessions.Get(l.session)
+	if l.Session != "" {
+		se, err = l.Sessions.Get(l.Session)
 	}
 	if errors.Is(err, session.ErrNotFound) {
-		se, err = l.sessions.Of(ctx)
+		se, err = l.Sessions.Of(ctx)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("OCI layout %q: the client that has it is gone: %w", l.name, err)
+		return nil, fmt.Errorf("OCI layout %q: the client that has it is gone: %w", l.Name, err)
 	}
-	c, err := se.Layout(ctx, l.name)
+	c, err := se.Layout(ctx, l.Name)
 	if err != nil {
-		return nil, fmt.Errorf("OCI layout %q: %w", l.name, err)
+		return nil, fmt.Errorf("OCI layout %q: %w", l.Name, err)
 	}
 	return c, nil
 }
 
 // ReaderAt implements content.Provider.
-func (l layout) ReaderAt(ctx context.Context, desc ocispec.Descriptor) (content.ReaderAt, error) {
+func (l Layout) ReaderAt(ctx context.Context, desc ocispec.Descriptor) (content.ReaderAt, error) {
 	c, err := l.open(ctx)
 	if err != nil {
 		return nil, err
 	}
 	ra, err := c.ReaderAt(ctx, desc)
 	if errdefs.IsNotFound(err) {
-		return nil, fmt.Errorf("OCI layout %q does not have %s: it is incomplete, or the digest is another image's: %w", l.name, desc.Digest, err)
+		return nil, fmt.Errorf("OCI layout %q does not have %s: it is incomplete, or the digest is another image's: %w", l.Name, desc.Digest, err)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("OCI layout %q: %w", l.name, err)
+		return nil, fmt.Errorf("OCI layout %q: %w", l.Name, err)
 	}
 	return ra, nil
 }
@@ -168,7 +168,7 @@ func (l layout) ReaderAt(ctx context.Context, desc ocispec.Descriptor) (content.
 func (s *Source) load(ctx context.Context, id identifier) (*manifest.Image, error) {
 	img, err := manifest.Load(ctx, manifest.FromProvider(id.layout), ocispec.Descriptor{Digest: id.root}, id.platform)
 	if err != nil {
-		return nil, fmt.Errorf("image %s in OCI layout %q: %w", id.root, id.layout.name, err)
+		return nil, fmt.Errorf("image %s in OCI layout %q: %w", id.root, id.layout.Name, err)
 	}
 	return img, nil
 }
@@ -184,10 +184,10 @@ func (s *Source) ResolveMetadata(ctx context.Context, op *pb.SourceOp, opt sourc
 			id.platform = platforms.Normalize(*o.Platform)
 		}
 		if o.Store.SessionID != "" {
-			id.layout.session = o.Store.SessionID
+			id.layout.Session = o.Store.SessionID
 		}
 		if o.Store.StoreID != "" {
-			id.layout.name = o.Store.StoreID
+			id.layout.Name = o.Store.StoreID
 		}
 	}
 	img, err := s.load(ctx, id)
@@ -253,11 +253,11 @@ func (i *instance) Snapshot(ctx context.Context) (*store.Ref, error) {
 		return nil, err
 	}
 	ref, err := img.Tree(ctx, i.s.opt.Store, layers, i.id.layout, nil, store.NewOptions{
-		Description: fmt.Sprintf("from OCI layout %s@%s", i.id.layout.name, i.id.root),
+		Description: fmt.Sprintf("from OCI layout %s@%s", i.id.layout.Name, i.id.root),
 		RecordType:  "regular",
 	})
 	if err != nil {
-		return nil, fmt.Errorf("image %s in OCI layout %q: %w", i.id.root, i.id.layout.name, err)
+		return nil, fmt.Errorf("image %s in OCI layout %q: %w", i.id.root, i.id.layout.Name, err)
 	}
 	return ref, nil
 }
