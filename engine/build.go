@@ -116,15 +116,7 @@ func (e *Engine) Build(ctx context.Context, req Request) (_ *Response, err error
 	if err != nil {
 		return nil, err
 	}
-	if req.ID == "" {
-		req.ID = identity.NewID()
-	}
-	if req.Session == nil && req.SessionID == "" {
-		req.Session = session.Empty(identity.NewID())
-	}
-	if req.Session != nil {
-		req.SessionID = req.Session.ID()
-	}
+	req.name()
 	attester, err := newAttester(req.FrontendAttrs)
 	if err != nil {
 		return nil, err
@@ -176,6 +168,19 @@ func (e *Engine) Build(ctx context.Context, req Request) (_ *Response, err error
 	res.Trace = job.Trace()
 	e.collect()
 	return res, err
+}
+
+// name gives a request the IDs that it has not brought.
+func (r *Request) name() {
+	if r.ID == "" {
+		r.ID = identity.NewID()
+	}
+	if r.Session == nil && r.SessionID == "" {
+		r.Session = session.Empty(identity.NewID())
+	}
+	if r.Session != nil {
+		r.SessionID = r.Session.ID()
+	}
 }
 
 // check says whether a request says what to build.
