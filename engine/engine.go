@@ -217,11 +217,11 @@ func builtinSources(st *store.Store, sessions *session.Sessions, reg *registry.R
 	if err != nil {
 		return nil, fmt.Errorf("http source: %w", err)
 	}
-	g, err := git.New(git.Options{Store: st, Sessions: sessions})
+	blobs := blob.Places{Registry: reg, Sessions: sessions}
+	g, err := git.New(git.Options{Store: st, Sessions: sessions, Blob: blobs.Open})
 	if err != nil {
 		return nil, fmt.Errorf("git source: %w", err)
 	}
-	blobs := blob.Places{Registry: reg, Sessions: sessions}
 	return []source.Source{
 		blob.New(blob.Options{Store: st, Places: blobs}),
 		image.New(image.Options{Store: st, Registry: reg}),

@@ -53,8 +53,8 @@ func (c *Capture) AddLocal(name string) {
 }
 
 // AddGit notes a commit.
-func (c *Capture) AddGit(url, commit string) {
-	g := types.GitSource{URL: urlutil.RedactCredentials(url), Commit: commit}
+func (c *Capture) AddGit(g types.GitSource) {
+	g.URL = urlutil.RedactCredentials(g.URL)
 	add(&c.Sources.Git, g, func(a, b types.GitSource) bool { return a.URL == b.URL })
 }
 
@@ -122,7 +122,7 @@ func (c *Capture) Merge(o *Capture) {
 		c.AddLocal(l.Name)
 	}
 	for _, g := range o.Sources.Git {
-		c.AddGit(g.URL, g.Commit)
+		c.AddGit(g)
 	}
 	for _, h := range o.Sources.HTTP {
 		c.AddHTTP(h)

@@ -202,6 +202,13 @@ func materials(srcs types.Sources) (out []slsa.ProvenanceMaterial, err error) {
 	}
 	for _, s := range srcs.Git {
 		out = append(out, slsa.ProvenanceMaterial{URI: s.URL, Digest: commitDigest(s.Commit)})
+		bundle, ok, err := bundleMaterial(s)
+		if err != nil {
+			return nil, err
+		}
+		if ok {
+			out = append(out, bundle)
+		}
 	}
 	for _, s := range srcs.HTTP {
 		out = append(out, slsa.ProvenanceMaterial{URI: s.URL, Digest: digestSet(s.Digest)})
@@ -214,6 +221,18 @@ func purlType(local bool) string {
 		return packageurl.TypeOCI
 	}
 	return packageurl.TypeDocker
+}
+
+// bundleMaterial is the bundle that a commit came from, if it did.
+func bundleMaterial(s types.GitSource) (m slsa.ProvenanceMaterial, ok bool, err error) {
+	if s.Bundle == nil {
+		return m, false, nil
+	}
+	scheme, ref, _ := strings.Cut(s.Bundle.URL, "://")
+	name, sum, _ := strings.Cut(ref, "@")
+	b := types.ImageBlobSource{Ref: name, Digest: digest.Digest(sum), Local: strings.HasPrefix(scheme, "oci-layout")}
+	uri, err := blobPURL(b, packageurl.Qualifier{Key: "ref_type", Value: "bundle"}, packageurl.Qualifier{Key: "vcs_url", Value: s.URL})
+	return slsa.ProvenanceMaterial{URI: uri, Digest: digestSet(b.Digest)}, err == nil, err
 }
 
 // blobPURL names a blob by where it is, with more that is said of it.

@@ -58,7 +58,7 @@ func TestPredicate(t *testing.T) {
 		"context": "https://user:secret@example.com/r.git#main", "filename": "D", "build-arg:A": "private", "label:l": "v", "target": "t",
 		"attest:provenance": "", "platform": "linux/amd64", "vcs:source": "https://user:secret@example.com/r", "vcs:revision": "r",
 	})
-	c.AddGit("https://user:secret@example.com/r.git#main", "0123456789012345678901234567890123456789")
+	c.AddGit(types.GitSource{URL: "https://user:secret@example.com/r.git#main", Commit: "0123456789012345678901234567890123456789"})
 	c.AddHTTP(types.HTTPSource{URL: "https://example.com/f", Digest: digest.FromString("f")})
 	c.AddImage(types.ImageSource{Ref: "docker.io/library/b:1@" + digest.FromString("b").String(), Digest: digest.FromString("b")})
 	c.AddImage(types.ImageSource{Ref: "docker.io/library/b:1", Digest: digest.FromString("b")})

@@ -55,6 +55,14 @@ func ParseLocator(s string) (Locator, error) {
 	return l, nil
 }
 
+// String is what ParseLocator reads, but for where the layout is.
+func (l Locator) String() string {
+	if l.Local {
+		return layoutScheme + "://" + l.Ref
+	}
+	return registryScheme + "://" + l.Ref
+}
+
 // Provenance is what provenance says of it.
 func (l Locator) Provenance() types.ImageBlobSource {
 	return types.ImageBlobSource{Ref: l.Ref, Digest: l.Digest, Local: l.Local}

@@ -47,9 +47,13 @@ func TestParseRefuses(t *testing.T) {
 		{with("git://h/r", pb.AttrFullRemoteURL, "https://user:hunter2@h/%zz"), "cannot be read"},
 		{with("git://h/r", pb.AttrGitChecksum, "xyz"), "hexadecimal"},
 		{with("git://h/r", pb.AttrGitMTime, "now"), "checkout or commit"},
-		{with("git://h/r", pb.AttrGitSignatureVerifyPubKey, "x"), "signatures"},
-		{with("git://h/r", pb.AttrGitBundle, "x"), "bundles"},
-		{with("git://h/r", pb.AttrGitCheckoutBundle, "true"), "bundles"},
+		{with("git://h/r", pb.AttrGitSignatureVerifyRequireSignedTag, "true"), "no keys"},
+		{with("git://h/r", pb.AttrGitSignatureVerifyPubKey, strings.Repeat("x", 5<<20)), "the public keys have"},
+		{with("git://h/r", pb.AttrGitBundle, "x"), "should begin with"},
+		{with("git://h/r", pb.AttrGitBundle, "oci-layout+blob://x@sha256:"+strings.Repeat("a", 64)), "requires git.checksum"},
+		{with("git://h/r", pb.AttrOCILayoutStoreID, "x"), "there is none"},
+		{with("git://h/r#main:dir", pb.AttrGitCheckoutBundle, "true"), "incompatible"},
+		{with("git://h/r", pb.AttrGitCheckoutBundle, "true", pb.AttrKeepGitDir, "true"), "incompatible"},
 		{with("git://h/r", "git.new", "x"), "unknown"},
 	} {
 		_, err := src.Parse(c.op, nil)

@@ -96,6 +96,9 @@ func (b *bare) initArgs(more ...string) []string {
 
 // have makes sure that what was resolved is there, and returns its commit.
 func (b *bare) have(ctx context.Context, r resolved) (string, error) {
+	if b.spec.bundle != nil {
+		return b.bundled(ctx, r)
+	}
 	if err := b.init(ctx); err != nil {
 		return "", err
 	}

@@ -16,6 +16,18 @@ import (
 
 // checkout writes a commit into the empty folder dir.
 func (b *bare) checkout(ctx context.Context, dir string, r resolved, commit string) (err error) {
+	if b.spec.asBundle {
+		err = b.writeBundle(ctx, dir, r, commit)
+	} else {
+		err = b.checkoutFiles(ctx, dir, r, commit)
+	}
+	if err == nil && b.spec.mtimeCommit {
+		err = b.setTimes(ctx, dir, commit)
+	}
+	return err
+}
+
+func (b *bare) checkoutFiles(ctx context.Context, dir string, r resolved, commit string) (err error) {
 	tree := dir
 	if b.spec.subdir != "" {
 		if tree, err = os.MkdirTemp(dir, ".checkout-"); err != nil {
@@ -43,12 +55,7 @@ func (b *bare) checkout(ctx context.Context, dir string, r resolved, commit stri
 		}
 	}
 	if b.spec.subdir != "" {
-		if err := liftSubdir(dir, filepath.Base(tree), b.spec.subdir); err != nil {
-			return err
-		}
-	}
-	if b.spec.mtimeCommit {
-		return b.setTimes(ctx, dir, commit)
+		return liftSubdir(dir, filepath.Base(tree), b.spec.subdir)
 	}
 	return nil
 }
@@ -68,15 +75,20 @@ func (b *bare) borrow(ctx context.Context, tree, commit string) (string, error) 
 	if err := b.initTree(ctx, repo, tree); err != nil {
 		return "", err
 	}
-	objects := filepath.Join(b.dir, "objects") + "\n"
-	if err := os.MkdirAll(filepath.Join(repo, "objects", "info"), 0o755); err != nil {
-		return "", err
-	}
-	if err := os.WriteFile(filepath.Join(repo, "objects", "info", "alternates"), []byte(objects), 0o644); err != nil {
+	if err := b.lendObjects(repo); err != nil {
 		return "", err
 	}
 	_, err = b.run(ctx, "none", repo, tree, "read-tree", "--reset", "-u", commit)
 	return repo, err
+}
+
+// lendObjects has a repository borrow the objects of the bare one.
+func (b *bare) lendObjects(repo string) error {
+	objects := filepath.Join(b.dir, "objects") + "\n"
+	if err := os.MkdirAll(filepath.Join(repo, "objects", "info"), 0o755); err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(repo, "objects", "info", "alternates"), []byte(objects), 0o644)
 }
 
 // initTree makes a repository of which relative submodules are found.

@@ -7,6 +7,9 @@
 // least recently used first; one that is in use stays. What many fetches have left in
 // one is packed anew once in a while.
 //
+// In place of the remote, commits may come from a bundle: a blob, of which nothing is kept.
+// What is to be signed is looked at before anything is made of it.
+//
 // The git command does the work, without the configuration of this machine or its
 // users, without hooks, and over no protocol but http, https, ssh and git. What a
 // session lends to authenticate is passed in the environment: it is neither on the
@@ -17,6 +20,7 @@ package git
 import (
 	"context"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"os"
@@ -24,12 +28,14 @@ import (
 	"sync"
 	"time"
 
+	"github.com/moby/buildkit/solver/llbsolver/provenance/types"
 	"github.com/moby/buildkit/solver/pb"
 	"github.com/opencontainers/go-digest"
 	"github.com/tenonbuild/tenon/engine/provenance"
 	"github.com/tenonbuild/tenon/engine/session"
 	"github.com/tenonbuild/tenon/engine/session/perbuild"
 	"github.com/tenonbuild/tenon/engine/source"
+	"github.com/tenonbuild/tenon/engine/source/blob"
 	"github.com/tenonbuild/tenon/engine/source/internal/trees"
 	"github.com/tenonbuild/tenon/engine/store"
 	"github.com/tenonbuild/tenon/internal/regular"
@@ -46,6 +52,8 @@ type Options struct {
 	// MaxPacks is how many packs a repository may have, which is one a fetch, before
 	// they are made one; 0 is 50.
 	MaxPacks int
+	// Blob opens the blobs that bundles are; nil if there are none to be had.
+	Blob func(context.Context, blob.Locator) (io.ReadCloser, error)
 	// Memory is how many bytes of memory a git command may have; 0 is 4 GiB.
 	Memory int64
 }
@@ -128,6 +136,9 @@ func (i *instance) resolve(ctx context.Context) (resolved, error) {
 		return *i.known, nil
 	}
 	r, err := i.source.resolve(ctx, i.spec)
+	if err == nil && i.spec.sig.keys != "" {
+		err = i.source.verify(ctx, i.spec, r)
+	}
 	if err != nil {
 		return resolved{}, fmt.Errorf("git repository %s: %w", i.spec.shown(), err)
 	}
@@ -145,7 +156,11 @@ func (i *instance) Describe(ctx context.Context, to *provenance.Capture) error {
 	if i.spec.ref != "" {
 		url += "#" + i.spec.ref
 	}
-	to.AddGit(url, r.object)
+	git := types.GitSource{URL: url, Commit: r.object}
+	if b := i.spec.bundle; b != nil {
+		git.Bundle = &types.GitBundle{URL: b.String()}
+	}
+	to.AddGit(git)
 	for _, id := range []string{i.spec.tokenSecret, i.spec.headerSecret} {
 		if id != "" {
 			to.AddSecret(id, true)
@@ -186,6 +201,9 @@ func (sp spec) key(r resolved) string {
 	if sp.mtimeCommit {
 		key += " with its time"
 	}
+	if sp.asBundle {
+		key += fmt.Sprintf(" as a bundle of %q, %s", r.target(), r.object)
+	}
 	return key
 }
 
@@ -225,6 +243,13 @@ func (b *bare) tree(ctx context.Context, r resolved) (*store.Ref, error) {
 // withRepo calls use with the bare repository of a remote, which nobody else uses
 // meanwhile.
 func (s *Source) withRepo(ctx context.Context, c *client, object string, use func(*bare) error) error {
+	if c.spec.bundle != nil {
+		b, err := c.unbundle(ctx)
+		if err != nil {
+			return err
+		}
+		return use(b)
+	}
 	// Repositories of both kinds of hashes may have been at one address.
 	sha256 := len(object) == 64
 	name := digest.FromString(fmt.Sprintf("%s %v", c.spec.remote, sha256)).Encoded()

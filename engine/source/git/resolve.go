@@ -24,9 +24,11 @@ func (s *Source) resolve(ctx context.Context, sp spec) (resolved, error) {
 		return resolved{}, err
 	}
 	if !ok {
-		r, err = s.memo.Do(ctx, sp.remote+"#"+sp.ref, func() (resolved, error) {
-			return s.lookUp(ctx, sp)
-		})
+		key, look := sp.remote+"#"+sp.ref, s.lookUp
+		if sp.bundle != nil {
+			key, look = fmt.Sprintf("%s %s of bundle %s", key, sp.checksum, sp.bundle.Digest), s.lookUpInBundle
+		}
+		r, err = s.memo.Do(ctx, key, func() (resolved, error) { return look(ctx, sp) })
 		if err != nil {
 			return resolved{}, err
 		}
@@ -48,6 +50,9 @@ func (e *ChecksumError) Error() string {
 func (sp spec) known() (resolved, bool, error) {
 	if lower := strings.ToLower(sp.ref); gitutil.IsCommitSHA(lower) {
 		return resolved{ref: lower, object: lower, commit: lower}, true, nil
+	}
+	if sp.bundle != nil && sp.ref == "" && gitutil.IsCommitSHA(sp.checksum) {
+		return resolved{ref: sp.checksum, object: sp.checksum, commit: sp.checksum}, true, nil
 	}
 	if !sp.byCommit {
 		return resolved{}, false, nil

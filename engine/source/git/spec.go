@@ -13,6 +13,8 @@ import (
 	"github.com/moby/buildkit/solver/pb"
 	"github.com/moby/buildkit/util/gitutil"
 	"github.com/moby/buildkit/util/urlutil"
+
+	"github.com/tenonbuild/tenon/engine/source/blob"
 )
 
 // spec is what an operation asks for.
@@ -33,6 +35,12 @@ type spec struct {
 	checksum string
 	// byCommit takes the checksum for the commit, without looking the ref up.
 	byCommit bool
+
+	// bundle is where the commits come from in place of the remote; nil for that.
+	bundle *blob.Locator
+	// asBundle makes a bundle, in place of files.
+	asBundle bool
+	sig      signature
 
 	keepGitDir     bool
 	skipSubmodules bool
@@ -69,7 +77,11 @@ func parse(op *pb.SourceOp) (spec, error) {
 			return spec{}, fmt.Errorf("git source %s%s: %w", u.Host, u.Path, err)
 		}
 	}
-	if err := sp.setOpts(id, u.Opts); err != nil {
+	err = sp.setOpts(id, u.Opts)
+	if err == nil {
+		err = errors.Join(sp.setBundle(op.GetAttrs()), sp.sig.check())
+	}
+	if err != nil {
 		return spec{}, fmt.Errorf("git source %s%s: %w", u.Host, u.Path, err)
 	}
 	if full := op.GetAttrs()[pb.AttrFullRemoteURL]; full != "" {
@@ -185,11 +197,17 @@ func (sp *spec) attr(k, v string) (err error) {
 			return fmt.Errorf("%s %q: it is checkout or commit", k, v)
 		}
 		sp.mtimeCommit = v == "commit"
-	case pb.AttrGitSignatureVerifyPubKey, pb.AttrGitSignatureVerifyRejectExpired,
-		pb.AttrGitSignatureVerifyRequireSignedTag, pb.AttrGitSignatureVerifyIgnoreSignedTag:
-		return fmt.Errorf("%s: signatures cannot be verified yet; give the commit as a checksum instead", k)
-	case pb.AttrGitBundle, pb.AttrGitCheckoutBundle, pb.AttrOCILayoutSessionID, pb.AttrOCILayoutStoreID:
-		return fmt.Errorf("%s: bundles are not supported yet", k)
+	case pb.AttrGitBundle, pb.AttrOCILayoutSessionID, pb.AttrOCILayoutStoreID: // see setBundle
+	case pb.AttrGitCheckoutBundle:
+		sp.asBundle = v == "true"
+	case pb.AttrGitSignatureVerifyPubKey:
+		sp.sig.keys = v
+	case pb.AttrGitSignatureVerifyRejectExpired:
+		sp.sig.rejectExpired = v == "true"
+	case pb.AttrGitSignatureVerifyRequireSignedTag:
+		sp.sig.requireTag = v == "true"
+	case pb.AttrGitSignatureVerifyIgnoreSignedTag:
+		sp.sig.ignoreTag = v == "true"
 	default:
 		if strings.HasPrefix(k, "git.") {
 			return fmt.Errorf("the attribute %s is unknown", k)
