@@ -15,6 +15,7 @@ import (
 	"github.com/moby/buildkit/frontend/attestations/sbom"
 	gwclient "github.com/moby/buildkit/frontend/gateway/client"
 	gwpb "github.com/moby/buildkit/frontend/gateway/pb"
+	"github.com/moby/buildkit/solver/llbsolver/provenance/types"
 	"github.com/moby/buildkit/solver/result"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
@@ -130,9 +131,10 @@ func (a *attester) scanOne(ctx context.Context, b *build, c *frontend.Client, re
 	return nil
 }
 
-// tell adds provenance to what is exported, which has been built by now.
+// tell adds provenance to what is exported, which has been built by now, and tells it to
+// who wants to know (Request.Built).
 func (a *attester) tell(ctx context.Context, b *build, res *gwclient.Result, src *export.Source) error {
-	if a.provenance == nil {
+	if a.provenance == nil && b.req.Built == nil {
 		return nil
 	}
 	list, err := exptypes.ParsePlatforms(res.Metadata)
@@ -147,6 +149,12 @@ func (a *attester) tell(ctx context.Context, b *build, res *gwclient.Result, src
 			continue // the empty tree
 		}
 		used, err := b.captured(ctx, res, id, ref, list.Platforms)
+		if b.req.Built != nil {
+			b.req.Built(a.built(b, src, i, ref, used, err))
+		}
+		if a.provenance == nil {
+			continue
+		}
 		if err != nil {
 			return fmt.Errorf("provenance of %s: %w", id, err)
 		}
@@ -170,10 +178,42 @@ func (a *attester) provenanceOf(b *build, src *export.Source, i int, ref *fronte
 			},
 		},
 		Of: func(layers []ocispec.Descriptor) ([]byte, error) {
-			return opt.Predicate(used, provenance.Build{
-				ID: b.req.ID, Started: a.started, Finished: a.ended(), Env: b.engine.provenanceEnv,
-				Definition: ref.Definition(), Layers: layers, Base: src.BaseLayers(src.Platforms[i]),
-			})
+			return opt.Predicate(used, a.facts(b, src, i, ref, layers))
 		},
 	}
+}
+
+// facts are when and as what a platform's result was built.
+func (a *attester) facts(b *build, src *export.Source, i int, ref *frontend.Reference, layers []ocispec.Descriptor) provenance.Build {
+	return provenance.Build{
+		ID: b.req.ID, Started: a.started, Finished: a.ended(), Env: b.engine.provenanceEnv,
+		Definition: ref.Definition(), Layers: layers, Base: src.BaseLayers(src.Platforms[i]),
+	}
+}
+
+// Built is how a result was built, or why that cannot be told.
+type Built struct {
+	// Platform is which result; "" where there is one.
+	Platform string
+	// PredicateType and Predicate are provenance with all that is known, whatever of it
+	// the request wants to be exported.
+	PredicateType string
+	Predicate     []byte
+	Err           error
+}
+
+// built says how a platform's result was built that used something, unless it failed.
+func (a *attester) built(b *build, src *export.Source, i int, ref *frontend.Reference, used *provenance.Capture, failed error) Built {
+	opt := provenance.Options{Version: types.ProvenanceSLSA1}
+	if a.provenance != nil {
+		opt.BuilderID = a.provenance.BuilderID
+	}
+	out := Built{PredicateType: opt.PredicateType(), Err: failed}
+	if src.MultiPlatform {
+		out.Platform = src.Platforms[i].ID
+	}
+	if failed == nil {
+		out.Predicate, out.Err = opt.Predicate(used, a.facts(b, src, i, ref, nil))
+	}
+	return out
 }

@@ -61,6 +61,8 @@ type Request struct {
 	// Exports are what is made of the result. They are checked before anything is
 	// built, and run one after the other. With none, the result is only built.
 	Exports []export.Request
+	// Built, if not nil, is told how each result was built before it is exported.
+	Built func(Built)
 	// PassedOver is what was asked for that the build goes on without, and why, for
 	// progress.
 	PassedOver map[string]error

@@ -8,10 +8,13 @@ import (
 	"github.com/containerd/containerd/v2/plugins/services/content/contentserver"
 	controlapi "github.com/moby/buildkit/api/services/control"
 	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/tenonbuild/tenon/engine"
+	"github.com/tenonbuild/tenon/engine/export"
 	"github.com/tenonbuild/tenon/engine/history"
 )
 
@@ -56,6 +59,23 @@ func (s *Server) record(req *controlapi.SolveRequest) (*history.Recording, error
 		}
 	}
 	return s.opt.History.Begin(rec)
+}
+
+// keepResults has a record keep the images that outputs write, and how results were built.
+// What cannot be kept is noticed, and fails no build.
+func (s *Server) keepResults(rec *history.Recording, outputs []export.Request) func(engine.Built) {
+	for n := range outputs {
+		outputs[n].Written = func(ctx context.Context, from content.Provider, desc ocispec.Descriptor) {
+			s.notice(rec.Image(ctx, n, from, desc))
+		}
+	}
+	return func(b engine.Built) {
+		err := b.Err
+		if err == nil {
+			err = rec.Provenance(b.Platform, b.PredicateType, b.Predicate)
+		}
+		s.notice(err)
+	}
 }
 
 // registerContent serves the blobs that records name, as containerd's content service.

@@ -21,6 +21,7 @@ import (
 	"github.com/tenonbuild/tenon/engine"
 	"github.com/tenonbuild/tenon/engine/export"
 	"github.com/tenonbuild/tenon/engine/gateway"
+	"github.com/tenonbuild/tenon/engine/history"
 	"github.com/tenonbuild/tenon/solver/client"
 )
 
@@ -44,7 +45,7 @@ func (s *Server) Solve(ctx context.Context, req *controlapi.SolveRequest) (*cont
 			return err
 		})
 	}
-	res, err := s.build(ctx, req, happens)
+	res, err := s.build(ctx, req, rec, happens)
 	err = gateway.Wire(err)
 	var said map[string]string
 	if err == nil {
@@ -59,12 +60,17 @@ func (s *Server) Solve(ctx context.Context, req *controlapi.SolveRequest) (*cont
 	return &controlapi.SolveResponse{ExporterResponse: said}, nil
 }
 
-func (s *Server) build(ctx context.Context, req *controlapi.SolveRequest, happens chan<- *client.SolveStatus) (*engine.Response, error) {
+func (s *Server) build(ctx context.Context, req *controlapi.SolveRequest, rec *history.Recording, happens chan<- *client.SolveStatus) (*engine.Response, error) {
+	exports := s.exports(req)
+	var built func(engine.Built)
+	if rec != nil {
+		built = s.keepResults(rec, exports)
+	}
 	return s.opt.Engine.Build(ctx, engine.Request{
 		ID: req.Ref, SessionID: req.Session,
 		Definition: definition(req), Frontend: req.Frontend, Run: s.run(req),
 		FrontendAttrs: req.FrontendAttrs, FrontendInputs: req.FrontendInputs,
-		Exports: s.exports(req), Allow: req.Entitlements, Status: happens,
+		Exports: exports, Allow: req.Entitlements, Status: happens, Built: built,
 		SourcePolicy: req.SourcePolicy, PolicyVerifier: s.verifier(req),
 		AwaitStatus: statusWait,
 		PassedOver:  passedOver(req),

@@ -59,16 +59,25 @@ func (e *archiveExporter) Export(ctx context.Context, src *Source, _ session.Ses
 		return nil, err
 	}
 	resp, err := img.response()
+	if err == nil {
+		err = e.write(ctx, img, resp)
+	}
 	if err != nil {
 		return nil, err
 	}
+	e.req.written(ctx, img)
+	return resp, nil
+}
+
+// write writes an image where the request says.
+func (e *archiveExporter) write(ctx context.Context, img *image, resp map[string]string) error {
 	desc := stamped(img)
 	if !e.opt.tar && e.req.Remote != nil {
 		err := step(ctx, "sending layout", func() error { return sendLayout(ctx, e.req.Remote, img.blobs, desc) })
 		if err != nil {
-			return nil, fmt.Errorf("sending layout: %w", err)
+			return fmt.Errorf("sending layout: %w", err)
 		}
-		return resp, nil
+		return nil
 	}
 	if !e.opt.tar {
 		err := step(ctx, "writing layout", func() error { return writeLayout(ctx, e.req.Dir, e.req.Umask, img.blobs, desc, img.names) })
@@ -76,9 +85,9 @@ func (e *archiveExporter) Export(ctx context.Context, src *Source, _ session.Ses
 			if isFull(err) {
 				err = outputError(e.req.Dir, err) // blobs are read from elsewhere
 			}
-			return nil, fmt.Errorf("writing layout %s: %w", e.req.Dir, err)
+			return fmt.Errorf("writing layout %s: %w", e.req.Dir, err)
 		}
-		return resp, nil
+		return nil
 	}
 	opts := []archive.ExportOpt{archive.WithManifest(desc, img.names...)}
 	if e.req.Type == TypeOCI {
@@ -86,13 +95,13 @@ func (e *archiveExporter) Export(ctx context.Context, src *Source, _ session.Ses
 	}
 	sent := startCounter(ctx, "sending tarball")
 	defer sent.done()
-	err = writeTo(ctx, e.req.Open, resp, func(w io.Writer) error {
+	err := writeTo(ctx, e.req.Open, resp, func(w io.Writer) error {
 		return archive.Export(ctx, images.WithoutOrigins(img.blobs), stoppable{ctx, io.MultiWriter(w, sent)}, opts...)
 	})
 	if err != nil {
-		return nil, fmt.Errorf("writing archive: %w", err)
+		return fmt.Errorf("writing archive: %w", err)
 	}
-	return resp, nil
+	return nil
 }
 
 // stamped is the descriptor of an image as an index.json has it: with when the image

@@ -32,6 +32,9 @@ type Request struct {
 	// Remote is where an exporter that writes a directory does so instead: at a caller
 	// who is elsewhere.
 	Remote Remote
+	// Written, if not nil, is told which image was written, which may be one that is written
+	// again after a fault. Its blobs can be read until it returns.
+	Written func(ctx context.Context, from content.Provider, desc ocispec.Descriptor)
 	// Umask is taken from the modes of what is made for the caller: files, directories.
 	// It is for a process that has given up its own. The modes of a result's files are
 	// the result's.
@@ -80,6 +83,13 @@ type Exporter interface {
 	// Export writes src and returns what it has to say (exptypes keys:
 	// containerimage.digest, ...). Session is the build's caller.
 	Export(ctx context.Context, src *Source, sess session.Session) (map[string]string, error)
+}
+
+// written tells which image was written.
+func (r Request) written(ctx context.Context, img *image) {
+	if r.Written != nil {
+		r.Written(ctx, img.blobs, img.desc)
+	}
 }
 
 // Factory makes the Exporter of a Request. An unknown attribute is an error that

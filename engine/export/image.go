@@ -13,6 +13,7 @@ import (
 // imageExporter writes an image into the store, under names, and to registries.
 type imageExporter struct {
 	deps Deps
+	req  Request
 	opt  imageOptions
 }
 
@@ -27,7 +28,7 @@ func newImage(deps Deps, req Request) (Exporter, error) {
 	if opt.push && deps.Pusher == nil {
 		return nil, errors.New("output type=image: push is not supported: there is nothing here to push with")
 	}
-	return &imageExporter{deps: deps, opt: opt}, nil
+	return &imageExporter{deps: deps, req: req, opt: opt}, nil
 }
 
 func (e *imageExporter) Name() string { return "exporting to image" }
@@ -59,6 +60,7 @@ func (e *imageExporter) Export(ctx context.Context, src *Source, _ session.Sessi
 			return nil, err
 		}
 	}
+	e.req.written(ctx, img)
 	img.names = append(img.names, dangling...)
 	return img.response()
 }

@@ -1,13 +1,13 @@
 // Package history keeps what was built: a record of each build, in the messages of
-// BuildKit's control API, its log, which can be shown again, and its error with all
-// details. It is bounded: see Limits.
+// BuildKit's control API, its log, which can be shown again, its error with all details,
+// how its results were built, and what its images are made of but for their layers. It is
+// bounded: see Limits.
 //
-// A record is a file, and logs and errors are blobs, below one directory. What cannot be
-// read is as if it had not been built.
+// A record is a file, and the rest are blobs, below one directory. What cannot be read is
+// as if it had not been built.
 package history
 
 import (
-	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -22,7 +22,6 @@ import (
 
 	"github.com/containerd/containerd/v2/core/content"
 	contentlocal "github.com/containerd/containerd/v2/plugins/content/local"
-	"github.com/containerd/errdefs"
 	controlapi "github.com/moby/buildkit/api/services/control"
 	"github.com/opencontainers/go-digest"
 	"google.golang.org/grpc/codes"
@@ -60,6 +59,8 @@ type Store struct {
 	mu        sync.Mutex // guards what follows, and the files
 	active    map[string]*controlapi.BuildHistoryRecord
 	ended     map[string]*controlapi.BuildHistoryRecord
+	held      map[string][]digest.Digest // the blobs of those that have ended
+	holds     map[digest.Digest]int      // how often a blob is held
 	listeners map[*listener]bool
 }
 
@@ -75,6 +76,7 @@ func Open(dir string, limits Limits) (*Store, error) {
 	s := &Store{
 		dir: dir, limits: limits, blobs: blobs, listeners: map[*listener]bool{},
 		active: map[string]*controlapi.BuildHistoryRecord{}, ended: map[string]*controlapi.BuildHistoryRecord{},
+		held: map[string][]digest.Digest{}, holds: map[digest.Digest]int{},
 	}
 	if err := s.load(); err != nil {
 		return nil, err
@@ -105,57 +107,17 @@ func (s *Store) load() error {
 		rec := &controlapi.BuildHistoryRecord{}
 		if proto.Unmarshal(dt, rec) == nil && rec.CompletedAt != nil && s.file(rec.Ref) == filepath.Join(s.dir, recordsDir, e.Name()) {
 			s.ended[rec.Ref] = rec
+			s.held[rec.Ref] = s.blobsOf(rec)
+			for _, d := range s.held[rec.Ref] {
+				s.holds[d]++
+			}
 		}
 	}
 	return nil
 }
 
-// sweep removes the blobs that no record has: of builds that did not end.
-func (s *Store) sweep() error {
-	used := map[digest.Digest]bool{}
-	for _, rec := range s.ended {
-		for _, d := range blobsOf(rec) {
-			used[d] = true
-		}
-	}
-	var gone []digest.Digest
-	ctx := context.Background()
-	err := s.blobs.Walk(ctx, func(info content.Info) error {
-		if !used[info.Digest] {
-			gone = append(gone, info.Digest)
-		}
-		return nil
-	})
-	if err != nil && !errors.Is(err, fs.ErrNotExist) { // no blob was ever written
-		return err
-	}
-	open, err := s.blobs.ListStatuses(ctx)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	for _, st := range open {
-		if err := s.blobs.Abort(ctx, st.Ref); err != nil {
-			return err
-		}
-	}
-	return s.removeBlobs(gone)
-}
-
-func (s *Store) removeBlobs(list []digest.Digest) error {
-	var errs []error
-	for _, d := range list {
-		if err := s.blobs.Delete(context.Background(), d); err != nil && !errdefs.IsNotFound(err) {
-			errs = append(errs, err)
-		}
-	}
-	return errors.Join(errs...)
-}
-
 // Records says whether builds are recorded.
 func (s *Store) Records() bool { return !s.limits.None }
-
-// Blobs are the logs and errors that records name. They are only to be read.
-func (s *Store) Blobs() content.Store { return s.blobs }
 
 // Pin keeps a record until it is deleted, or no longer.
 func (s *Store) Pin(ref string, pinned bool) error {
@@ -217,13 +179,9 @@ func (s *Store) remove(ref string) error {
 	}
 	delete(s.ended, ref)
 	s.tell(controlapi.BuildHistoryEventType_DELETED, rec)
-	used := map[digest.Digest]bool{}
-	for _, other := range s.ended {
-		for _, d := range blobsOf(other) {
-			used[d] = true
-		}
-	}
-	return s.removeBlobs(slices.DeleteFunc(blobsOf(rec), func(d digest.Digest) bool { return used[d] }))
+	held := s.held[ref]
+	delete(s.held, ref)
+	return s.release(held)
 }
 
 // limit removes what is too much. The caller has mu.
@@ -250,14 +208,4 @@ func (s *Store) limit(now time.Time) error {
 		}
 	}
 	return errors.Join(errs...)
-}
-
-// blobsOf are the blobs that a record names.
-func blobsOf(rec *controlapi.BuildHistoryRecord) (all []digest.Digest) {
-	for _, d := range []*controlapi.Descriptor{rec.Logs, rec.ExternalError, rec.Trace} {
-		if d != nil {
-			all = append(all, digest.Digest(d.Digest))
-		}
-	}
-	return all
 }

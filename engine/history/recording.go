@@ -1,19 +1,15 @@
 package history
 
 import (
-	"bufio"
 	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"time"
 
-	"github.com/containerd/containerd/v2/core/content"
-	"github.com/containerd/errdefs"
 	controlapi "github.com/moby/buildkit/api/services/control"
 	"github.com/moby/buildkit/util/grpcerrors"
 	"github.com/opencontainers/go-digest"
-	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
@@ -26,14 +22,21 @@ const (
 	mediaTypeError = "application/vnd.googeapis.google.rpc.status+proto"
 )
 
-// Recording is the record of a build under way. It is for one goroutine.
+// Recording is the record of a build under way. It is for one goroutine; another one may
+// write the log until End.
 type Recording struct {
 	s     *Store
-	rec   *controlapi.BuildHistoryRecord
+	rec   *controlapi.BuildHistoryRecord // was told to listeners, and is not changed
 	log   *blob
 	steps map[string]step
-	// warnings are counted here: rec was told to listeners.
+	// warnings are those in the log.
 	warnings int
+	// result is of the build, and results are those of platforms.
+	result  *controlapi.BuildResultInfo
+	results map[string]*controlapi.BuildResultInfo
+	// held are the blobs, and left is how many bytes there may still be of results.
+	held []digest.Digest
+	left int64
 }
 
 // step is what was seen of a step.
@@ -54,7 +57,7 @@ func (s *Store) Begin(rec *controlapi.BuildHistoryRecord) (*Recording, error) {
 	}
 	s.active[rec.Ref] = rec
 	s.tell(controlapi.BuildHistoryEventType_STARTED, rec)
-	return &Recording{s: s, rec: rec, log: log, steps: map[string]step{}}, nil
+	return &Recording{s: s, rec: rec, log: log, steps: map[string]step{}, left: maxResults}, nil
 }
 
 // Log adds to the log.
@@ -80,6 +83,7 @@ func (r *Recording) Log(m *controlapi.StatusResponse) error {
 func (r *Recording) End(said map[string]string, failed error) error {
 	rec := proto.CloneOf(r.rec)
 	rec.CompletedAt, rec.ExporterResponse, rec.NumWarnings = timestamppb.Now(), said, int32(r.warnings)
+	rec.Result, rec.Results = r.result, r.results
 	for _, st := range r.steps {
 		rec.NumTotalSteps++
 		if st.cached {
@@ -91,7 +95,7 @@ func (r *Recording) End(said map[string]string, failed error) error {
 	}
 	var errs []error
 	var err error
-	rec.Logs, err = r.log.commit(mediaTypeLog)
+	rec.Logs, err = r.commit(r.log, mediaTypeLog)
 	errs = append(errs, err)
 	if failed != nil {
 		errs = append(errs, r.fail(rec, failed))
@@ -99,7 +103,12 @@ func (r *Recording) End(said map[string]string, failed error) error {
 	r.s.mu.Lock()
 	defer r.s.mu.Unlock()
 	delete(r.s.active, rec.Ref)
-	return errors.Join(append(errs, r.s.keep(rec), r.s.limit(time.Now()))...)
+	err = r.s.keep(rec)
+	gone := r.held
+	if err == nil { // there may have been a build of that name
+		gone, r.s.held[rec.Ref] = r.s.held[rec.Ref], r.held
+	}
+	return errors.Join(append(errs, err, r.s.release(gone), r.s.limit(time.Now()))...)
 }
 
 // fail puts an error into a record: without its details, which are a blob.
@@ -115,50 +124,6 @@ func (r *Recording) fail(rec *controlapi.BuildHistoryRecord, failed error) error
 	}
 	p.Details = nil
 	rec.Error = p
-	b, err := r.s.newBlob("error of " + rec.Ref)
-	if err != nil {
-		return err
-	}
-	if _, err := b.w.Write(dt); err != nil {
-		return errors.Join(err, b.content.Close())
-	}
-	rec.ExternalError, err = b.commit(mediaTypeError)
+	rec.ExternalError, err = r.write("error", dt, mediaTypeError)
 	return err
-}
-
-// blob is a blob that is written.
-type blob struct {
-	content content.Writer
-	w       *bufio.Writer
-}
-
-func (s *Store) newBlob(ref string) (*blob, error) {
-	w, err := content.OpenWriter(context.Background(), s.blobs, content.WithRef(ref))
-	if err != nil {
-		return nil, err
-	}
-	if err := w.Truncate(0); err != nil { // of a build that was killed
-		return nil, errors.Join(err, w.Close())
-	}
-	return &blob{w, bufio.NewWriter(w)}, nil
-}
-
-// commit ends the blob.
-func (b *blob) commit(mediaType string) (_ *controlapi.Descriptor, err error) {
-	defer func() { err = errors.Join(err, b.content.Close()) }()
-	if err := b.w.Flush(); err != nil {
-		return nil, err
-	}
-	st, err := b.content.Status()
-	if err != nil {
-		return nil, err
-	}
-	desc := ocispec.Descriptor{Digest: b.content.Digest(), Size: st.Offset}
-	if desc.Size == 0 {
-		desc.Digest = digest.FromBytes(nil)
-	}
-	if err := b.content.Commit(context.Background(), desc.Size, desc.Digest); err != nil && !errdefs.IsAlreadyExists(err) {
-		return nil, err
-	}
-	return &controlapi.Descriptor{MediaType: mediaType, Digest: desc.Digest.String(), Size: desc.Size}, nil
 }

@@ -1,0 +1,83 @@
+package control_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"testing"
+
+	"github.com/containerd/containerd/v2/core/content"
+	"github.com/containerd/containerd/v2/core/content/proxy"
+	"github.com/containerd/errdefs"
+	controlapi "github.com/moby/buildkit/api/services/control"
+	bkclient "github.com/moby/buildkit/client"
+	"github.com/moby/buildkit/client/llb"
+	provenance "github.com/moby/buildkit/solver/llbsolver/provenance/types"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/tenonbuild/tenon/internal/check"
+)
+
+// record is the record of a build.
+func (d *daemon) record(ref string) *controlapi.BuildHistoryRecord {
+	d.t.Helper()
+	stream, err := d.ControlClient().ListenBuildHistory(d.t.Context(), &controlapi.BuildHistoryRequest{Ref: ref, EarlyExit: true})
+	check.OK(d.t, err)
+	e, err := stream.Recv()
+	check.OK(d.t, err)
+	_, err = stream.Recv()
+	check.Equal(d.t, "one record", errors.Is(err, io.EOF), true)
+	return e.Record
+}
+
+// content reads what a record names.
+func (d *daemon) content(desc *controlapi.Descriptor) []byte {
+	d.t.Helper()
+	dt, err := content.ReadBlob(d.t.Context(), proxy.NewContentStore(d.ContentClient()), ocispec.Descriptor{
+		MediaType: desc.MediaType, Digest: digest.Digest(desc.Digest), Size: desc.Size,
+	})
+	check.OK(d.t, err)
+	return dt
+}
+
+// A record has the images that a build has written and how it was built, whatever of that
+// was exported. Clients read it until the record is deleted, and nothing else.
+func TestHistoryOfResults(t *testing.T) {
+	d := start(t)
+	st := llb.Scratch().File(llb.Mkfile("/f", 0o644, []byte("text")))
+	var tar bytes.Buffer
+	_, _, err := d.solve(st, bkclient.SolveOpt{Ref: "build", Exports: append(toDir(t.TempDir()), bkclient.ExportEntry{
+		Type: "oci", Output: func(map[string]string) (io.WriteCloser, error) { return nopCloser{&tar}, nil },
+	})})
+	check.OK(t, err)
+	rec := d.record("build")
+	check.Equal(t, "outputs", len(rec.Exporters), 2)
+	check.Equal(t, "images", len(rec.Result.Results), 1)
+	var manifest ocispec.Manifest
+	check.OK(t, json.Unmarshal(d.content(rec.Result.Results[1]), &manifest))
+	config := &controlapi.Descriptor{Digest: manifest.Config.Digest.String(), Size: manifest.Config.Size}
+	check.Equal(t, "config", json.Valid(d.content(config)), true)
+
+	check.Equal(t, "statements", len(rec.Result.Attestations), 1)
+	said := rec.Result.Attestations[0]
+	check.Equal(t, "kind", said.Annotations["in-toto.io/predicate-type"], "https://slsa.dev/provenance/v1")
+	var p provenance.ProvenancePredicateSLSA1
+	check.OK(t, json.Unmarshal(d.content(said), &p))
+	check.Equal(t, "of this build", p.RunDetails.Metadata.InvocationID, "build")
+	check.Equal(t, "steps", len(p.BuildDefinition.InternalParameters.BuildConfig.Definition), 2)
+
+	store := proxy.NewContentStore(d.ContentClient())
+	layer := manifest.Layers[0]
+	_, err = d.e.Store().Content().Info(d.e.Store().Context(t.Context()), layer.Digest)
+	check.OK(t, err)
+	_, err = store.Info(t.Context(), layer.Digest)
+	check.Equal(t, "a layer is not found", errdefs.IsNotFound(err), true)
+	_, err = d.ControlClient().UpdateBuildHistory(t.Context(), &controlapi.UpdateBuildHistoryRequest{Ref: "build", Delete: true})
+	check.OK(t, err)
+	for _, desc := range []*controlapi.Descriptor{rec.Result.Results[1], config, said} {
+		_, err = store.Info(t.Context(), digest.Digest(desc.Digest))
+		check.Equal(t, "gone", errdefs.IsNotFound(err), true)
+	}
+}
