@@ -53,6 +53,10 @@ type Request struct {
 	// SessionID names, instead, a session that was or will be added to
 	// Engine.Sessions: Build waits for it, but not long.
 	SessionID string
+	// Client is who asks, as far as that is known. Provenance tells of a request by which
+	// an input was made in another build that is under way only where that is of the same
+	// client. "" is nobody.
+	Client string
 	// SourcePolicy, if not nil, says which sources the build may have, and which others
 	// are put in their place.
 	SourcePolicy *spb.Policy
@@ -245,6 +249,8 @@ type build struct {
 	watched   chan struct{} // closed when somebody has asked for the status
 	failed    failed.Steps
 	keeping   sync.Once // failed is among the job's values
+	looked    looked    // of other builds
+	inputs    sync.Map  // *frontend.Client: inputs of its request
 }
 
 // run solves and exports. The Response is never nil.
@@ -258,7 +264,9 @@ func (b *build) run(ctx context.Context) (res *Response, err error) {
 		_, end := b.job.Begin(ctx, what)
 		end(why)
 	}
+	b.looked.open(c)
 	defer func() {
+		b.looked.close()
 		ctx := context.WithoutCancel(ctx)
 		err = errors.Join(err, c.Close(ctx), b.failed.Release(ctx))
 	}()

@@ -60,6 +60,18 @@ func (l *builds) wait(ctx context.Context, id string) (*build, error) {
 	}
 }
 
+// which are the builds that a condition holds for.
+func (l *builds) which(holds func(*build) bool) (all []*build) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, b := range l.byID {
+		if holds(b) {
+			all = append(all, b)
+		}
+	}
+	return all
+}
+
 // UnknownBuildError says that no build of an ID is under way.
 type UnknownBuildError struct{ ID string }
 

@@ -9,7 +9,6 @@ import (
 	gwclient "github.com/moby/buildkit/frontend/gateway/client"
 	"github.com/moby/buildkit/solver/llbsolver/provenance/types"
 	"github.com/moby/buildkit/solver/pb"
-	"github.com/opencontainers/go-digest"
 
 	"github.com/tenonbuild/tenon/engine/frontend"
 	"github.com/tenonbuild/tenon/engine/provenance"
@@ -51,6 +50,15 @@ func (b *build) captured(ctx context.Context, res *gwclient.Result, id string, r
 
 // capture is what a reference was made of, and by which request.
 func (b *build) capture(ctx context.Context, ref *frontend.Reference) (*provenance.Capture, error) {
+	c, err := b.sourcesOf(ctx, ref)
+	if by := ref.Client(); err == nil && by.Parent() != nil {
+		b.addRequest(ctx, c, by)
+	}
+	return c, err
+}
+
+// sourcesOf is what a reference was made of.
+func (b *build) sourcesOf(ctx context.Context, ref *frontend.Reference) (*provenance.Capture, error) {
 	c := &provenance.Capture{}
 	ctx = b.job.Context(ctx)
 	for _, v := range ref.Graph().Vertices {
@@ -80,16 +88,13 @@ func (b *build) capture(ctx context.Context, ref *frontend.Reference) (*provenan
 			return nil, err
 		}
 	}
-	if by := ref.Client(); by.Parent() != nil {
-		b.addRequest(ctx, c, by)
-	}
 	return c, nil
 }
 
 // addRequest notes what a frontend was asked for, and what was asked of the build, where
 // that is something else.
 func (b *build) addRequest(ctx context.Context, c *provenance.Capture, by *frontend.Client) {
-	r := b.request(ctx, by, c.Sources)
+	r, _ := b.request(ctx, by, c.Sources)
 	name, attrs, _ := by.Asked()
 	c.Request.Frontend, c.Request.Args, c.Request.Inputs = name, provenance.Args(attrs), r.Request.Inputs
 	first := by
@@ -99,7 +104,7 @@ func (b *build) addRequest(ctx context.Context, c *provenance.Capture, by *front
 			first = p
 		}
 	}
-	root := b.request(ctx, first, c.Sources)
+	root, _ := b.request(ctx, first, c.Sources)
 	nothing := root.Request.Frontend == "" && len(root.Request.Args) == 0 && len(root.Request.Inputs) == 0
 	if !nothing && !root.Equal(r) {
 		c.Request.Root = root
@@ -113,65 +118,6 @@ func (b *build) asked(by *frontend.Client) (name string, attrs map[string]string
 		name = b.req.Frontend
 	}
 	return name, attrs, inputs
-}
-
-// request is what was asked for, as provenance tells it.
-func (b *build) request(ctx context.Context, by *frontend.Client, srcs types.Sources) *types.RequestProvenance {
-	name, attrs, inputs := b.asked(by)
-	r := provenance.Request(name, provenance.Args(attrs), srcs)
-	for k, def := range inputs {
-		in := b.madeBy(ctx, by, def)
-		if in == nil {
-			continue
-		}
-		if r.Request.Inputs == nil {
-			r.Request.Inputs = map[string]*types.RequestProvenance{}
-		}
-		r.Request.Inputs[k] = in
-	}
-	return r
-}
-
-// madeBy is the request by which a definition was made that became an input of another;
-// nil if it is not known, or if there are several.
-func (b *build) madeBy(ctx context.Context, user *frontend.Client, def *pb.Definition) (made *types.RequestProvenance) {
-	top := user
-	for top.Parent() != nil {
-		top = top.Parent()
-	}
-	refs, _ := top.Used()
-	want := head(def)
-	for _, ref := range refs {
-		by := ref.Client()
-		if want == "" || by == user || by.Parent() == nil || head(ref.Definition()) != want {
-			continue
-		}
-		used := &provenance.Capture{}
-		if ref.Solved() {
-			var err error
-			if used, err = b.capture(ctx, ref); err != nil {
-				return nil
-			}
-		}
-		r := b.request(ctx, by, used.Sources)
-		if made != nil && !made.Equal(r) {
-			return nil
-		}
-		made = r
-	}
-	return made
-}
-
-// head is the digest of the op that a definition is about; "" if it is about none.
-func head(def *pb.Definition) digest.Digest {
-	if len(def.GetDef()) == 0 {
-		return ""
-	}
-	last := &pb.Op{}
-	if err := last.Unmarshal(def.Def[len(def.Def)-1]); err != nil || len(last.Inputs) == 0 {
-		return ""
-	}
-	return digest.Digest(last.Inputs[0].GetDigest())
 }
 
 // ofPlatform leaves out the images of other platforms, where a frontend has asked about an

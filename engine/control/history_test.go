@@ -2,6 +2,7 @@ package control_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"io"
@@ -13,7 +14,9 @@ import (
 	controlapi "github.com/moby/buildkit/api/services/control"
 	bkclient "github.com/moby/buildkit/client"
 	"github.com/moby/buildkit/client/llb"
+	gwclient "github.com/moby/buildkit/frontend/gateway/client"
 	provenance "github.com/moby/buildkit/solver/llbsolver/provenance/types"
+	"github.com/moby/buildkit/solver/pb"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
@@ -80,4 +83,43 @@ func TestHistoryOfResults(t *testing.T) {
 		_, err = store.Info(t.Context(), digest.Digest(desc.Digest))
 		check.Equal(t, "gone", errdefs.IsNotFound(err), true)
 	}
+}
+
+// dockerfile has a Dockerfile built by the daemon, with an input of another request.
+func dockerfile(ctx context.Context, c gwclient.Client, text string, input *pb.Definition) (*gwclient.Result, error) {
+	def, err := llb.Scratch().File(llb.Mkfile("Dockerfile", 0o644, []byte(text))).Marshal(ctx)
+	if err != nil {
+		return nil, err
+	}
+	req := gwclient.SolveRequest{Frontend: "dockerfile.v0", FrontendInputs: map[string]*pb.Definition{"dockerfile": def.ToPB()}}
+	if input != nil {
+		req.FrontendOpt = map[string]string{"context:other": "input:other"}
+		req.FrontendInputs["other"] = input
+	}
+	return c.Solve(ctx, req)
+}
+
+// A client that has one build's result built upon by another build is told by which request
+// it was made.
+func TestProvenanceOfClient(t *testing.T) {
+	d := start(t)
+	_, err := d.Build(t.Context(), bkclient.SolveOpt{}, "", func(ctx context.Context, c gwclient.Client) (*gwclient.Result, error) {
+		res, err := dockerfile(ctx, c, "FROM scratch\nCOPY <<E /f\ntext\nE\n", nil)
+		if err != nil {
+			return nil, err
+		}
+		st, err := res.Ref.ToState()
+		check.OK(t, err)
+		made, err := st.Marshal(ctx)
+		check.OK(t, err)
+		_, err = d.Build(ctx, bkclient.SolveOpt{Ref: "upon"}, "", func(ctx context.Context, c gwclient.Client) (*gwclient.Result, error) {
+			return dockerfile(ctx, c, "FROM scratch\nCOPY --from=other /f /g\n", made.ToPB())
+		}, nil)
+		return nil, err
+	}, nil)
+	check.OK(t, err)
+	var p provenance.ProvenancePredicateSLSA1
+	check.OK(t, json.Unmarshal(d.content(d.record("upon").Result.Attestations[0]), &p))
+	in := p.BuildDefinition.ExternalParameters.Request.Inputs["other"]
+	check.Equal(t, "input", in != nil && in.Request.Frontend == "dockerfile.v0", true)
 }

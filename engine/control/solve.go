@@ -67,7 +67,7 @@ func (s *Server) build(ctx context.Context, req *controlapi.SolveRequest, rec *h
 		built = s.keepResults(rec, exports)
 	}
 	return s.opt.Engine.Build(ctx, engine.Request{
-		ID: req.Ref, SessionID: req.Session,
+		ID: req.Ref, SessionID: req.Session, Client: sender(ctx),
 		Definition: definition(req), Frontend: req.Frontend, Run: s.run(req),
 		FrontendAttrs: req.FrontendAttrs, FrontendInputs: req.FrontendInputs,
 		Exports: exports, Allow: req.Entitlements, Status: happens, Built: built,

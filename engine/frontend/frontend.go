@@ -11,6 +11,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"github.com/moby/buildkit/client/llb"
 	"github.com/moby/buildkit/client/llb/sourceresolver"
@@ -73,14 +74,18 @@ type Client struct {
 	parent *Client // of that other one; nil of the first
 	attrs  map[string]string
 	inputs map[string]*pb.Definition
+	made   uint64
 	kept   *kept
 }
+
+// made counts the clients and references of this process.
+var made atomic.Uint64
 
 var _ client.Client = (*Client)(nil)
 
 // NewClient makes the client of a frontend that is run with attrs and inputs.
 func NewClient(b *Build, attrs map[string]string, inputs map[string]*pb.Definition) *Client {
-	return &Client{build: b, attrs: attrs, inputs: inputs, kept: &kept{}}
+	return &Client{build: b, attrs: attrs, inputs: inputs, made: made.Add(1), kept: &kept{}}
 }
 
 // Close releases everything that references of this client hold.
@@ -113,7 +118,7 @@ func (c *Client) Solve(ctx context.Context, req client.SolveRequest) (*client.Re
 		if req.Definition != nil && len(req.Definition.Def) > 0 {
 			return nil, errors.New("a request has both a frontend and a definition: it can have one")
 		}
-		other := &Client{build: c.build, name: req.Frontend, parent: c, attrs: req.FrontendOpt, inputs: req.FrontendInputs, kept: c.kept}
+		other := &Client{build: c.build, name: req.Frontend, parent: c, attrs: req.FrontendOpt, inputs: req.FrontendInputs, made: made.Add(1), kept: c.kept}
 		res, err := other.Run(ctx, req.Frontend)
 		if err == nil && req.Evaluate {
 			err = evaluate(ctx, res)
@@ -131,7 +136,7 @@ func (c *Client) Solve(ctx context.Context, req client.SolveRequest) (*client.Re
 	if err != nil {
 		return nil, err
 	}
-	ref := &Reference{build: c.build, client: c, graph: graph, def: req.Definition}
+	ref := &Reference{build: c.build, client: c, graph: graph, def: req.Definition, made: made.Add(1)}
 	c.kept.add(ref)
 	if req.Evaluate {
 		if err := ref.Evaluate(ctx); err != nil {

@@ -23,6 +23,7 @@ type Reference struct {
 	client *Client
 	graph  *tenonllb.Graph
 	def    *pb.Definition
+	made   uint64
 
 	mu       sync.Mutex // guards what follows
 	result   solver.CachedResult

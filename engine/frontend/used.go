@@ -74,3 +74,7 @@ func (r *Reference) Solved() bool {
 	defer r.mu.Unlock()
 	return r.result != nil
 }
+
+// Before says whether a reference was made before a frontend was asked for something, also
+// that of another build.
+func (r *Reference) Before(c *Client) bool { return r.made < c.made }
