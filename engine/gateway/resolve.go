@@ -77,7 +77,7 @@ func ResolveOpt(req *gwpb.ResolveSourceMetaRequest) (sourceresolver.Opt, error) 
 func Metadata(m *sourceresolver.MetaResponse) *gwpb.ResolveSourceMetaResponse {
 	out := &gwpb.ResolveSourceMetaResponse{Source: m.Op}
 	if i := m.Image; i != nil {
-		out.Image = &gwpb.ResolveSourceImageResponse{Digest: i.Digest.String(), Config: i.Config}
+		out.Image = &gwpb.ResolveSourceImageResponse{Digest: i.Digest.String(), Config: i.Config, AttestationChain: attestations(i.AttestationChain)}
 	}
 	if g := m.Git; g != nil {
 		out.Git = &gwpb.ResolveSourceGitResponse{
@@ -93,6 +93,26 @@ func Metadata(m *sourceresolver.MetaResponse) *gwpb.ResolveSourceMetaResponse {
 		if c := h.ChecksumResponse; c != nil {
 			out.HTTP.ChecksumResponse = &gwpb.ChecksumResponse{Digest: c.Digest, Suffix: slices.Clone(c.Suffix)}
 		}
+	}
+	return out
+}
+
+func attestations(c *sourceresolver.AttestationChain) *gwpb.AttestationChain {
+	if c == nil {
+		return nil
+	}
+	out := &gwpb.AttestationChain{
+		Root: c.Root.String(), ImageManifest: c.ImageManifest.String(), AttestationManifest: c.AttestationManifest.String(),
+		Blobs: map[string]*gwpb.Blob{},
+	}
+	for _, d := range c.SignatureManifests {
+		out.SignatureManifests = append(out.SignatureManifests, d.String())
+	}
+	for d, b := range c.Blobs {
+		desc := &gwpb.Descriptor{
+			MediaType: b.Descriptor.MediaType, Digest: b.Descriptor.Digest.String(), Size: b.Descriptor.Size, Annotations: b.Descriptor.Annotations,
+		}
+		out.Blobs[d.String()] = &gwpb.Blob{Descriptor_: desc, Data: b.Data}
 	}
 	return out
 }

@@ -100,6 +100,9 @@ func (r *Registry) hostsFor(domain, repository string, a *access) ([]docker.Regi
 				attempts = 1
 			}
 			hosts[i].Client = r.client(hosts[i].Client, attempts)
+			if hosts[i].Capabilities.Has(docker.HostCapabilityResolve) { // one that cannot has a tag that lists them
+				hosts[i].Capabilities |= docker.HostCapabilityReferrers
+			}
 		}
 		r.byHost[domain] = hosts
 	}

@@ -2,7 +2,6 @@ package image
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -11,8 +10,11 @@ import (
 	"github.com/moby/buildkit/client/llb/sourceresolver"
 	"github.com/moby/buildkit/solver/llbsolver/provenance/types"
 	"github.com/moby/buildkit/solver/pb"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/tenonbuild/tenon/engine/provenance"
+	"github.com/tenonbuild/tenon/engine/source/internal/manifest"
 	"github.com/tenonbuild/tenon/engine/store"
 	"github.com/tenonbuild/tenon/solver"
 	"github.com/tenonbuild/tenon/solver/client"
@@ -118,9 +120,6 @@ func (s *Source) ResolveMetadata(ctx context.Context, op *pb.SourceOp, opt sourc
 	if image == nil {
 		image = &sourceresolver.ResolveImageOpt{}
 	}
-	if image.AttestationChain || len(image.ResolveAttestations) > 0 {
-		return nil, errors.New("attestations of images are not supported yet")
-	}
 	if image.ResolveMode != "" {
 		if id.mode, err = parseMode(image.ResolveMode); err != nil {
 			return nil, err
@@ -129,17 +128,47 @@ func (s *Source) ResolveMetadata(ctx context.Context, op *pb.SourceOp, opt sourc
 	if image.Platform != nil {
 		id.platform = platforms.Normalize(*image.Platform)
 	}
-	resp := &sourceresolver.ResolveImageResponse{}
-	if image.NoConfig {
-		resp.Digest, err = s.digest(ctx, id)
-	} else {
-		var img *found
-		if img, err = s.resolve(ctx, id); err == nil {
-			resp.Digest, resp.Config = img.Root.Digest, img.ConfigBytes()
-		}
-	}
+	resp, err := s.metadata(ctx, id, image)
 	if err != nil {
 		return nil, err
 	}
 	return &sourceresolver.MetaResponse{Op: op, Image: resp}, nil
+}
+
+func (s *Source) metadata(ctx context.Context, id identifier, opt *sourceresolver.ResolveImageOpt) (*sourceresolver.ResolveImageResponse, error) {
+	resp := &sourceresolver.ResolveImageResponse{}
+	attested := opt.AttestationChain || len(opt.ResolveAttestations) > 0
+	if opt.NoConfig && !attested {
+		var err error
+		resp.Digest, err = s.digest(ctx, id)
+		return resp, err
+	}
+	img, err := s.resolve(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	resp.Digest = img.Root.Digest
+	if !opt.NoConfig {
+		resp.Config = img.ConfigBytes()
+	}
+	if attested {
+		resp.AttestationChain, err = s.attested(ctx, id, img, opt.ResolveAttestations)
+	}
+	return resp, err
+}
+
+// attested is what an image says of itself. Who has signed that is asked of the registry,
+// unless the image was made here.
+func (s *Source) attested(ctx context.Context, id identifier, img *found, kinds []string) (*sourceresolver.AttestationChain, error) {
+	referrers := func(ctx context.Context, subject digest.Digest) ([]ocispec.Descriptor, error) {
+		if img.labels == nil {
+			return nil, nil
+		}
+		return s.opt.Registry.Referrers(ctx, id.name.String(), subject)
+	}
+	chain, err := img.Attested(ctx, manifest.FromProvider(localFirst{s.opt.Store.Content(), img.provider}), referrers, kinds)
+	if err != nil {
+		return nil, fmt.Errorf("image %s: %w", id.name, err)
+	}
+	return chain, nil
 }
