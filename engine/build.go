@@ -439,7 +439,7 @@ func (e *Engine) loadOptions(opt llb.LoadOptions) llb.LoadOptions {
 		}
 		return err
 	}
-	opt.CheckRun = func(p *pb.Platform) error { return emulation.Check(p.Spec()) }
+	opt.CheckRun = func(p *pb.Platform) error { return emulation.CheckName(p.Spec()) }
 	return opt
 }
 

@@ -16,7 +16,7 @@ import (
 // newContainer makes a container that a frontend runs processes in.
 func (b *build) newContainer(ctx context.Context, req gwclient.NewContainerRequest, trees []*store.Ref) (frontend.Container, error) {
 	if p := req.Platform; p != nil && p.Architecture != "" {
-		if err := emulation.Check(p.Spec()); err != nil {
+		if err := emulation.CheckName(p.Spec()); err != nil {
 			return nil, err
 		}
 	}

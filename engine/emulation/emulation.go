@@ -1,5 +1,6 @@
 // Package emulation says of which platforms this machine runs programs, by itself or
-// by an emulator that is registered with the kernel (binfmt_misc), and how to get one.
+// by an emulator that is registered with the kernel (binfmt_misc), how to get one, and of
+// which architecture a program is.
 package emulation
 
 import (

@@ -157,6 +157,10 @@ func (c *Container) begin(ctx context.Context, p *process, info executor.Process
 
 // first runs the container's own process.
 func (c *Container) first(ctx context.Context, info executor.ProcessInfo) error {
+	if err := c.op.checkProgram(ctx, c.mounts, info.Meta); err != nil {
+		close(c.started)
+		return err
+	}
 	_, err := c.op.Executor.Run(ctx, c.id, c.mounts.root, c.mounts.others, info, c.started)
 	return err
 }

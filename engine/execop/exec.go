@@ -52,6 +52,9 @@ func (o *op) Exec(ctx context.Context, inputs []solver.Result) (results []solver
 	if name, ok := o.loopbackProxy(meta.Env); ok {
 		warn(ctx, fmt.Sprintf("%s names a proxy on the loopback, but %s", name, ownLoopback))
 	}
+	if err := o.checkProgram(ctx, m, meta); err != nil {
+		return nil, err
+	}
 	l := newLogs(solver.ProgressFrom(ctx), o.Log)
 	runCtx := ctx
 	if n, ok := o.Executor.(interface {
