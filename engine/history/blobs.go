@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"errors"
-	"io/fs"
 	"maps"
 	"slices"
 
@@ -47,11 +46,11 @@ func (s *Store) sweep() error {
 		}
 		return nil
 	})
-	if err != nil && !errors.Is(err, fs.ErrNotExist) { // no blob was ever written
+	if err != nil {
 		return err
 	}
 	open, err := s.blobs.ListStatuses(ctx)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err != nil {
 		return err
 	}
 	for _, st := range open {

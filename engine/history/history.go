@@ -66,8 +66,11 @@ type Store struct {
 
 // Open opens or makes a history in a directory that nobody else uses.
 func Open(dir string, limits Limits) (*Store, error) {
-	if err := os.MkdirAll(filepath.Join(dir, recordsDir), 0o700); err != nil {
-		return nil, err
+	// Walking through the blobs is an error where there is no folder of theirs.
+	for _, name := range []string{recordsDir, "content/blobs", "content/ingest"} {
+		if err := os.MkdirAll(filepath.Join(dir, name), 0o700); err != nil {
+			return nil, err
+		}
 	}
 	blobs, err := contentlocal.NewStore(filepath.Join(dir, "content"))
 	if err != nil {

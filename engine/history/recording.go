@@ -40,7 +40,25 @@ type Recording struct {
 }
 
 // step is what was seen of a step.
-type step struct{ cached, completed bool }
+type step struct {
+	name              string
+	cached, completed bool
+	started, ended    time.Time
+	err               string
+}
+
+// seen adds what a message says of the step.
+func (st step) seen(v *controlapi.Vertex) step {
+	st.name, st.err = v.Name, v.Error
+	st.cached, st.completed = st.cached || v.Cached, st.completed || v.Completed != nil
+	if v.Started != nil && st.started.IsZero() {
+		st.started = v.Started.AsTime()
+	}
+	if v.Completed != nil {
+		st.ended = v.Completed.AsTime()
+	}
+	return st
+}
 
 // Begin begins a record: what was asked for. The Recording has to be ended.
 func (s *Store) Begin(rec *controlapi.BuildHistoryRecord) (*Recording, error) {
@@ -63,8 +81,7 @@ func (s *Store) Begin(rec *controlapi.BuildHistoryRecord) (*Recording, error) {
 // Log adds to the log.
 func (r *Recording) Log(m *controlapi.StatusResponse) error {
 	for _, v := range m.Vertexes {
-		st := r.steps[v.Digest]
-		r.steps[v.Digest] = step{cached: st.cached || v.Cached, completed: st.completed || v.Completed != nil}
+		r.steps[v.Digest] = r.steps[v.Digest].seen(v)
 	}
 	r.warnings += len(m.Warnings)
 	dt, err := proto.Marshal(m)
@@ -100,6 +117,8 @@ func (r *Recording) End(said map[string]string, failed error) error {
 	if failed != nil {
 		errs = append(errs, r.fail(rec, failed))
 	}
+	rec.Trace, err = r.trace(rec)
+	errs = append(errs, err)
 	r.s.mu.Lock()
 	defer r.s.mu.Unlock()
 	delete(r.s.active, rec.Ref)

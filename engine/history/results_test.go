@@ -73,6 +73,7 @@ func there(t *testing.T, s *history.Store, list []ocispec.Descriptor) (n int) {
 func TestResults(t *testing.T) {
 	dir, from := t.TempDir(), newImages(t)
 	s := open(t, dir, history.DefaultLimits)
+	none(t, s)
 	desc, kept, layers := from.image("config")
 	for _, ref := range []string{"a", "b"} {
 		r, err := s.Begin(&controlapi.BuildHistoryRecord{Ref: ref})
