@@ -6,20 +6,22 @@ import (
 
 	gwclient "github.com/moby/buildkit/frontend/gateway/client"
 	"github.com/moby/buildkit/solver/errdefs"
+	"github.com/moby/buildkit/util/stack"
 
 	"github.com/tenonbuild/tenon/solver"
 )
 
 // Wire is an error of a build as BuildKit's clients take it: with the vertex and the op
 // that it is of, which util/grpcerrors makes details of a status of, as it does of where
-// in the definition's source that comes from. They tell these, and so its text is without
-// them, and in BuildKit's words where programs may look for those.
+// in the definition's source that comes from, and of the daemon's stack, which says in its
+// records whose error it is. They tell these, and so its text is without them, and in
+// BuildKit's words where programs may look for those.
 func Wire(err error) error {
 	var ve *solver.VertexError
 	if !errors.As(err, &ve) {
-		return worded(err)
+		return stack.Enable(worded(err))
 	}
-	return errdefs.WithSolveError(errdefs.WrapVertex(worded(err), ve.Digest), nil, nil, nil)
+	return errdefs.WithSolveError(errdefs.WrapVertex(stack.Enable(worded(err)), ve.Digest), nil, nil, nil)
 }
 
 // wording is an error with another text.
