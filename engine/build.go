@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -65,6 +66,9 @@ type Request struct {
 	// Exports are what is made of the result. They are checked before anything is
 	// built, and run one after the other. With none, the result is only built.
 	Exports []export.Request
+	// More, if not nil, says what else is made of the result, when it is known. It gets the
+	// frontend's metadata.
+	More func(ctx context.Context, metadata map[string][]byte) ([]export.Request, error)
 	// Built, if not nil, is told how each result was built before it is exported.
 	Built func(Built)
 	// PassedOver is what was asked for that the build goes on without, and why, for
@@ -294,7 +298,28 @@ func (b *build) run(ctx context.Context) (res *Response, err error) {
 	if err := b.attester.tell(ctx, b, result, src); err != nil {
 		return res, err
 	}
+	if err := b.addExports(ctx, result.Metadata); err != nil {
+		return res, err
+	}
 	return res, b.exportAll(ctx, res, src)
+}
+
+// addExports adds what the request says of its exports only now.
+func (b *build) addExports(ctx context.Context, metadata map[string][]byte) error {
+	if b.req.More == nil {
+		return nil
+	}
+	more, err := b.req.More(ctx, metadata)
+	if err != nil {
+		return err
+	}
+	exporters, err := b.engine.makeExporters(more)
+	if err != nil {
+		return err
+	}
+	b.req.Exports = append(slices.Clip(b.req.Exports), more...)
+	b.exporters = append(b.exporters, exporters...)
+	return nil
 }
 
 // warnOfPlatforms warns of a result that is not for the platforms that were asked for.

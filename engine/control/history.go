@@ -61,15 +61,18 @@ func (s *Server) record(req *controlapi.SolveRequest) (*history.Recording, error
 	return s.opt.History.Begin(rec)
 }
 
-// keepResults has a record keep the images that outputs write, and how results were built.
-// What cannot be kept is noticed, and fails no build.
-func (s *Server) keepResults(rec *history.Recording, outputs []export.Request) func(engine.Built) {
-	for n := range outputs {
-		outputs[n].Written = func(ctx context.Context, from content.Provider, desc ocispec.Descriptor) {
+// keepResults has a record keep the images that outputs write, by their numbers, and how
+// results were built. What cannot be kept is noticed, and fails no build.
+func (s *Server) keepResults(rec *history.Recording) (output func(n int, x *export.Request), built func(engine.Built)) {
+	if rec == nil {
+		return func(int, *export.Request) {}, nil
+	}
+	output = func(n int, x *export.Request) {
+		x.Written = func(ctx context.Context, from content.Provider, desc ocispec.Descriptor) {
 			s.notice(rec.Image(ctx, n, from, desc))
 		}
 	}
-	return func(b engine.Built) {
+	return output, func(b engine.Built) {
 		err := b.Err
 		if err == nil {
 			err = rec.Provenance(b.Platform, b.PredicateType, b.Predicate)

@@ -45,12 +45,8 @@ func (s *Server) Solve(ctx context.Context, req *controlapi.SolveRequest) (*cont
 			return err
 		})
 	}
-	res, err := s.build(ctx, req, rec, happens)
+	said, err := s.build(ctx, req, rec, happens)
 	err = gateway.Wire(err)
-	var said map[string]string
-	if err == nil {
-		said = response(res)
-	}
 	if rec != nil {
 		s.notice(errors.Join(log.Wait(), rec.End(said, err)))
 	}
@@ -60,21 +56,31 @@ func (s *Server) Solve(ctx context.Context, req *controlapi.SolveRequest) (*cont
 	return &controlapi.SolveResponse{ExporterResponse: said}, nil
 }
 
-func (s *Server) build(ctx context.Context, req *controlapi.SolveRequest, rec *history.Recording, happens chan<- *client.SolveStatus) (*engine.Response, error) {
-	exports := s.exports(req)
-	var built func(engine.Built)
-	if rec != nil {
-		built = s.keepResults(rec, exports)
+// build builds, and says what the client is told of that.
+func (s *Server) build(ctx context.Context, req *controlapi.SolveRequest, rec *history.Recording, happens chan<- *client.SolveStatus) (map[string]string, error) {
+	exports := s.requests(req, exporters(req), 0)
+	keep, built := s.keepResults(rec)
+	for n := range exports {
+		keep(n, &exports[n])
 	}
-	return s.opt.Engine.Build(ctx, engine.Request{
+	var more *chosen
+	if req.EnableSessionExporter {
+		more = &chosen{s: s, req: req}
+	}
+	res, err := s.opt.Engine.Build(ctx, engine.Request{
 		ID: req.Ref, SessionID: req.Session, Client: sender(ctx),
-		Definition: definition(req), Frontend: req.Frontend, Run: s.run(req),
+		Definition: definition(req), Frontend: req.Frontend, Run: s.run(req, more),
 		FrontendAttrs: req.FrontendAttrs, FrontendInputs: req.FrontendInputs,
-		Exports: exports, Allow: req.Entitlements, Status: happens, Built: built,
+		Exports: exports, More: more.exports(len(exports), keep), Allow: req.Entitlements, Status: happens, Built: built,
 		SourcePolicy: req.SourcePolicy, PolicyVerifier: s.verifier(req),
 		AwaitStatus: statusWait,
 		PassedOver:  passedOver(req),
 	})
+	if err != nil {
+		return nil, err
+	}
+	said := response(res)
+	return said, more.ended(ctx, said)
 }
 
 // statusWait is how long a build is there for the client to ask for its status.
@@ -97,11 +103,11 @@ func definition(req *controlapi.SolveRequest) *pb.Definition {
 }
 
 // run is the client as the frontend of its own build, if it asks for nothing else.
-func (s *Server) run(req *controlapi.SolveRequest) gwclient.BuildFunc {
+func (s *Server) run(req *controlapi.SolveRequest, more *chosen) gwclient.BuildFunc {
 	if req.Frontend != "" || definition(req) != nil {
 		return nil
 	}
-	return s.forwarder.Frontend(req.Ref)
+	return s.forwarder.Frontend(req.Ref, more.returned())
 }
 
 // unmet says what a request asks for that is not there yet, and would be missed.
@@ -112,8 +118,6 @@ func unmet(req *controlapi.SolveRequest) error {
 		return status.Error(codes.InvalidArgument, "a build needs a name (Ref)")
 	case req.Cache.GetExportRefDeprecated() != "":
 		return no("exporting a cache")
-	case req.EnableSessionExporter:
-		return no("choosing exporters by the session")
 	case req.ProxyNetwork:
 		return no("the proxy network")
 	}
@@ -150,13 +154,13 @@ func exporters(req *controlapi.SolveRequest) []*controlapi.Exporter {
 	return req.Exporters
 }
 
-// exports are the outputs, each of which the client knows by its number.
-func (s *Server) exports(req *controlapi.SolveRequest) []export.Request {
+// requests are outputs, each of which the client knows by its number, from first on.
+func (s *Server) requests(req *controlapi.SolveRequest, list []*controlapi.Exporter, first int) []export.Request {
 	epoch := req.FrontendAttrs["build-arg:SOURCE_DATE_EPOCH"]
 	_, err := strconv.ParseInt(epoch, 10, 64)
 	timed := err == nil // otherwise the frontend knows what is meant: "context", say
 	var out []export.Request
-	for n, x := range exporters(req) {
+	for n, x := range list {
 		attrs := maps.Clone(x.GetAttrs())
 		if _, has := attrs[string(exptypes.OptKeySourceDateEpoch)]; timed && !has {
 			if attrs == nil {
@@ -164,7 +168,7 @@ func (s *Server) exports(req *controlapi.SolveRequest) []export.Request {
 			}
 			attrs[string(exptypes.OptKeySourceDateEpoch)] = epoch
 		}
-		to := &output{sessions: s.opt.Engine.Sessions(), session: req.Session, n: n}
+		to := &output{sessions: s.opt.Engine.Sessions(), session: req.Session, n: first + n}
 		out = append(out, export.Request{Type: x.GetType(), Attrs: attrs, Lenient: true, Open: to.open, Remote: to})
 	}
 	return out

@@ -27,8 +27,9 @@ func NewForwarder() *Forwarder {
 }
 
 // Frontend is a frontend whose work the client of a build does: it ends when that calls
-// Return, or with ctx.
-func (f *Forwarder) Frontend(build string) gwclient.BuildFunc {
+// Return, or with ctx. After that, while the client can still ask about them, then is told
+// the names of the result's references, if it is not nil.
+func (f *Forwarder) Frontend(build string, then func(ctx context.Context, res *gwclient.Result, refs []string) error) gwclient.BuildFunc {
 	return func(ctx context.Context, c gwclient.Client) (_ *gwclient.Result, err error) {
 		own, ok := c.(Client)
 		if !ok {
@@ -38,8 +39,23 @@ func (f *Forwarder) Frontend(build string) gwclient.BuildFunc {
 		defer func() { err = errors.Join(err, b.Close(ctx)) }()
 		f.bridges.Register(build, b)
 		defer f.bridges.Discard(build)
-		return b.Returned(ctx)
+		res, err := b.Returned(ctx)
+		if err == nil && then != nil {
+			err = then(ctx, res, b.names(res))
+		}
+		return res, err
 	}
+}
+
+// names gives the references of a result names.
+func (b *Bridge) names(res *gwclient.Result) (all []string) {
+	_ = res.EachRef(func(ref gwclient.Reference) error {
+		if ref != nil {
+			all = append(all, b.keep(ref).Id)
+		}
+		return nil
+	})
+	return all
 }
 
 // Register serves the API.
