@@ -14,6 +14,8 @@ type Counts struct {
 	Running int
 	// Succeeded, Failed and Canceled are how many have ended so.
 	Succeeded, Failed, Canceled uint64
+	// Sessions are those that are alive.
+	Sessions int
 	// Solver are the solver's counters: Execs are steps that were run, Loads results that
 	// a cache had.
 	Solver solver.Stats
@@ -50,6 +52,6 @@ func (e *Engine) Counts() Counts {
 	e.counter.mu.Lock()
 	n := e.counter.n
 	e.counter.mu.Unlock()
-	n.Solver = e.solver.Stats()
+	n.Sessions, n.Solver = e.sessions.Len(), e.solver.Stats()
 	return n
 }

@@ -41,6 +41,7 @@ func newMetrics(e *engine.Engine, r *removed) http.Handler {
 var (
 	buildsRunning = describe("builds_running", "Builds that are under way.")
 	buildsTotal   = describe("builds_total", "Builds that have ended, by result.", "result")
+	sessions      = describe("sessions_active", "Sessions of clients.")
 	jobsActive    = describe("jobs_active", "Jobs of the solver, among them those of builds.")
 	vertices      = describe("vertices_active", "Vertices that the solver has in memory.")
 	stepsTotal    = describe("steps_run_total", "Steps that were run.")
@@ -58,7 +59,7 @@ func describe(name, help string, labels ...string) *prometheus.Desc {
 // Describe implements prometheus.Collector.
 func (m *metrics) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		buildsRunning, buildsTotal, jobsActive, vertices, stepsTotal, loadsTotal, mapsTotal, gcBytes, gcRecords, gcFailures,
+		buildsRunning, buildsTotal, sessions, jobsActive, vertices, stepsTotal, loadsTotal, mapsTotal, gcBytes, gcRecords, gcFailures,
 	} {
 		ch <- d
 	}
@@ -77,6 +78,7 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 	count(buildsTotal, n.Succeeded, "succeeded")
 	count(buildsTotal, n.Failed, "failed")
 	count(buildsTotal, n.Canceled, "canceled")
+	gauge(sessions, n.Sessions)
 	gauge(jobsActive, n.Solver.Jobs)
 	gauge(vertices, n.Solver.Vertices)
 	count(stepsTotal, n.Solver.Execs)

@@ -66,6 +66,13 @@ func (s *Sessions) Get(id string) (Session, error) {
 	return s.get(id)
 }
 
+// Len is how many sessions are known.
+func (s *Sessions) Len() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.byID)
+}
+
 func (s *Sessions) get(id string) (Session, error) {
 	m, ok := s.byID[id]
 	if !ok {
