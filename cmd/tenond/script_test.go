@@ -16,6 +16,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/tenonbuild/tenon/engine/registry/registrytest"
 	"github.com/tenonbuild/tenon/internal/testenv"
 )
 
@@ -33,9 +34,41 @@ func TestScript(t *testing.T) {
 	if out, err := exec.Command("go", "build", "-o", bin, "../tenon").CombinedOutput(); err != nil {
 		t.Fatalf("building tenon: %v\n%s", err, out)
 	}
+	runScripts(t, "testdata/script", bin, nil)
+}
+
+// The clients of TestClients.
+const (
+	buildx   = "github.com/docker/buildx/cmd/buildx@v0.38.2"
+	buildctl = "github.com/moby/buildkit/cmd/buildctl@v0.33.1"
+)
+
+// TestClients runs testdata/clients/*.txt: the daemon in a process of its own, and as its
+// clients buildx and buildctl as they are published.
+func TestClients(t *testing.T) {
+	if testing.Short() {
+		t.Skip("makes the clients, which takes long the first time")
+	}
+	testenv.Root(t)
+	testenv.Tool(t, "runc")
+	bin := t.TempDir()
+	for _, client := range []string{buildx, buildctl} {
+		cmd := exec.Command("go", "install", client)
+		cmd.Env = append(os.Environ(), "GOBIN="+bin, "GOFLAGS=", "GOWORK=off")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("making %s: %v\n%s", client, err, out)
+		}
+	}
+	runScripts(t, "testdata/clients", bin, func(env *testscript.Env) {
+		env.Setenv("REGISTRY", registrytest.New(t).Host)
+	})
+}
+
+// runScripts runs the scripts of a directory, with the programs of another one.
+func runScripts(t *testing.T, dir, bin string, more func(*testscript.Env)) {
 	busybox := testenv.Tool(t, "busybox")
 	testscript.Run(t, testscript.Params{
-		Dir:                 "testdata/script",
+		Dir:                 dir,
 		RequireExplicitExec: true,
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("PATH", bin+":"+os.Getenv("PATH"))
@@ -50,6 +83,9 @@ func TestScript(t *testing.T) {
 					_ = r.cmd.Wait()
 				}
 			})
+			if more != nil {
+				more(env)
+			}
 			return nil
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
