@@ -13,9 +13,10 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 SEEDS ?= 20000
 KILLS ?= 300
+BUILDS ?= 2000
 T ?= 30s
 
-.PHONY: help demo demo-solver tools test test-modules test-race lint sim crash fuzz bench-solver bench-build confine dist tidy
+.PHONY: help demo demo-solver tools test test-modules test-race lint sim crash fuzz bench-solver bench-build confine conformance load dist tidy
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -78,7 +79,7 @@ fuzz: ## every fuzz target of every module, for T=30s each
 bench-solver: ## measure the solver beside BuildKit's and a floor; SHORT=1 takes under a minute
 	@cd bench && go run ./cmd/solver $(if $(SHORT),-short,-bars)
 
-bench-build: ## measure builds beside BuildKit's daemon (as root, on Linux); SHORT=1 takes under a minute once the peer is built
+bench-build: ## measure builds, by tenon and by tenond, beside BuildKit's daemon (as root, on Linux); SHORT=1 takes under a minute once the peer is built
 	@cd bench && go run ./cmd/build $(if $(SHORT),-short)
 
 dist: ## static binaries, .deb, .rpm, completions and checksums, in dist/; VERSION=v1.2.3
@@ -86,6 +87,12 @@ dist: ## static binaries, .deb, .rpm, completions and checksums, in dist/; VERSI
 
 confine: ## compare what a step may do with what it may under BuildKit's daemon (as root, on Linux)
 	cd bench && go run ./cmd/confine
+
+conformance: tools ## BuildKit's integration tests against tenond (as root, on Linux); ARGS='-suite client -run Cache -shard 1/6'
+	@go run ./conformance $(ARGS)
+
+load: ## many clients of tenond, a third of which is killed (as root, on Linux), with BUILDS=n builds
+	go test ./cmd/tenond -run '^TestLoad$$' -v -timeout 0 -tenond.builds=$(BUILDS)
 
 # go mod tidy knows no workspace: while it runs, the solver is replaced by this tree's.
 tidy: ## go mod tidy in the modules that are published

@@ -1,5 +1,5 @@
-// Package build measures whole builds of Dockerfiles: by Tenon's engine, and by
-// BuildKit's daemon as the peer.
+// Package build measures whole builds of Dockerfiles: by Tenon's engine, by its daemon,
+// and by BuildKit's daemon as the peer.
 package build
 
 import (

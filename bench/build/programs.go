@@ -20,17 +20,30 @@ func StartOurs(ctx context.Context, dir string) (*Ours, error) {
 
 // StartPeer makes BuildKit's programs, of the version that the module's tool
 // directives say, and starts the daemon in dir.
-func StartPeer(ctx context.Context, dir string) (*Peer, error) {
+func StartPeer(ctx context.Context, dir string) (*Daemon, error) {
 	fmt.Fprintln(os.Stderr, "# building the peer, which takes minutes the first time") // Go keeps it
 	buildkitd, err := output(ctx, "go", "tool", "-n", "buildkitd")
 	if err != nil {
 		return nil, err
 	}
+	return startDaemon(ctx, "peer", dir, buildkitd)
+}
+
+// StartTenond makes tenond of this tree, and starts it in dir.
+func StartTenond(ctx context.Context, dir string) (*Daemon, error) {
+	program := filepath.Join(dir, "tenond-program")
+	if _, err := output(ctx, "go", "build", "-o", program, "github.com/tenonbuild/tenon/cmd/tenond"); err != nil {
+		return nil, err
+	}
+	return startDaemon(ctx, "tenond", dir, program)
+}
+
+func startDaemon(ctx context.Context, name, dir, program string) (*Daemon, error) {
 	buildctl, err := output(ctx, "go", "tool", "-n", "buildctl")
 	if err != nil {
 		return nil, err
 	}
-	return NewPeer(ctx, filepath.Join(dir, "peer"), buildkitd, buildctl)
+	return NewDaemon(ctx, name, filepath.Join(dir, name), program, buildctl)
 }
 
 // Shell makes a directory with a static busybox in dir.

@@ -28,7 +28,7 @@ type Runner struct {
 }
 
 // Head writes what the lines are.
-func (r *Runner) Head() { fmt.Fprintf(r.Out, "# build CASE N PHASE ours_ms peer_ms ratio\n") }
+func (r *Runner) Head() { fmt.Fprintf(r.Out, "# build CASE N PHASE ours_ms tenond_ms peer_ms ratio tenond_ratio\n") }
 
 // Warm builds what all cases stand on.
 func (r *Runner) Warm(ctx context.Context) error {
@@ -102,12 +102,15 @@ func (r *Runner) line(c Case, p Phase, took map[string][]time.Duration) {
 		return ms, fmt.Sprintf("%.1f", ms)
 	}
 	ours, o := figure("ours")
+	daemon, t := figure("tenond")
 	peer, q := figure("peer")
-	ratio := "-"
-	if ours > 0 && peer > 0 {
-		ratio = fmt.Sprintf("%.2f", peer/ours)
+	ratio := func(of float64) string {
+		if of == 0 || peer == 0 {
+			return "-"
+		}
+		return fmt.Sprintf("%.2f", peer/of)
 	}
-	fmt.Fprintf(r.Out, "build %s %d %s %s %s %s\n", c.Name, c.N, p.Name, o, q, ratio)
+	fmt.Fprintf(r.Out, "build %s %d %s %s %s %s %s %s\n", c.Name, c.N, p.Name, o, t, q, ratio(ours), ratio(daemon))
 }
 
 // one is a trial of one builder: all phases of a case.

@@ -33,7 +33,7 @@ func TestRun(t *testing.T) {
 	if err := r.Run(ctx, small(Cases(true))); err != nil {
 		t.Fatal(err)
 	}
-	line := regexp.MustCompile(`^build [a-z-]+ (2|210) [a-z-]+ \d+\.\d - -$`)
+	line := regexp.MustCompile(`^build [a-z-]+ (2|210) [a-z-]+ \d+\.\d - - - -$`)
 	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
 	for _, l := range lines {
 		if !line.MatchString(l) {

@@ -1,4 +1,5 @@
-// Command build measures whole builds by Tenon beside BuildKit, and prints a table.
+// Command build measures whole builds by Tenon and its daemon beside BuildKit, and prints
+// a table.
 // The README of the module says how to read it. It runs as root, on Linux, with runc
 // and a static busybox.
 package main
@@ -41,7 +42,7 @@ func main() {
 	env, _ := strconv.ParseBool(os.Getenv("SHORT"))
 	flag.BoolVar(&o.short, "short", env, "print the short table, within 50 s where the programs have been built before; also with SHORT=1")
 	flag.StringVar(&o.only, "only", "", "measure these cases, separated by commas")
-	flag.StringVar(&o.builder, "builder", "", "measure one builder: ours or peer")
+	flag.StringVar(&o.builder, "builder", "ours,tenond,peer", "measure these builders, separated by commas: ours, tenond, peer")
 	flag.IntVar(&o.trials, "trials", 3, "trials of each case")
 	flag.StringVar(&o.dir, "dir", "", "directory for everything; it needs a few GB (default: a temporary one)")
 	flag.StringVar(&o.cpuProfile, "cpuprofile", "", "write a CPU profile of this process, which ours is in, to this file")
@@ -58,8 +59,10 @@ func run(ctx context.Context, o options) (err error) {
 	if runtime.GOOS != "linux" || os.Geteuid() != 0 {
 		return errors.New("builds are measured on Linux, as root: they mount file systems and run containers")
 	}
-	if o.builder != "" && o.builder != "ours" && o.builder != "peer" {
-		return fmt.Errorf("-builder %q: there are ours and peer", o.builder)
+	for name := range strings.SplitSeq(o.builder, ",") {
+		if name != "ours" && name != "tenond" && name != "peer" {
+			return fmt.Errorf("-builder %q: there are ours, tenond and peer", o.builder)
+		}
 	}
 	cases := slices.DeleteFunc(build.Cases(o.short), func(c build.Case) bool {
 		return o.only != "" && !slices.Contains(strings.Split(o.only, ","), c.Name)
@@ -100,19 +103,20 @@ func run(ctx context.Context, o options) (err error) {
 // start starts the builders. Those that it returns are to be closed, also where
 // there is an error.
 func start(ctx context.Context, o options, dir string) (builders []build.Builder, err error) {
-	if o.builder != "peer" {
-		ours, err := build.StartOurs(ctx, dir)
+	for name := range strings.SplitSeq(o.builder, ",") {
+		var b build.Builder
+		switch name {
+		case "ours":
+			b, err = build.StartOurs(ctx, dir)
+		case "tenond":
+			b, err = build.StartTenond(ctx, dir)
+		case "peer":
+			b, err = build.StartPeer(ctx, dir)
+		}
 		if err != nil {
 			return builders, err
 		}
-		builders = append(builders, ours)
-	}
-	if o.builder != "ours" {
-		peer, err := build.StartPeer(ctx, dir)
-		if err != nil {
-			return builders, err
-		}
-		builders = append(builders, peer)
+		builders = append(builders, b)
 	}
 	return builders, nil
 }
