@@ -50,7 +50,12 @@ func TestLoad(t *testing.T) {
 	late := l.settle(t, idle)
 	t.Logf("idle %v\nafter %d builds %v\nafter %d %v", idle, *loadBuilds/10, early, *loadBuilds, late)
 	if most := early.heap * (1 + heapGrowth); *loadBuilds >= 500 && late.heap > most {
-		t.Errorf("the heap has %.0f bytes, and had %.0f after a tenth of the builds", late.heap, early.heap)
+		t.Errorf("the heap has %.0f bytes, and had %.0f after a tenth of the builds; -artifacts keeps both profiles", late.heap, early.heap)
+		for name, g := range map[string]gauges{"early": early, "late": late} {
+			if err := os.WriteFile(filepath.Join(t.ArtifactDir(), name+".heap"), g.profile, 0o644); err != nil {
+				t.Error(err)
+			}
+		}
 	}
 	l.daemon.stop(t)
 }

@@ -101,6 +101,7 @@ type gauges struct {
 	busy             map[string]float64 // what is to be zero
 	goroutines, open float64
 	heap             float64
+	profile          []byte // of the heap
 	mounts           int
 	files            []string // of what runs
 }
@@ -148,8 +149,9 @@ func (l *load) settle(t *testing.T, before gauges) (g gauges) {
 
 func (d *loadDaemon) gauges(t *testing.T) gauges {
 	t.Helper()
+	var profile []byte
 	for range 2 { // what pools have is gone after the second
-		d.get(t, "/debug/pprof/heap?gc=1")
+		profile = d.get(t, "/debug/pprof/heap?gc=1")
 	}
 	text := d.get(t, "/metrics")
 	value := func(name string) float64 {
@@ -163,7 +165,7 @@ func (d *loadDaemon) gauges(t *testing.T) gauges {
 		}
 		return v
 	}
-	g := gauges{busy: map[string]float64{}, goroutines: value("go_goroutines"), open: value("process_open_fds"), heap: value("go_memstats_heap_alloc_bytes")}
+	g := gauges{busy: map[string]float64{}, goroutines: value("go_goroutines"), open: value("process_open_fds"), heap: value("go_memstats_heap_alloc_bytes"), profile: profile}
 	for _, name := range []string{"tenon_builds_running", "tenon_sessions_active", "tenon_jobs_active", "tenon_vertices_active"} {
 		g.busy[name] = value(name)
 	}
