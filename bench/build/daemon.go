@@ -40,13 +40,17 @@ func NewDaemon(ctx context.Context, name, dir, program, buildctl string) (_ *Dae
 		return nil, err
 	}
 	d := &Daemon{name: name, address: "unix://" + filepath.Join(dir, "sock"), buildctl: buildctl, log: filepath.Join(dir, "log")}
+	config := filepath.Join(dir, "config") // not the machine's
+	if err := os.WriteFile(config, nil, 0o600); err != nil {
+		return nil, err
+	}
 	log, err := os.Create(d.log)
 	if err != nil {
 		return nil, err
 	}
 	defer log.Close() // the daemon has its own
 	d.daemon = exec.Command(program,
-		"--config", os.DevNull, "--root", filepath.Join(dir, "root"), "--addr", d.address,
+		"--config", config, "--root", filepath.Join(dir, "root"), "--addr", d.address,
 		"--oci-worker=true", "--containerd-worker=false",
 		"--oci-worker-net=host", "--oci-worker-binary="+runc, "--oci-worker-gc=false")
 	d.daemon.Stdout, d.daemon.Stderr = log, log
