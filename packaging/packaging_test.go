@@ -26,14 +26,17 @@ func run(t *testing.T, dir string, env []string, name string, args ...string) st
 	return string(out)
 }
 
-// checkInstalled has an installed tenon say its version and build something.
-func checkInstalled(t *testing.T, tenon string) {
+// checkInstalled has installed programs say their version, and tenon build something.
+func checkInstalled(t *testing.T, dir string) {
 	t.Helper()
-	if out := run(t, "", nil, tenon, "--version"); !strings.HasPrefix(out, "tenon "+version+" ") {
-		t.Errorf("tenon --version says %q", out)
+	tenon := filepath.Join(dir, "tenon")
+	for _, program := range []string{"tenon", "tenond"} {
+		if out := run(t, "", nil, filepath.Join(dir, program), "--version"); !strings.HasPrefix(out, program+" "+version+" ") {
+			t.Errorf("%s --version says %q", program, out)
+		}
 	}
 	testenv.Root(t)
-	dir := t.TempDir()
+	dir = t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, "Dockerfile"), []byte("FROM scratch\nCOPY Dockerfile /copied\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -43,8 +46,23 @@ func checkInstalled(t *testing.T, tenon string) {
 	}
 }
 
+// checkUnits looks for the units. The service starts what is installed.
+func checkUnits(t *testing.T, dir string) {
+	t.Helper()
+	service, err := os.ReadFile(filepath.Join(dir, "tenond.service"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "tenond.socket")); err != nil {
+		t.Error(err)
+	}
+	if !strings.Contains(string(service), "\nExecStart=/usr/bin/tenond --addr fd:// ") {
+		t.Errorf("the service starts something else:\n%s", service)
+	}
+}
+
 // What make dist makes can be installed: the checksums are right, the archive and the
-// package hold a tenon that works and its completions.
+// package hold programs that work, their completions, and units for systemd.
 func TestDist(t *testing.T) {
 	dpkg := testenv.Tool(t, "dpkg")
 	dist := filepath.Join(t.TempDir(), "dist")
@@ -53,10 +71,13 @@ func TestDist(t *testing.T) {
 
 	unpacked := t.TempDir()
 	run(t, unpacked, nil, "tar", "-xzf", filepath.Join(dist, "tenon-"+version+"-linux-"+runtime.GOARCH+".tar.gz"), "--strip-components=1")
-	checkInstalled(t, filepath.Join(unpacked, "tenon"))
+	checkInstalled(t, unpacked)
+	checkUnits(t, filepath.Join(unpacked, "systemd"))
 	for _, shell := range []string{"bash", "zsh", "fish"} {
-		if _, err := os.Stat(filepath.Join(unpacked, "completions/tenon."+shell)); err != nil {
-			t.Error(err)
+		for _, program := range []string{"tenon", "tenond"} {
+			if _, err := os.Stat(filepath.Join(unpacked, "completions", program+"."+shell)); err != nil {
+				t.Error(err)
+			}
 		}
 	}
 
@@ -66,8 +87,11 @@ func TestDist(t *testing.T) {
 	run(t, system, nil, "touch", "var/lib/dpkg/status")
 	deb := filepath.Join(dist, "tenon_"+strings.TrimPrefix(version, "v")+"_"+runtime.GOARCH+".deb")
 	run(t, "", nil, dpkg, "--root="+system, "--log="+os.DevNull, "--install", deb)
-	checkInstalled(t, filepath.Join(system, "usr/bin/tenon"))
-	run(t, "", nil, "bash", "-n", filepath.Join(system, "usr/share/bash-completion/completions/tenon"))
+	checkInstalled(t, filepath.Join(system, "usr/bin"))
+	checkUnits(t, filepath.Join(system, "usr/lib/systemd/system"))
+	for _, program := range []string{"tenon", "tenond"} {
+		run(t, "", nil, "bash", "-n", filepath.Join(system, "usr/share/bash-completion/completions", program))
+	}
 	run(t, "", nil, dpkg, "--root="+system, "--log="+os.DevNull, "--purge", "tenon")
 	if left := run(t, system, nil, "find", ".", "-path", "./var", "-prune", "-o", "-type", "f", "-print"); left != "" {
 		t.Errorf("after purging there are still:\n%s", left)

@@ -68,7 +68,7 @@ func solverVersion(t *testing.T) string {
 	return ""
 }
 
-// The command is installed with go install, and the libraries are required with go
+// The commands are installed with go install, and the libraries are required with go
 // get, from a module proxy that has what is in this tree.
 func TestModuleProxy(t *testing.T) {
 	proxy := t.TempDir()
@@ -85,8 +85,8 @@ func TestModuleProxy(t *testing.T) {
 		"GOPROXY=file://" + proxy + ",file://" + cached + "," + upstream, "GOSUMDB=off", "GOWORK=off",
 		"GOMODCACHE=" + t.TempDir(), "GOBIN=" + bin, "GOFLAGS=-modcacherw -trimpath", "CGO_ENABLED=0",
 	}
-	run(t, dir, env, "go", "install", modulePath+"/cmd/tenon@"+version)
-	checkInstalled(t, filepath.Join(bin, "tenon"))
+	run(t, dir, env, "go", "install", modulePath+"/cmd/tenon@"+version, modulePath+"/cmd/tenond@"+version)
+	checkInstalled(t, bin)
 
 	embedder := `package main
 

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tenonbuild/tenon/engine/gcpolicy"
+	"github.com/tenonbuild/tenon/internal/release"
 )
 
 // flags are what the command line says. Names are buildkitd's.
@@ -70,7 +71,8 @@ stands on them. Its flags are buildkitd's, and it reads buildkitd.toml.
 			return serve(cmd.Context(), cfg)
 		},
 	}
-	cmd.Version = version().Version
+	cmd.Version = release.Line("tenond")
+	cmd.SetVersionTemplate("{{.Version}}\n")
 	f.add(cmd)
 	return cmd
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,7 +11,6 @@ import (
 	"net/http/pprof"
 	"os"
 	"path/filepath"
-	"runtime/debug"
 	"strings"
 	"time"
 
@@ -28,6 +28,7 @@ import (
 	"github.com/tenonbuild/tenon/engine/history"
 	"github.com/tenonbuild/tenon/engine/store"
 	"github.com/tenonbuild/tenon/internal/ownersocket"
+	"github.com/tenonbuild/tenon/internal/release"
 )
 
 // defaultGrace is how long builds may go on when the daemon is to stop.
@@ -159,26 +160,11 @@ func logging(debug bool) {
 	}
 }
 
-// tag is set by the linker for a release.
-var tag = ""
-
 // version is what clients are told. They ask what the daemon can do by BuildKit's
 // version, which is that of its libraries here.
 func version() *apitypes.BuildkitVersion {
-	v := &apitypes.BuildkitVersion{Package: "github.com/tenonbuild/tenon", Version: tag, Revision: "unknown", DockerfileVersion: dockerfile.Version()}
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return v
+	return &apitypes.BuildkitVersion{
+		Package: "github.com/tenonbuild/tenon", Version: release.BuildKit(),
+		Revision: cmp.Or(release.Revision(), "unknown"), DockerfileVersion: dockerfile.Version(),
 	}
-	for _, m := range info.Deps {
-		if m.Path == "github.com/moby/buildkit" {
-			v.Version = m.Version
-		}
-	}
-	for _, s := range info.Settings {
-		if s.Key == "vcs.revision" {
-			v.Revision = s.Value
-		}
-	}
-	return v
 }
