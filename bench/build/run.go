@@ -28,7 +28,9 @@ type Runner struct {
 }
 
 // Head writes what the lines are.
-func (r *Runner) Head() { fmt.Fprintf(r.Out, "# build CASE N PHASE ours_ms tenond_ms peer_ms ratio tenond_ratio\n") }
+func (r *Runner) Head() {
+	fmt.Fprintf(r.Out, "# build CASE N PHASE ours_ms tenond_ms peer_ms ratio tenond_ratio\n")
+}
 
 // Warm builds what all cases stand on.
 func (r *Runner) Warm(ctx context.Context) error {
