@@ -114,7 +114,11 @@ func (b *bare) clone(ctx context.Context, repo, tree string, r resolved, commit 
 	if _, err := b.run(ctx, "file", repo, tree, "fetch", "--quiet", "--depth=1", "--no-tags", "--update-head-ok", "--", "file://"+b.dir, spec); err != nil {
 		return err
 	}
-	if _, err := b.run(ctx, "none", repo, tree, "checkout", "--quiet", "--force", "--detach", commit); err != nil {
+	args := []string{"checkout", "--force", "--detach", "--quiet", commit}
+	if b.spec.advice {
+		args = []string{"checkout", "--force", commit + "^0"} // which is told that it is detached
+	}
+	if _, err := b.run(ctx, "none", repo, tree, args...); err != nil {
 		return err
 	}
 	for _, config := range [][]string{

@@ -138,6 +138,9 @@ func (c *client) environ(protocols string) []string {
 		}
 	}
 	all := append(append([][2]string{}, settings...), c.webConfig()...)
+	if c.spec.advice {
+		all = append(all, [2]string{"advice.detachedHead", "true"})
+	}
 	env = append(env, fmt.Sprintf("GIT_CONFIG_COUNT=%d", len(all)))
 	for i, kv := range all {
 		env = append(env, fmt.Sprintf("GIT_CONFIG_KEY_%d=%s", i, kv[0]), fmt.Sprintf("GIT_CONFIG_VALUE_%d=%s", i, kv[1]))
@@ -148,7 +151,7 @@ func (c *client) environ(protocols string) []string {
 // run runs git on a repository ("" for none) and a working tree ("" for none).
 func (c *client) run(ctx context.Context, protocols, dir, tree string, args ...string) ([]byte, error) {
 	var said bytes.Buffer
-	cli := gitutil.NewGitCLI(gitutil.WithGitDir(dir), gitutil.WithWorkTree(tree),
+	cli := gitutil.NewGitCLI(gitutil.WithGitDir(dir), gitutil.WithWorkTree(tree), gitutil.WithGitAdvice(c.spec.advice),
 		// Some of git's own scripts want to be in the tree.
 		gitutil.WithDir(cmp.Or(tree, c.source.dir)),
 		gitutil.WithExec(func(ctx context.Context, cmd *exec.Cmd) error {
@@ -165,6 +168,9 @@ func (c *client) run(ctx context.Context, protocols, dir, tree string, args ...s
 	out, err := cli.Run(ctx, args...)
 	switch {
 	case err == nil:
+		if c.spec.advice && said.Len() > 0 {
+			c.progress.Log(2, []byte(c.scrub(said.String())))
+		}
 		return out, nil
 	case ctx.Err() != nil:
 		return nil, context.Cause(ctx)

@@ -45,6 +45,7 @@ type spec struct {
 	keepGitDir     bool
 	skipSubmodules bool
 	mtimeCommit    bool
+	advice         bool // what git says is shown, its advice included
 
 	// Names of secrets of the session; "" for none. They need not exist.
 	tokenSecret, headerSecret string
@@ -172,7 +173,9 @@ var hexDigits = regexp.MustCompile(`^[0-9a-f]{4,64}$`)
 
 func (sp *spec) attr(k, v string) (err error) {
 	switch k {
-	case pb.AttrFullRemoteURL, pb.AttrGitAdvice: // read by parse; only changes what git says
+	case pb.AttrFullRemoteURL: // read by parse
+	case pb.AttrGitAdvice:
+		sp.advice = v == "true"
 	case pb.AttrKeepGitDir:
 		sp.keepGitDir = v == "true"
 	case pb.AttrGitSkipSubmodules:
