@@ -99,7 +99,7 @@ var buildxAttrs = map[string][]asked{
 	"oci-mediatypes":          {{args: "-o type=oci,oci-mediatypes=false,dest=mt,tar=false", makes: "mt/index.json:docker.distribution.manifest"}},
 	"oci-artifact":            {{args: "-o type=image,oci-artifact=false"}, {args: "-o type=image,oci-artifact=x", refuse: "oci-artifact"}},
 	"attestation-inline":      {{args: "-o type=oci,attestation-inline=true,dest=ai.tar", makes: "ai.tar"}},
-	"prefer-nondist-layers":   {{args: "-o type=image,prefer-nondist-layers=true", refuse: "prefer-nondist-layers is not supported"}},
+	"prefer-nondist-layers":   {{args: "-o type=image,prefer-nondist-layers=true"}, {args: "-o type=image,prefer-nondist-layers=x", refuse: "prefer-nondist-layers"}},
 	"source-date-epoch":       {{args: "-o type=oci,source-date-epoch=1,dest=e.tar", makes: "e.tar"}, {args: "-o type=oci,source-date-epoch=x", refuse: "source-date-epoch"}},
 	"compression":             {{args: "-o type=oci,compression=zstd,dest=z.tar", makes: "z.tar"}, {args: "-o type=oci,compression=estargz", refuse: "estargz is not supported"}},
 	"force-compression":       {{args: "-o type=oci,force-compression=true,dest=z.tar", makes: "z.tar"}},

@@ -87,15 +87,6 @@ func (a *attrs) boolean(key string, otherwise bool) bool {
 	return b
 }
 
-// never refuses an attribute that is not there yet, unless it asks for what is
-// done anyway.
-func (a *attrs) never(key, why string) {
-	if a.boolean(key, false) {
-		a.fail("%s is not supported: %s", key, why)
-	}
-	a.known = a.known[:len(a.known)-1]
-}
-
 // refuse refuses an attribute of any value.
 func (a *attrs) refuse(key, why string) {
 	if _, ok := a.text(key); ok {

@@ -144,7 +144,7 @@ func writeManifest(ctx context.Context, img *image, form imageForm, src *Source,
 		Versioned:   specs.Versioned{SchemaVersion: 2},
 		MediaType:   manifestType,
 		Config:      ocispec.Descriptor{MediaType: configType, Digest: digest.FromBytes(done.config), Size: int64(len(done.config))},
-		Layers:      layerDescriptors(ctx, layers, form.oci),
+		Layers:      layerDescriptors(ctx, layers, form),
 		Annotations: form.annotations.ofManifest(p.Platform),
 	}
 	err = step(ctx, "exporting config "+m.Config.Digest.String(), func() error {
@@ -244,16 +244,24 @@ func layersOf(ctx context.Context, b *blobs, form imageForm, ref *store.Ref, lim
 }
 
 // layerDescriptors are layers as a manifest has them: without what is known only
-// here.
-func layerDescriptors(ctx context.Context, layers []store.Layer, oci bool) []ocispec.Descriptor {
+// here. Foreign layers, which are not to be distributed, are like others unless that is
+// wanted.
+func layerDescriptors(ctx context.Context, layers []store.Layer, form imageForm) []ocispec.Descriptor {
 	out := make([]ocispec.Descriptor, 0, len(layers))
 	for _, l := range layers {
-		d := compression.ConvertAllLayerMediaTypes(ctx, oci, l.Descriptor)[0]
-		d.Annotations = publicAnnotations(d.Annotations, oci)
+		d := l.Descriptor
+		if !form.foreign {
+			d.MediaType, d.URLs = ownTypes.Replace(d.MediaType), nil
+		}
+		d = compression.ConvertAllLayerMediaTypes(ctx, form.oci, d)[0]
+		d.Annotations = publicAnnotations(d.Annotations, form.oci)
 		out = append(out, d)
 	}
 	return out
 }
+
+// ownTypes makes types of foreign layers those of others.
+var ownTypes = strings.NewReplacer(".foreign.", ".", ".nondistributable.", ".")
 
 func publicAnnotations(in map[string]string, oci bool) map[string]string {
 	if !oci {

@@ -24,6 +24,8 @@ type imageForm struct {
 	inlineAttestations bool
 	// artifact makes the manifest of attestations an OCI artifact.
 	artifact bool
+	// foreign leaves foreign layers where they are from.
+	foreign bool
 }
 
 // form reads the attributes that all exporters of images have.
@@ -41,7 +43,7 @@ func (a *attrs) form() imageForm {
 	f.names, f.nameFromRun = a.names(string(exptypes.OptKeyName), f.untagged)
 	f.artifact = a.boolean(string(exptypes.OptKeyOCIArtifact), true)
 	f.inlineAttestations = a.boolean(string(exptypes.OptKeyForceInlineAttestations), a.typ == TypeImage)
-	a.never(string(exptypes.OptKeyPreferNondistLayers), "layers are always written as distributable")
+	f.foreign = a.boolean(string(exptypes.OptKeyPreferNondistLayers), false)
 	return f
 }
 

@@ -102,9 +102,13 @@ func (s *Store) FromLayers(ctx context.Context, layers []ocispec.Descriptor, pro
 }
 
 // pulled is the descriptor that is kept of a layer: without what says where in an
-// image it stands.
+// image it stands, and with where a foreign layer is from, which nobody asks for it.
 func pulled(desc ocispec.Descriptor) ocispec.Descriptor {
-	return ocispec.Descriptor{MediaType: desc.MediaType, Digest: desc.Digest, Size: desc.Size, Annotations: desc.Annotations}
+	out := ocispec.Descriptor{MediaType: desc.MediaType, Digest: desc.Digest, Size: desc.Size, Annotations: desc.Annotations}
+	if images.IsNonDistributable(desc.MediaType) {
+		out.URLs = desc.URLs
+	}
+	return out
 }
 
 // checkLayer looks whether a descriptor can be that of a layer to be unpacked, and
@@ -115,9 +119,6 @@ func checkLayer(desc ocispec.Descriptor) (digest.Digest, error) {
 	}
 	if desc.Size < 0 {
 		return "", fmt.Errorf("its size is %d", desc.Size)
-	}
-	if images.IsNonDistributable(desc.MediaType) {
-		return "", errors.New("it is a foreign layer, which Tenon does not fetch: use an image with layers that can be distributed")
 	}
 	packing, err := compression.FromMediaType(desc.MediaType)
 	if err != nil {

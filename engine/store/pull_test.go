@@ -201,9 +201,6 @@ func TestBadLayers(t *testing.T) {
 			r.blobs[desc.Digest] = dt
 		}, "cannot be unpacked"},
 		{"no diff ID", func(_ *remote, desc *ocispec.Descriptor) { desc.Annotations = nil }, "rootfs.diff_ids"},
-		{"foreign", func(_ *remote, desc *ocispec.Descriptor) {
-			desc.MediaType = images.MediaTypeDockerSchema2LayerForeignGzip
-		}, "foreign"},
 		{"unknown type", func(_ *remote, desc *ocispec.Descriptor) { desc.MediaType = "text/plain" }, "text/plain"},
 		{"encrypted", func(_ *remote, desc *ocispec.Descriptor) { desc.MediaType += "+encrypted" }, "cannot be unpacked"},
 		{"bad digest", func(_ *remote, desc *ocispec.Descriptor) { desc.Digest = "sha256:../../x" }, "digest"},
