@@ -45,8 +45,10 @@ func TestLoad(t *testing.T) {
 	}
 	idle := l.settle(t, gauges{})
 	l.run(t, 0, *loadBuilds/10)
+	l.prune(t)
 	early := l.settle(t, idle)
 	l.run(t, *loadBuilds/10, *loadBuilds)
+	l.prune(t)
 	late := l.settle(t, idle)
 	t.Logf("idle %v\nafter %d builds %v\nafter %d %v", idle, *loadBuilds/10, early, *loadBuilds, late)
 	if most := early.heap * (1 + heapGrowth); *loadBuilds >= 500 && late.heap > most {
@@ -103,6 +105,26 @@ func (l *load) run(t *testing.T, first, last int) {
 	}
 	if err := eg.Wait(); err != nil {
 		t.Errorf("seed %d: %v", *loadSeed, err)
+	}
+}
+
+// prune empties the cache, which would grow by what ignores it.
+func (l *load) prune(t *testing.T) {
+	t.Helper()
+	c, err := bkclient.New(t.Context(), "unix://"+l.daemon.socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if err := c.Prune(t.Context(), nil, bkclient.PruneAll); err != nil {
+		t.Fatal(err)
+	}
+	left, err := c.DiskUsage(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, u := range left {
+		t.Errorf("seed %d: a prune leaves %s (%s), in use: %v", *loadSeed, u.ID, u.Description, u.InUse)
 	}
 }
 

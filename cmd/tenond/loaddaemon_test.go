@@ -52,6 +52,7 @@ func startLoadDaemon(t *testing.T) *loadDaemon {
 	d.cmd = exec.Command(program, "--root", d.root, "--config", config, "--addr", "unix://"+d.socket,
 		"--debugaddr", "unix://"+d.debug, "--oci-worker-net=host", "--oci-worker-gc=false")
 	d.cmd.Stderr = log
+	d.cmd.Env = append(os.Environ(), "GODEBUG=memprofilerate=4096")
 	d.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := d.cmd.Start(); err != nil {
 		t.Fatal(err)
