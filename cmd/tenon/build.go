@@ -38,7 +38,7 @@ Outputs (-o type=TYPE,NAME=VALUE,...) and what can be said of them:
   docker    dest=FILE, or none for docker load; tar
     all three: name, compression, compression-level, force-compression,
             oci-mediatypes, rewrite-timestamp, source-date-epoch, annotation.KEY,
-            attestation-inline, oci-artifact
+            attestation-inline, oci-artifact, prefer-nondist-layers
   local     dest=DIR, mode=copy|delete, platform-split, privileged-files,
             source-date-epoch, attestation-prefix
   tar       dest=FILE, platform-split, source-date-epoch, attestation-prefix

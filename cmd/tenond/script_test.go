@@ -37,11 +37,12 @@ func TestScript(t *testing.T) {
 	runScripts(t, "testdata/script", bin, nil)
 }
 
-// The clients of TestClients.
-const (
-	buildx   = "github.com/docker/buildx/cmd/buildx@v0.38.2"
-	buildctl = "github.com/moby/buildkit/cmd/buildctl@v0.33.1"
-)
+// clientPrograms say how the clients of TestClients are made, by go. Buildctl's module cannot
+// be installed from; bench is of a version of it.
+var clientPrograms = map[string][]string{
+	"buildx":   {"install", "github.com/docker/buildx/cmd/buildx@v0.38.2"},
+	"buildctl": {"-C", "../../bench", "install", "github.com/moby/buildkit/cmd/buildctl"},
+}
 
 // TestClients runs testdata/clients/*.txt: the daemon in a process of its own, and as its
 // clients buildx and buildctl as they are published.
@@ -52,8 +53,8 @@ func TestClients(t *testing.T) {
 	testenv.Root(t)
 	testenv.Tool(t, "runc")
 	bin := t.TempDir()
-	for _, client := range []string{buildx, buildctl} {
-		cmd := exec.Command("go", "install", client)
+	for client, args := range clientPrograms {
+		cmd := exec.Command("go", args...)
 		cmd.Env = append(os.Environ(), "GOBIN="+bin, "GOFLAGS=", "GOWORK=off")
 		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Fatalf("making %s: %v\n%s", client, err, out)
