@@ -5,13 +5,18 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
 
 	"github.com/containerd/containerd/v2/core/content"
+	"github.com/moby/buildkit/session"
 	sessioncontent "github.com/moby/buildkit/session/content"
 	"github.com/moby/buildkit/session/filesync"
 	"github.com/moby/buildkit/util/grpcerrors"
 	"github.com/tonistiigi/fsutil"
+	"github.com/tonistiigi/fsutil/types"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
 )
 
 // File opens the file of the caller's output number n. It is a Discarder, as exporters
@@ -66,13 +71,47 @@ func (f *file) Discard() error {
 // Send sends files to the directory of the caller's output number n. With mirror, the
 // directory is to have nothing else afterwards. Sent is told how many bytes have gone.
 func (s *Session) Send(ctx context.Context, n int, files fsutil.FS, mirror bool, sent func(int)) error {
-	var opts []filesync.CopyToCallerOpt
-	if mirror {
-		opts = append(opts, filesync.WithExporterMultiPlatformTransfer())
+	method := session.MethodURL(filesync.FileSend_ServiceDesc.ServiceName, "diffcopy")
+	if !s.caller.Supports(method) {
+		return outputError(n, fmt.Errorf("the client does not take files: it does not have %s", method))
 	}
-	err := filesync.CopyToCaller(ctx, files, n, s.caller, func(n int, _ bool) { sent(n) }, opts...)
-	return outputError(n, err)
+	ctx = metadata.AppendToOutgoingContext(s.caller.Context(ctx), headerOutput, strconv.Itoa(n))
+	if mirror {
+		ctx = metadata.AppendToOutgoingContext(ctx, headerMirror, "1")
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stream, err := filesync.NewFileSendClient(s.caller.Conn()).DiffCopy(ctx)
+	if err != nil {
+		return outputError(n, err)
+	}
+	err = fsutil.Send(ctx, stream, files, func(n int, _ bool) { sent(n) })
+	return outputError(n, whyEnded(stream, err))
 }
+
+// whyEnded is what the other side of a stream has ended it with, where all that sending
+// said is that it has ended. Nobody receives from the stream any more.
+func whyEnded(stream grpc.ClientStream, err error) error {
+	if !errors.Is(err, io.EOF) {
+		return err
+	}
+	for {
+		var p types.Packet
+		switch why := stream.RecvMsg(&p); {
+		case errors.Is(why, io.EOF):
+			return err
+		case why != nil:
+			return why
+		}
+	}
+}
+
+// The headers by which a stream says for which output it is, and that the directory is to
+// have nothing else.
+const (
+	headerOutput = "buildkit-attachable-exporter-id"
+	headerMirror = "buildkit-exporter-multi-platform"
+)
 
 // Store is the content store that the caller has for outputs that are layouts. BuildKit's
 // protocol has one for all of them.
