@@ -45,11 +45,9 @@ func TestLoad(t *testing.T) {
 	}
 	idle := l.settle(t, gauges{})
 	l.run(t, 0, *loadBuilds/10)
-	l.prune(t)
-	early := l.settle(t, idle)
+	early := l.prune(t, idle)
 	l.run(t, *loadBuilds/10, *loadBuilds)
-	l.prune(t)
-	late := l.settle(t, idle)
+	late := l.prune(t, idle)
 	t.Logf("idle %v\nafter %d builds %v\nafter %d %v", idle, *loadBuilds/10, early, *loadBuilds, late)
 	if most := early.heap * (1 + heapGrowth); *loadBuilds >= 500 && late.heap > most {
 		t.Errorf("the heap has %.0f bytes, and had %.0f after a tenth of the builds; -artifacts keeps both profiles", late.heap, early.heap)
@@ -108,24 +106,24 @@ func (l *load) run(t *testing.T, first, last int) {
 	}
 }
 
-// prune empties the cache, which would grow by what ignores it.
-func (l *load) prune(t *testing.T) {
+// prune empties the cache, which would grow by what ignores it, once nothing uses it: steps
+// of clients that were killed may end after their clients. It returns what there is then.
+func (l *load) prune(t *testing.T, idle gauges) gauges {
 	t.Helper()
+	l.settle(t, idle)
 	c, err := bkclient.New(t.Context(), "unix://"+l.daemon.socket)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer c.Close()
-	if err := c.Prune(t.Context(), nil, bkclient.PruneAll); err != nil {
-		t.Fatal(err)
-	}
-	left, err := c.DiskUsage(t.Context())
-	if err != nil {
+	err = c.Prune(t.Context(), nil, bkclient.PruneAll)
+	left, duErr := c.DiskUsage(t.Context())
+	if err := errors.Join(err, duErr, c.Close()); err != nil {
 		t.Fatal(err)
 	}
 	for _, u := range left {
 		t.Errorf("seed %d: a prune leaves %s (%s), in use: %v", *loadSeed, u.ID, u.Description, u.InUse)
 	}
+	return l.settle(t, idle)
 }
 
 // build is a client from its start to its end. One that is killed ends at some instant: what
