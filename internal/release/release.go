@@ -2,6 +2,7 @@
 package release
 
 import (
+	"cmp"
 	"fmt"
 	"runtime"
 	"runtime/debug"
@@ -16,31 +17,28 @@ func Line(program string) string {
 		runtime.GOOS, runtime.GOARCH, BuildKit())
 }
 
-// Version is the version of this module.
+// build is what the program knows of how it was built; empty where it knows nothing.
+func build() *debug.BuildInfo {
+	if info, ok := debug.ReadBuildInfo(); ok {
+		return info
+	}
+	return &debug.BuildInfo{}
+}
+
+// Version is the version of this module, or else the commit.
 func Version() string {
 	if version != "" {
 		return version
 	}
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return "unknown"
-	}
-	if v := info.Main.Version; v != "" && v != "(devel)" {
+	if v := build().Main.Version; v != "" && v != "(devel)" {
 		return v
 	}
-	if r := Revision(); r != "" {
-		return r
-	}
-	return "(devel)"
+	return cmp.Or(Revision(), "(devel)")
 }
 
 // Revision is the commit that the program was built from, if that is known.
 func Revision() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return ""
-	}
-	for _, s := range info.Settings {
+	for _, s := range build().Settings {
 		if s.Key == "vcs.revision" {
 			return s.Value
 		}
@@ -50,11 +48,7 @@ func Revision() string {
 
 // BuildKit is the version of BuildKit's libraries.
 func BuildKit() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return "unknown"
-	}
-	for _, m := range info.Deps {
+	for _, m := range build().Deps {
 		if m.Path == "github.com/moby/buildkit" {
 			return m.Version
 		}
