@@ -64,7 +64,7 @@ func TestOutcomesForSimpleReaders(t *testing.T) {
 			w.build(s, n.Edge(0))
 			w.buildIn(w.job(s), n.Edge(0))
 			return n, built
-		}, map[string]client.Outcome{"top": client.Shared, "mid": client.NotNeeded}, nil},
+		}, map[string]client.Outcome{"top": client.Cached, "mid": client.NotNeeded}, nil},
 		"a load that fails": {func(w *world, s *solver.Solver) (*solvertest.Node, func(*solver.Job, solver.Edge)) {
 			n := w.node("top", w.node("mid"))
 			w.build(s, n.Edge(0))

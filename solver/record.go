@@ -251,16 +251,15 @@ func (s *Solver) loaded(e *edgeState, ld *loading, c *loadCall) {
 		if c.saved != nil {
 			keys = c.saved
 		}
-		s.note(e.v, client.Cached, c.owner(), nil)
 		e.trace.add(traceEvent{kind: TraceLoaded, asked: 1 << from.manager})
 	} else {
 		if from.unsaved(e) {
 			into := e.v.caches.list[0]
 			s.enqueue(&keepCall{into: into, key: from.key, on: ld.shared.Clone()}, e.v, into.lane, 1)
 		}
-		s.note(e.v, client.Shared, nil, nil)
 		e.trace.add(traceEvent{kind: TraceShared, asked: 1 << from.manager})
 	}
+	s.note(e.v, client.Cached, nil, nil)
 	s.succeed(e, edge.Loaded, ld.shared, keys)
 }
 

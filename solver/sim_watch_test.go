@@ -172,7 +172,7 @@ func (r *simRun) unfounded(j *simJobRun, i int, v *client.Vertex) string {
 		return "it was not executed"
 	case client.Cached:
 		for value, times := range r.loads {
-			if r.o.produces(i, value) && !times[len(times)-1].Before(j.from) {
+			if r.o.produces(i, value) && len(times) > 0 {
 				return ""
 			}
 		}

@@ -85,11 +85,17 @@ func TestOutcomes(t *testing.T) {
 		run(map[string]client.Outcome{"top": client.Cached, "mid": client.NotNeeded, "leaf": client.NotNeeded, "side": client.NotNeeded}, top)
 		w.pruneAll("mid(leaf())")
 		run(map[string]client.Outcome{"top": client.Executed, "mid": client.Cached, "leaf": client.NotNeeded, "side": client.Executed}, top)
-		// What another job has.
+		// What another job has run, and what it has loaded.
+		w.pruneAll()
 		other := w.job(s)
 		w.buildIn(other, graph().In[0].Node.Edge(0))
-		w.pruneAll()
-		run(map[string]client.Outcome{"top": client.Executed, "mid": client.Shared, "leaf": client.NotNeeded, "side": client.Executed}, top)
+		w.pruneAll("mid(leaf())")
+		run(map[string]client.Outcome{"top": client.Executed, "mid": client.Shared, "leaf": client.Shared, "side": client.Executed}, top)
+		other.Discard()
+		other = w.job(s)
+		w.pruneAll("mid(leaf())")
+		w.buildIn(other, graph().In[0].Node.Edge(0))
+		run(map[string]client.Outcome{"top": client.Executed, "mid": client.Cached, "leaf": client.NotNeeded, "side": client.Executed}, top)
 		// An equal edge of another job.
 		w.buildIn(other, w.equal("root", "a").Edge(0))
 		run(map[string]client.Outcome{"root-b": client.Shared}, func(j *solver.Job) { w.buildIn(j, w.equal("root", "b").Edge(0)) })

@@ -285,7 +285,7 @@ type progress struct {
 	// started is when the op or a load began, in Unix nanoseconds; 0 before.
 	started   atomic.Int64
 	completed int64
-	owner     uint64      // Job.serial of whom it was run or loaded for; 0 for nobody
+	owner     uint64      // Job.serial of whom it was run for; 0 for nobody
 	wanted    bool        // a result of it was wanted
 	reported  bool        // a failure of a cache was
 	lost      bool        // a result is lost, and nothing was begun to make it again

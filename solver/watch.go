@@ -59,7 +59,7 @@ func (v *vertex) look(j *Job) shown {
 func (v *vertex) last(j *Job) shown {
 	p := &v.progress
 	sh := shown{op: v.op, inputs: v.op.journal.inputs, started: p.started.Load(), completed: p.completed, outcome: p.outcome.name(), err: v.readExtra().err}
-	if (sh.outcome == client.Executed || sh.outcome == client.Cached) && p.owner != j.serial {
+	if sh.outcome == client.Executed && p.owner != j.serial {
 		sh.outcome = client.Shared
 	}
 	return sh.timed()

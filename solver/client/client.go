@@ -43,9 +43,10 @@ type Outcome string
 const (
 	// Executed: the op was run for this job.
 	Executed Outcome = "executed"
-	// Cached: the result was loaded from a cache for this job.
+	// Cached: the result was loaded from a cache, for this job or before for another
+	// one: it was run for neither.
 	Cached Outcome = "cached"
-	// Shared: another build ran or loaded it, and this job used the result.
+	// Shared: another build ran it, and this job used the result.
 	Shared Outcome = "shared"
 	// NotNeeded: no result of the vertex was wanted.
 	NotNeeded Outcome = "not needed"
