@@ -10,10 +10,8 @@ import (
 
 	"github.com/moby/buildkit/exporter/verifier"
 	gwclient "github.com/moby/buildkit/frontend/gateway/client"
-	"github.com/moby/buildkit/identity"
 	"github.com/moby/buildkit/solver/pb"
 	spb "github.com/moby/buildkit/sourcepolicy/pb"
-	"github.com/moby/buildkit/sourcepolicy/policysession"
 	"github.com/moby/buildkit/util/entitlements"
 	"golang.org/x/sync/errgroup"
 
@@ -28,78 +26,6 @@ import (
 	"github.com/tenonbuild/tenon/solver"
 	"github.com/tenonbuild/tenon/solver/client"
 )
-
-// Request is one build. It has a Definition, a Frontend, a Run or an Edge.
-type Request struct {
-	// ID names the build while it runs; "" is a random one.
-	ID string
-	// Definition is LLB to solve.
-	Definition *pb.Definition
-	// Edge is of vertices of the program's own, which bring their ops (ops.Maker),
-	// above vertices of LLB or not: see Engine.Load.
-	Edge solver.Edge
-	// Frontend is the name of what makes LLB of the request, as in
-	// "dockerfile.v0", with its attributes (docs/library.md lists them) and input
-	// definitions.
-	Frontend       string
-	FrontendAttrs  map[string]string
-	FrontendInputs map[string]*pb.Definition
-	// Run is a frontend that belongs to this request, as those by name do to the Engine.
-	// FrontendAttrs and FrontendInputs are for it, too.
-	Run frontend.Func
-	// Session is what the build may use of the caller's: package session/local makes
-	// one of this process's directories, secrets and agents. It is lent until Build
-	// returns, and may be lent to other builds, too. Nil lends nothing.
-	Session session.Session
-	// SessionID names, instead, a session that was or will be added to
-	// Engine.Sessions: Build waits for it, but not long.
-	SessionID string
-	// Client is who asks, as far as that is known. Provenance tells of a request by which
-	// an input was made in another build that is under way only where that is of the same
-	// client. "" is nobody.
-	Client string
-	// SourcePolicy, if not nil, says which sources the build may have, and which others
-	// are put in their place.
-	SourcePolicy *spb.Policy
-	// PolicyVerifier, if not nil, decides about each source, after SourcePolicy.
-	PolicyVerifier policysession.PolicyVerifierClient
-	// Exports are what is made of the result. They are checked before anything is
-	// built, and run one after the other. With none, the result is only built.
-	Exports []export.Request
-	// More, if not nil, says what else is made of the result, when it is known. It gets the
-	// frontend's metadata.
-	More func(ctx context.Context, metadata map[string][]byte) ([]export.Request, error)
-	// Built, if not nil, is told how each result was built before it is exported.
-	Built func(Built)
-	// PassedOver is what was asked for that the build goes on without, and why, for
-	// progress.
-	PassedOver map[string]error
-	// Allow grants entitlements: "network.host", "security.insecure".
-	Allow []string
-	// NoCache runs every step, whatever the cache holds. The vertices of an Edge say
-	// so themselves (VertexOptions.IgnoreCache).
-	NoCache bool
-	// Priority is the build's share of the slots relative to others'; 0 stands for 1.
-	Priority int
-	// AwaitStatus is how long after its beginning a build that has ended is still there for
-	// who asks for its status (Engine.Status), if nobody has: callers in other processes
-	// ask for both at the same time.
-	AwaitStatus time.Duration
-	// Status, if not nil, gets what happens, and is closed before Build returns. It
-	// must be read until then; reading slowly delays nothing but the return.
-	Status chan<- *client.SolveStatus
-}
-
-// Response is what a build has resulted in.
-type Response struct {
-	// Exporters holds what each of Request.Exports had to say (exptypes keys).
-	Exporters []map[string]string
-	// Metadata is what the frontend said about the result; the answer to a
-	// subrequest is in it.
-	Metadata map[string][]byte
-	// Trace is what was decided about each edge, and why.
-	Trace solver.Trace
-}
 
 // Build builds. When ctx ends, it returns at once what ctx says; steps that other
 // builds wait for go on, and others clean up behind it: Engine.Close waits for them. An error of a step is a *solver.VertexError, and points
@@ -122,6 +48,10 @@ func (e *Engine) Build(ctx context.Context, req Request) (_ *Response, err error
 	if err != nil {
 		return nil, err
 	}
+	cacheExports, err := e.checkCaches(&req)
+	if err != nil {
+		return nil, err
+	}
 	allowed, err := e.grant(req.Allow)
 	if err != nil {
 		return nil, err
@@ -137,7 +67,7 @@ func (e *Engine) Build(ctx context.Context, req Request) (_ *Response, err error
 	}
 	job.Priority = req.Priority
 
-	b := &build{engine: e, req: req, job: job, allowed: allowed, exporters: exporters, attester: attester, begun: time.Now(), watched: make(chan struct{})}
+	b := &build{engine: e, req: req, job: job, allowed: allowed, exporters: exporters, cacheExports: cacheExports, attester: attester, begun: time.Now(), watched: make(chan struct{})}
 	defer e.builds.add(req.ID, b)()
 	forget := e.sources.BeginBuild(job.SessionID)
 	discard := func() error { return errors.Join(job.Discard(), forget(context.WithoutCancel(ctx))) }
@@ -161,7 +91,9 @@ func (e *Engine) Build(ctx context.Context, req Request) (_ *Response, err error
 	b.req.Session, remove, err = e.lent(ctx, req.Session, req.SessionID)
 	defer remove()
 	if err == nil {
+		b.openImports(ctx)
 		res, err = b.run(ctx)
+		b.imports.close()
 	}
 	watched()
 	b.awaitStatus(ctx)
@@ -178,39 +110,6 @@ func (e *Engine) Build(ctx context.Context, req Request) (_ *Response, err error
 	res.Trace = job.Trace()
 	e.collect()
 	return res, err
-}
-
-// name gives a request the IDs that it has not brought.
-func (r *Request) name() {
-	if r.ID == "" {
-		r.ID = identity.NewID()
-	}
-	if r.Session == nil && r.SessionID == "" {
-		r.Session = session.Empty(identity.NewID())
-	}
-	if r.Session != nil {
-		r.SessionID = r.Session.ID()
-	}
-}
-
-// check says whether a request says what to build.
-func (r *Request) check() error {
-	n := 0
-	for _, has := range []bool{r.Definition != nil, r.Frontend != "", r.Run != nil, r.Edge.Vertex != nil} {
-		if has {
-			n++
-		}
-	}
-	if n != 1 {
-		return fmt.Errorf("a build has one of Definition, Frontend, Run and Edge: this one has %d", n)
-	}
-	if r.Session != nil && r.SessionID != "" {
-		return errors.New("a build has a Session or a SessionID: this one has both")
-	}
-	if r.Edge.Vertex != nil && r.NoCache {
-		return errors.New("a build of an Edge has no NoCache: its vertices say so themselves (solver.VertexOptions.IgnoreCache)")
-	}
-	return r.checkWindows()
 }
 
 func (e *Engine) makeExporters(reqs []export.Request) ([]export.Exporter, error) {
@@ -244,17 +143,20 @@ type build struct {
 	job       *solver.Job
 	allowed   entitlements.Set
 	exporters []export.Exporter
-	attester  *attester
-	groups    groups
-	dropped   sync.Map // llb.CacheMount: true
-	metadata  metadata
-	begun     time.Time
-	watching  sync.Once
-	watched   chan struct{} // closed when somebody has asked for the status
-	failed    failed.Steps
-	keeping   sync.Once // failed is among the job's values
-	looked    looked    // of other builds
-	inputs    sync.Map  // *frontend.Client: inputs of its request
+	// cacheExports are those of Request.CacheTo.
+	cacheExports []cacheExport
+	imports      imports
+	attester     *attester
+	groups       groups
+	dropped      sync.Map // llb.CacheMount: true
+	metadata     metadata
+	begun        time.Time
+	watching     sync.Once
+	watched      chan struct{} // closed when somebody has asked for the status
+	failed       failed.Steps
+	keeping      sync.Once // failed is among the job's values
+	looked       looked    // of other builds
+	inputs       sync.Map  // *frontend.Client: inputs of its request
 }
 
 // run solves and exports. The Response is never nil.
@@ -301,7 +203,15 @@ func (b *build) run(ctx context.Context) (res *Response, err error) {
 	if err := b.addExports(ctx, result.Metadata); err != nil {
 		return res, err
 	}
-	return res, b.exportAll(ctx, res, src)
+	if err := b.exportAll(ctx, res, src); err != nil {
+		return res, err
+	}
+	of, err := cachedResults(ctx, result)
+	if err != nil {
+		return res, err
+	}
+	res.Caches, err = b.exportCaches(ctx, of)
+	return res, err
 }
 
 // addExports adds what the request says of its exports only now.
@@ -361,7 +271,11 @@ func (b *build) runEdge(ctx context.Context, res *Response) (err error) {
 	if err != nil {
 		return err
 	}
-	return b.exportAll(ctx, res, &export.Source{Platforms: []export.Platform{{Ref: ref}}})
+	if err := b.exportAll(ctx, res, &export.Source{Platforms: []export.Platform{{Ref: ref}}}); err != nil {
+		return err
+	}
+	res.Caches, err = b.exportCaches(ctx, []solver.CachedResult{result})
+	return err
 }
 
 func (b *build) exportAll(ctx context.Context, res *Response, src *export.Source) error {
@@ -416,11 +330,12 @@ func (b *build) frontend() *frontend.Build {
 	}
 }
 
-func (b *build) load(ctx context.Context, def *pb.Definition, policies []*spb.Policy) (*llb.Graph, error) {
+func (b *build) load(ctx context.Context, def *pb.Definition, policies []*spb.Policy, caches []gwclient.CacheOptionsEntry) (*llb.Graph, error) {
 	opt, err := b.withPolicy(ctx, b.loadOptions(), policies)
 	if err != nil {
 		return nil, err
 	}
+	opt.CacheSources = b.cacheSources(caches)
 	g, err := b.engine.load(def, opt)
 	if err == nil {
 		b.groups.add(g)

@@ -33,7 +33,7 @@ func TestOriginalSolverIsNotImported(t *testing.T) {
 	const original = "github.com/moby/buildkit/"
 	allowed := []string{
 		"solver/errdefs", "solver/llbsolver/cdidevices", "solver/llbsolver/provenance/types", "solver/pb", "solver/result",
-		"source/types", "exporter/containerimage/exptypes", "exporter/exptypes", "exporter/verifier",
+		"cache/remotecache/v1/types", "source/types", "exporter/containerimage/exptypes", "exporter/exptypes", "exporter/verifier",
 	}
 	for _, path := range goList(t, "-deps", module+"engine/...", module+"cmd/...") {
 		rest, ok := strings.CutPrefix(path, original)
@@ -69,6 +69,7 @@ func TestLayers(t *testing.T) {
 		"engine/frontend/dockerfile":   {"engine/llb", "engine/session"},
 		"engine/registry":              {"engine/session"},
 		"engine/registry/registrytest": {"engine/session"},
+		"engine/remotecache":           {"engine/registry", "engine/session", "engine/store"},
 		"engine/runtime":               {"engine/runtime"},
 		"engine/store":                 {"engine/store/boltpages"},
 		"engine/session/local":         {"engine/session"},

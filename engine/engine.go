@@ -39,6 +39,7 @@ import (
 	"github.com/tenonbuild/tenon/engine/query"
 	"github.com/tenonbuild/tenon/engine/query/remote"
 	"github.com/tenonbuild/tenon/engine/registry"
+	"github.com/tenonbuild/tenon/engine/remotecache"
 	"github.com/tenonbuild/tenon/engine/runtime"
 	"github.com/tenonbuild/tenon/engine/session"
 	"github.com/tenonbuild/tenon/engine/source"
@@ -113,6 +114,7 @@ type Engine struct {
 	registry  *registry.Registry
 	frontends map[string]frontend.Func
 	exporters map[string]export.Factory
+	caches    map[string]remotecache.Backend
 	worker    Worker
 	grantable []entitlements.Entitlement // nil: all
 	collected func(store.UsageInfo, error)
@@ -182,6 +184,7 @@ func (e *Engine) assemble(ctx context.Context, opt Options) error {
 	e.sources = source.NewSet(sources...)
 	e.exporters = export.Builtin(export.Deps{Store: e.store, Pusher: export.ViaRegistry(reg)})
 	maps.Copy(e.exporters, opt.Exporters)
+	e.caches = remotecache.Builtin(remotecache.Deps{Sessions: e.sessions, Registry: reg})
 	e.frontends = map[string]frontend.Func{dockerfile.Name: dockerfile.Build, gateway.ImageFrontend: opt.FrontendImages.Frontend}
 	for _, name := range opt.WithoutFrontends {
 		delete(e.frontends, name)

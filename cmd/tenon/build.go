@@ -94,7 +94,11 @@ func (c *cli) build(ctx context.Context, where string, f *buildFlags) (err error
 	for k, v := range in.attrs {
 		attrs[k] = v
 	}
-	sess, err := c.session(ctx, in, f)
+	caches, err := c.caches(f)
+	if err != nil {
+		return err
+	}
+	sess, err := c.session(ctx, in, f, caches)
 	if err != nil {
 		return err
 	}
@@ -104,6 +108,8 @@ func (c *cli) build(ctx context.Context, where string, f *buildFlags) (err error
 		FrontendInputs: in.inputs,
 		Session:        sess,
 		Allow:          f.allow,
+		CacheFrom:      caches.from,
+		CacheTo:        caches.to,
 	}
 	if call.request != "" {
 		attrs["requestid"] = call.request
@@ -121,6 +127,9 @@ func (c *cli) build(ctx context.Context, where string, f *buildFlags) (err error
 		return fmt.Errorf("--iidfile: %w", err)
 	}
 	res, err := c.run(ctx, req, f.progressMode(c.env))
+	if res != nil && res.Response != nil {
+		err = errors.Join(err, caches.finish(res.Caches))
+	}
 	if err != nil {
 		return err
 	}

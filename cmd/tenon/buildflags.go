@@ -45,6 +45,8 @@ type buildFlags struct {
 	sbom          string
 	attests       []string
 	policies      []string
+	cacheFrom     []string
+	cacheTo       []string
 	mayDelete     bool // --allow buildx.local.delete
 }
 
@@ -81,6 +83,8 @@ func (f *buildFlags) register(fs *pflag.FlagSet) {
 	fs.StringArrayVar(&f.attests, "attest", nil, `what to say of the result, as "type=provenance,mode=max" or "type=sbom,generator=IMAGE"`)
 	fs.StringVar(&f.provenance, "provenance", "", `how the result was built, as SLSA provenance: "true", "mode=min", "version=v0.2"; short for --attest type=provenance`)
 	fs.StringVar(&f.sbom, "sbom", "", `what the result is made of, as a scanner says: "true" or "generator=IMAGE"; short for --attest type=sbom`)
+	fs.StringArrayVar(&f.cacheFrom, "cache-from", nil, `cache of another builder to use, as "type=local,src=DIR" or "type=registry,ref=NAME"; NAME alone is in a registry`)
+	fs.StringArrayVar(&f.cacheTo, "cache-to", nil, `where to write the cache of this build for others, as "type=local,dest=DIR,mode=max", "type=registry,ref=NAME" or "type=inline"`)
 	fs.StringArrayVar(&f.policies, "policy", nil, "")
 	fs.Lookup("policy").Hidden = true // only to say that there be none
 	for _, name := range refusedNames {
@@ -100,8 +104,6 @@ func (f *buildFlags) register(fs *pflag.FlagSet) {
 // there, and why or what to do instead.
 var refusedFlags = map[string]string{
 	"builder":         "there are no builder instances: a build runs in this process",
-	"cache-from":      "caches of others are not read yet; builds of one --root share their cache",
-	"cache-to":        "caches are not exported yet; builds of one --root share their cache",
 	"compress":        "there is no socket to compress for: a local context is read in place",
 	"cpu-period":      "limits of a step's resources are not there yet: --cgroup-parent names a cgroup that has them",
 	"cpu-quota":       "limits of a step's resources are not there yet: --cgroup-parent names a cgroup that has them",

@@ -16,12 +16,13 @@ import (
 )
 
 // session is what this process lends to the build.
-func (c *cli) session(ctx context.Context, in *buildInput, f *buildFlags) (session.Session, error) {
+func (c *cli) session(ctx context.Context, in *buildInput, f *buildFlags, caches *buildCaches) (session.Session, error) {
 	if err := c.checkDirs(in); err != nil {
 		return nil, err
 	}
 	opt := local.Options{
 		Dirs: in.dirs, Trees: map[string]fsutil.FS{}, Layouts: in.layouts, Outputs: f.written(), NoPull: f.pull == pullNever,
+		Caches: caches.read, CachesTo: caches.written,
 	}
 	for name, tree := range in.aside {
 		opt.Trees[name] = tree

@@ -90,7 +90,7 @@ func (c *cli) llbBuild(ctx context.Context, args []string, in *buildInput, f *bu
 	if err != nil {
 		return err
 	}
-	sess, err := c.session(ctx, in, f)
+	sess, err := c.session(ctx, in, f, &buildCaches{})
 	if err != nil {
 		return err
 	}

@@ -41,8 +41,9 @@ type Build struct {
 	SessionID string
 	// Workers tells a frontend which platforms can be run here, the default first.
 	Workers []client.WorkerInfo
-	// Load checks a definition, whose sources the build's policies and these decide about.
-	Load func(ctx context.Context, def *pb.Definition, policies []*spb.Policy) (*tenonllb.Graph, error)
+	// Load checks a definition, whose sources the build's policies and these decide about, and
+	// which is looked up in these caches beside the build's.
+	Load func(ctx context.Context, def *pb.Definition, policies []*spb.Policy, caches []client.CacheOptionsEntry) (*tenonllb.Graph, error)
 	// Solve solves an edge for the build. The result is the caller's.
 	Solve func(ctx context.Context, e solver.Edge) (solver.CachedResult, error)
 	// ResolveMetadata asks a source about an identifier.
@@ -132,7 +133,7 @@ func (c *Client) Solve(ctx context.Context, req client.SolveRequest) (*client.Re
 	if req.Definition == nil || len(req.Definition.Def) == 0 {
 		return res, nil
 	}
-	graph, err := c.build.Load(ctx, req.Definition, req.SourcePolicies)
+	graph, err := c.build.Load(ctx, req.Definition, req.SourcePolicies, req.CacheImports)
 	if err != nil {
 		return nil, err
 	}

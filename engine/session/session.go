@@ -55,6 +55,13 @@ type Uploader interface {
 // UploadHost is the host of URLs that stand for an upload: BuildKit's.
 const UploadHost = "buildkit-session"
 
+// CacheKeeper is implemented by a Session that may have folders of caches.
+type CacheKeeper interface {
+	// Cache returns the content of the folder that the caller knows by path. ErrNotFound
+	// if there is none.
+	Cache(ctx context.Context, path string) (content.Store, error)
+}
+
 // Lister is implemented by a Session that can tell what it lends.
 type Lister interface {
 	// Lent are the IDs of its secrets and SSH agents. The slices are the caller's.

@@ -108,7 +108,7 @@ func (x results) LoadRemote(ctx context.Context, res solver.CacheResult) (*solve
 	if err != nil {
 		return nil, err
 	}
-	return &solver.Remote{Descriptors: descs, Provider: provider}, nil
+	return &solver.Remote{Descriptors: descs, Provider: storedTree{provider, x.s, res.ID}}, nil
 }
 
 func (x results) Exists(id string) bool {

@@ -12,6 +12,7 @@ import (
 	"slices"
 
 	"github.com/containerd/containerd/v2/core/content"
+	contentlocal "github.com/containerd/containerd/v2/plugins/content/local"
 	"github.com/moby/buildkit/identity"
 	"github.com/tonistiigi/fsutil"
 
@@ -35,6 +36,9 @@ type Options struct {
 	Outputs []string
 	// Layouts are the paths of OCI layouts by name.
 	Layouts map[string]string
+	// Caches are the folders of caches by the names that the build knows them by. Those of
+	// CachesTo are written to, too, and made if need be.
+	Caches, CachesTo map[string]string
 	// DockerConfig is the directory of docker's config.json, which has the
 	// credentials of registries. "" is what DOCKER_CONFIG says, or ~/.docker, and then
 	// podman's auth.json.
@@ -52,6 +56,7 @@ func New(ctx context.Context, opt Options) (session.Session, error) {
 		secrets: map[string][]byte{},
 		agents:  map[string]dialer{},
 		layouts: map[string]content.Store{},
+		caches:  map[string]content.Store{},
 		creds:   newLogins(opt.DockerConfig),
 		noPull:  opt.NoPull,
 	}
@@ -97,7 +102,25 @@ func New(ctx context.Context, opt Options) (session.Session, error) {
 		}
 		s.layouts[name] = l
 	}
-	return s, nil
+	return s, s.openCaches(opt)
+}
+
+func (s *local) openCaches(opt Options) error {
+	for name, path := range opt.Caches {
+		abs, err := filepath.Abs(path)
+		if err != nil {
+			return err
+		}
+		s.caches[name] = layout{root: abs}
+	}
+	for name, path := range opt.CachesTo {
+		cs, err := contentlocal.NewStore(path)
+		if err != nil {
+			return fmt.Errorf("folder %s for a cache: %w", path, err)
+		}
+		s.caches[name] = cs
+	}
+	return nil
 }
 
 // realPaths are paths as they are without links in the folders they are in.
@@ -139,6 +162,7 @@ type local struct {
 	secrets map[string][]byte
 	agents  map[string]dialer
 	layouts map[string]content.Store
+	caches  map[string]content.Store
 	creds   *logins
 	noPull  bool
 }
@@ -152,6 +176,15 @@ func (s *local) Lent() (secrets, agents []string) {
 }
 
 func (s *local) Dirs() []string { return slices.Sorted(maps.Keys(s.dirs)) }
+
+// Cache implements session.CacheKeeper.
+func (s *local) Cache(_ context.Context, path string) (content.Store, error) {
+	cs, ok := s.caches[path]
+	if !ok {
+		return nil, fmt.Errorf("folder %q for caches: %w", path, session.ErrNotFound)
+	}
+	return cs, nil
+}
 
 func (s *local) Layouts() []string { return slices.Sorted(maps.Keys(s.layouts)) }
 

@@ -151,3 +151,9 @@ func (s *Session) Credentials(ctx context.Context, host, _ string) (session.Cred
 func (s *Session) Layout(_ context.Context, name string) (content.Store, error) {
 	return sessioncontent.NewCallerStore(s.caller, "oci:"+name), nil
 }
+
+// Cache implements session.CacheKeeper. Whether there is such a folder shows when it is read
+// or written.
+func (s *Session) Cache(_ context.Context, path string) (content.Store, error) {
+	return sessioncontent.NewCallerStore(s.caller, "local:"+path), nil
+}

@@ -1,0 +1,180 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"strings"
+
+	"github.com/moby/buildkit/client/ociindex"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/tonistiigi/go-csvvalue"
+
+	"github.com/tenonbuild/tenon/engine/remotecache"
+	"github.com/tenonbuild/tenon/engine/session/local"
+)
+
+// buildCaches are what --cache-from and --cache-to name.
+type buildCaches struct {
+	from, to []remotecache.Option
+	// read and written are folders, by the names that the build knows them by.
+	read, written map[string]string
+	// tags are what the caches of to are called in the indexes of their folders.
+	tags []string
+}
+
+// caches reads --cache-from and --cache-to. A folder without a cache is said, and left out.
+func (c *cli) caches(f *buildFlags) (*buildCaches, error) {
+	b := &buildCaches{read: map[string]string{}, written: map[string]string{}}
+	for _, s := range f.cacheFrom {
+		o, err := parseCache(s)
+		if err != nil {
+			return nil, fmt.Errorf("--cache-from %q: %w", s, err)
+		}
+		if o.Type == "local" {
+			skipped, err := b.readFolder(o)
+			if err != nil {
+				return nil, fmt.Errorf("--cache-from %q: %w", s, err)
+			}
+			if skipped != "" {
+				c.hint(f, fmt.Sprintf("--cache-from %s: %s: built without", s, skipped))
+				continue
+			}
+		}
+		b.from = append(b.from, o)
+	}
+	for _, s := range f.cacheTo {
+		o, err := parseCache(s)
+		if err == nil && o.Type == "local" {
+			err = b.writeFolder(o)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("--cache-to %q: %w", s, err)
+		}
+		b.tags = append(b.tags, tagOf(o))
+		b.to = append(b.to, o)
+	}
+	return b, nil
+}
+
+// parseCache reads one of them as docker buildx does: a line of CSV, or the name of an image.
+func parseCache(s string) (remotecache.Option, error) {
+	o := remotecache.Option{Attrs: map[string]string{}}
+	fields, err := csvvalue.Fields(s, nil)
+	if err != nil {
+		return o, fmt.Errorf("it is not a line of CSV: %w", err)
+	}
+	if len(fields) == 1 && !strings.Contains(fields[0], "=") {
+		if fields[0] == "" {
+			return o, errors.New("it is empty: say type=TYPE, or the name of an image")
+		}
+		if fields[0] == remotecache.TypeInline {
+			o.Type = fields[0]
+			return o, nil
+		}
+		o.Type, o.Attrs["ref"] = "registry", fields[0]
+		return o, nil
+	}
+	for _, field := range fields {
+		key, value, ok := strings.Cut(field, "=")
+		key = strings.ToLower(strings.TrimSpace(key))
+		if !ok || key == "" {
+			return o, fmt.Errorf("%q is not of the form key=value", field)
+		}
+		if key == "type" {
+			o.Type = value
+			continue
+		}
+		if _, twice := o.Attrs[key]; twice {
+			return o, fmt.Errorf("%q is given twice", key)
+		}
+		o.Attrs[key] = value
+	}
+	if o.Type == "" {
+		return o, errors.New("type= is missing")
+	}
+	return o, nil
+}
+
+// tagOf is what a cache is called in the index of its folder.
+func tagOf(o remotecache.Option) string {
+	if tag := o.Attrs["tag"]; tag != "" {
+		return tag
+	}
+	return "latest"
+}
+
+// readFolder finds the manifest of a cache in a folder. Skipped says why there is none.
+func (b *buildCaches) readFolder(o remotecache.Option) (skipped string, err error) {
+	dir, err := folderOf(o, "src")
+	if err != nil {
+		return "", err
+	}
+	if o.Attrs["digest"] == "" {
+		idx, err := local.LayoutIndex(dir)
+		if errors.Is(err, fs.ErrNotExist) {
+			return "there is no cache in " + dir, nil
+		}
+		if err != nil {
+			return err.Error(), nil
+		}
+		tag := tagOf(o)
+		for _, m := range idx.Manifests {
+			if m.Annotations[ocispec.AnnotationRefName] == tag {
+				o.Attrs["digest"] = m.Digest.String()
+			}
+		}
+		if o.Attrs["digest"] == "" {
+			return fmt.Sprintf("%s has no cache with the tag %q", dir, tag), nil
+		}
+	}
+	if err := digest.Digest(o.Attrs["digest"]).Validate(); err != nil {
+		return "", fmt.Errorf("digest %q: %w", o.Attrs["digest"], err)
+	}
+	b.read[dir] = dir
+	return "", nil
+}
+
+func (b *buildCaches) writeFolder(o remotecache.Option) error {
+	dir, err := folderOf(o, "dest")
+	if err != nil {
+		return err
+	}
+	if _, ok := o.Attrs["reset"]; ok {
+		return errors.New("reset is not there yet: remove the folder to begin anew")
+	}
+	b.written[dir] = dir
+	return nil
+}
+
+// folderOf makes the path in an attribute absolute.
+func folderOf(o remotecache.Option, key string) (string, error) {
+	if o.Attrs[key] == "" {
+		return "", fmt.Errorf("%s= is missing: the folder of the cache", key)
+	}
+	dir, err := filepath.Abs(o.Attrs[key])
+	o.Attrs[key] = dir
+	return dir, err
+}
+
+// finish names the caches that were written in the indexes of their folders.
+func (b *buildCaches) finish(said []map[string]string) error {
+	for i, s := range said {
+		dt := s[remotecache.ResponseManifest]
+		if dt == "" || i >= len(b.to) || b.to[i].Type != "local" {
+			continue
+		}
+		var desc ocispec.Descriptor
+		if err := json.Unmarshal([]byte(dt), &desc); err != nil {
+			return fmt.Errorf("the manifest of the cache: %w", err)
+		}
+		dir := b.to[i].Attrs["dest"]
+		if err := ociindex.NewStoreIndex(dir).Put(desc, ociindex.Tag(b.tags[i])); err != nil {
+			return fmt.Errorf("the index of the cache in %s: %w", dir, err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,101 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	gwclient "github.com/moby/buildkit/frontend/gateway/client"
+
+	"github.com/tenonbuild/tenon/engine/frontend"
+	"github.com/tenonbuild/tenon/engine/remotecache"
+	"github.com/tenonbuild/tenon/solver"
+)
+
+// cacheExport is a cache that a build writes.
+type cacheExport struct {
+	remotecache.Option
+	remotecache.Extent
+	to remotecache.Destination // nil: into images
+}
+
+// checkCaches checks the caches that a request names, and returns those to be written.
+func (e *Engine) checkCaches(req *Request) ([]cacheExport, error) {
+	for _, o := range req.CacheFrom {
+		if _, err := remotecache.From(e.caches, o); err != nil {
+			return nil, err
+		}
+	}
+	var out []cacheExport
+	for _, o := range req.CacheTo {
+		to, extent, err := remotecache.To(e.caches, o)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, cacheExport{Option: o, Extent: extent, to: to})
+	}
+	return out, nil
+}
+
+// exportCaches writes the caches that the request names, of what was built. What they have
+// to say is for the client. An error of one that may fail is shown, and is none.
+func (b *build) exportCaches(ctx context.Context, of []solver.CachedResult) ([]map[string]string, error) {
+	said := make([]map[string]string, len(b.cacheExports))
+	var errs error
+	for i, x := range b.cacheExports {
+		if x.to == nil {
+			continue
+		}
+		got, err := b.exportCache(ctx, x, of)
+		said[i] = got
+		if err != nil && (!x.IgnoreError || ctx.Err() != nil) {
+			errs = errors.Join(errs, fmt.Errorf("exporting cache to %s: %w", x.Name(), err))
+		}
+	}
+	return said, errs
+}
+
+func (b *build) exportCache(ctx context.Context, x cacheExport, of []solver.CachedResult) (said map[string]string, err error) {
+	ctx, end := b.job.Begin(ctx, "exporting cache to "+x.Name())
+	defer func() { end(err) }()
+	g, err := b.gather(ctx, x.Extent, of)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, g.Release(context.WithoutCancel(ctx))) }()
+	return remotecache.Write(ctx, g.Graph, g.Provider, x.to)
+}
+
+// gather collects what leads to results.
+func (b *build) gather(ctx context.Context, extent remotecache.Extent, of []solver.CachedResult) (*remotecache.Gathered, error) {
+	c := remotecache.NewCollector()
+	opt := solver.CacheExportOpt{Mode: extent.Mode, Convert: c.Convert}
+	for _, res := range of {
+		for _, k := range res.CacheKeys() {
+			if k.Exporter == nil {
+				continue
+			}
+			if _, err := k.Exporter.ExportTo(ctx, c, opt); err != nil {
+				return nil, errors.Join(err, c.Release(context.WithoutCancel(ctx)))
+			}
+		}
+	}
+	return c.Gather(ctx, b.engine.store, extent.Layers, b.imports.all())
+}
+
+// cachedResults are the results of a frontend's references, which stay the references'.
+func cachedResults(ctx context.Context, res *gwclient.Result) ([]solver.CachedResult, error) {
+	var out []solver.CachedResult
+	err := res.EachRef(func(ref gwclient.Reference) error {
+		r, ok := ref.(*frontend.Reference)
+		if !ok || r == nil {
+			return nil
+		}
+		cached, err := r.Result(ctx)
+		if err == nil && cached != nil {
+			out = append(out, cached)
+		}
+		return err
+	})
+	return out, err
+}

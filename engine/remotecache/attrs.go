@@ -1,0 +1,125 @@
+package remotecache
+
+import (
+	"bytes"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/moby/buildkit/util/compression"
+
+	"github.com/tenonbuild/tenon/engine/store"
+	"github.com/tenonbuild/tenon/solver"
+)
+
+// Option is a cache to read or to write, as --cache-from and --cache-to name it.
+type Option struct {
+	// Type is "local", "registry" or "inline".
+	Type  string
+	Attrs map[string]string
+}
+
+// Name is what people know the cache by.
+func (o Option) Name() string {
+	for _, key := range []string{"ref", "src", "dest", "name"} {
+		if v := o.Attrs[key]; v != "" {
+			return v
+		}
+	}
+	return "type=" + o.Type
+}
+
+// attrs reads attributes. The first fault is kept.
+type attrs struct {
+	Option
+	err error
+}
+
+func (a *attrs) fail(format string, args ...any) {
+	if a.err == nil {
+		a.err = fmt.Errorf("cache type=%s: "+format, append([]any{a.Type}, args...)...)
+	}
+}
+
+func (a *attrs) needed(key string) string {
+	v := a.Attrs[key]
+	if v == "" {
+		a.fail("%s is missing", key)
+	}
+	return v
+}
+
+// boolean reads a truth value. A key without a value is true.
+func (a *attrs) boolean(key string, otherwise bool) bool {
+	v, ok := a.Attrs[key]
+	switch {
+	case !ok:
+		return otherwise
+	case v == "":
+		return true
+	}
+	b, err := strconv.ParseBool(v)
+	if err != nil {
+		a.fail("%s=%q: say true or false", key, v)
+	}
+	return b
+}
+
+// form reads how a manifest is written.
+func (a *attrs) form() Form {
+	oci := a.boolean("oci-mediatypes", true)
+	f := Form{Docker: !oci, Index: !a.boolean("image-manifest", oci)}
+	if f.Docker && !f.Index {
+		a.fail("image-manifest=true needs OCI media types: drop oci-mediatypes=false")
+	}
+	return f
+}
+
+// Extent is what an export takes, whatever it is written to.
+type Extent struct {
+	Mode solver.CacheExportMode
+	// Layers is the form of layers that have none yet.
+	Layers store.LayerOptions
+	// IgnoreError says that a build does not fail with the export.
+	IgnoreError bool
+}
+
+// maxLevel are the largest levels of compressions.
+var maxLevel = map[string]int{"gzip": 9, "zstd": 22}
+
+func (a *attrs) extent() Extent {
+	e := Extent{Mode: solver.CacheExportModeMin, IgnoreError: a.boolean("ignore-error", false)}
+	switch v := strings.ToLower(a.Attrs["mode"]); v {
+	case "", "min":
+	case "max":
+		e.Mode = solver.CacheExportModeMax
+	default:
+		a.fail("mode=%q: there are min and max", v)
+	}
+	kind := a.Attrs["compression"]
+	switch kind {
+	case "":
+		kind = "gzip"
+	case "gzip", "zstd", "uncompressed":
+	default:
+		a.fail("compression=%q: there are gzip, zstd and uncompressed", kind)
+		return e
+	}
+	t, err := compression.Parse(kind)
+	if err != nil {
+		a.fail("compression=%q: %w", kind, err)
+		return e
+	}
+	c := compression.New(t).SetForce(a.boolean("force-compression", false))
+	if v, ok := a.Attrs["compression-level"]; ok {
+		level, err := strconv.Atoi(v)
+		if err != nil || level < 0 || level > maxLevel[kind] {
+			a.fail("compression-level=%q: say a number from 0 to %d for %s", v, maxLevel[kind], kind)
+		}
+		c = c.SetLevel(level)
+	}
+	e.Layers = store.LayerOptions{Compression: c}
+	return e
+}
+
+func readAt(dt, p []byte, off int64) (int, error) { return bytes.NewReader(dt).ReadAt(p, off) }

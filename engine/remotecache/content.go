@@ -1,0 +1,156 @@
+package remotecache
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/containerd/containerd/v2/core/content"
+	"github.com/containerd/errdefs"
+	"github.com/moby/buildkit/identity"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/tenonbuild/tenon/engine/session"
+)
+
+// Folder is the content store of a caller's folder, which the protocol knows by its path.
+// Whose session that is the context says, each time.
+type Folder struct {
+	Sessions *session.Sessions
+	Path     string
+}
+
+func (f Folder) open(ctx context.Context) (content.Store, error) {
+	s, err := f.Sessions.Of(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("the caller who has the folder %s: %w", f.Path, err)
+	}
+	k, ok := s.(session.CacheKeeper)
+	if !ok {
+		return nil, fmt.Errorf("the caller lends no folder %s for caches: %w", f.Path, session.ErrNotFound)
+	}
+	return k.Cache(ctx, f.Path)
+}
+
+// folderSource is the cache in a folder whose manifest is known by its digest.
+type folderSource struct {
+	Folder
+	root digest.Digest
+}
+
+// Load implements Source.
+func (f folderSource) Load(ctx context.Context) ([]*Graph, error) {
+	cs, err := f.open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	info, err := cs.Info(ctx, f.root)
+	if err != nil {
+		return nil, fmt.Errorf("folder %s: the cache's manifest: %w", f.Path, err)
+	}
+	return ReadOCI(ctx, cs, ocispec.Descriptor{Digest: f.root, Size: info.Size})
+}
+
+// ReaderAt implements content.Provider.
+func (f folderSource) ReaderAt(ctx context.Context, desc ocispec.Descriptor) (content.ReaderAt, error) {
+	cs, err := f.open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return cs.ReaderAt(ctx, desc)
+}
+
+// folderDestination writes a cache into a folder.
+type folderDestination struct {
+	Folder
+	form  Form
+	store content.Store
+	doc   *document
+}
+
+// Missing implements Destination.
+func (f *folderDestination) Missing(ctx context.Context, g *Graph) (missing []ocispec.Descriptor, err error) {
+	if f.store, err = f.open(ctx); err != nil {
+		return nil, err
+	}
+	if f.doc, err = f.form.document(ctx, g); err != nil {
+		return nil, err
+	}
+	for _, b := range f.doc.blobs {
+		switch _, err := f.store.Info(ctx, b.Digest); {
+		case errdefs.IsNotFound(err):
+			missing = append(missing, b)
+		case err != nil:
+			return nil, fmt.Errorf("folder %s: %w", f.Path, err)
+		}
+	}
+	return missing, nil
+}
+
+// Put implements Destination.
+func (f *folderDestination) Put(ctx context.Context, desc ocispec.Descriptor, from content.Provider) (err error) {
+	ra, err := from.ReaderAt(ctx, desc)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, ra.Close()) }()
+	return f.write(ctx, desc, ra)
+}
+
+// write writes a blob under a name of its own: two may write one folder at a time.
+func (f *folderDestination) write(ctx context.Context, desc ocispec.Descriptor, from content.ReaderAt) (err error) {
+	ref := "cache-" + identity.NewID()
+	w, err := content.OpenWriter(ctx, f.store, content.WithRef(ref), content.WithDescriptor(desc))
+	if errdefs.IsAlreadyExists(err) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("folder %s: %w", f.Path, err)
+	}
+	err = content.Copy(ctx, w, content.NewReader(from), desc.Size, desc.Digest)
+	err = errors.Join(err, w.Close())
+	if err == nil || errdefs.IsAlreadyExists(err) {
+		return nil
+	}
+	if e := f.store.Abort(context.WithoutCancel(ctx), ref); e != nil && !errdefs.IsNotFound(e) {
+		err = errors.Join(err, e)
+	}
+	return fmt.Errorf("folder %s: %w", f.Path, err)
+}
+
+// Commit implements Destination. The index of the folder is the caller's to write.
+func (f *folderDestination) Commit(ctx context.Context, _ *Graph) (map[string]string, error) {
+	for _, b := range []struct {
+		desc ocispec.Descriptor
+		dt   []byte
+		what string
+	}{{f.doc.configDesc, f.doc.config, "writing config "}, {f.doc.manifestDesc, f.doc.manifest, "writing cache manifest "}} {
+		err := showing(ctx, b.what+b.desc.Digest.String(), func() error { return f.write(ctx, b.desc, memory(b.dt)) })
+		if err != nil {
+			return nil, err
+		}
+	}
+	return f.doc.response()
+}
+
+// ResponseManifest is the key by which a client is told of a cache's manifest, as JSON.
+const ResponseManifest = "cache.manifest"
+
+func (d *document) response() (map[string]string, error) {
+	dt, err := json.Marshal(d.manifestDesc)
+	if err != nil {
+		return nil, err
+	}
+	return map[string]string{ResponseManifest: string(dt)}, nil
+}
+
+// memory is a blob in memory.
+type memory []byte
+
+func (m memory) Size() int64  { return int64(len(m)) }
+func (m memory) Close() error { return nil }
+func (m memory) ReadAt(p []byte, off int64) (int, error) {
+	return readAt(m, p, off)
+}

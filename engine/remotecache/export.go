@@ -1,0 +1,160 @@
+package remotecache
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"strings"
+	"time"
+
+	"github.com/containerd/containerd/v2/core/content"
+	"github.com/moby/buildkit/util/compression"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/tenonbuild/tenon/engine/store"
+	"github.com/tenonbuild/tenon/solver"
+	"github.com/tenonbuild/tenon/solver/client"
+)
+
+// Destination is where a cache is written. Its methods are called in this order, by one
+// export; Put for several layers at a time.
+type Destination interface {
+	// Missing says which layers of a graph are to be brought. It asks as little as it can.
+	Missing(ctx context.Context, g *Graph) ([]ocispec.Descriptor, error)
+	// Put brings a layer. One that is there after all is no error.
+	Put(ctx context.Context, desc ocispec.Descriptor, from content.Provider) error
+	// Commit writes what makes layers a cache, unless that is there. It returns what the
+	// client is told (BuildKit's keys).
+	Commit(ctx context.Context, g *Graph) (map[string]string, error)
+}
+
+// parallel is how many layers are brought at a time.
+const parallel = 4
+
+// Write brings a cache to a destination. Without any layer there is nothing to write, and
+// nothing is said.
+func Write(ctx context.Context, g *Graph, from content.Provider, to Destination) (map[string]string, error) {
+	if len(g.layers) == 0 {
+		return nil, nil
+	}
+	missing, err := to.Missing(ctx, g)
+	if err != nil {
+		return nil, err
+	}
+	eg, egctx := errgroup.WithContext(ctx)
+	eg.SetLimit(parallel)
+	for _, desc := range missing {
+		eg.Go(func() error {
+			err := showing(ctx, "writing layer "+desc.Digest.String(), func() error { return to.Put(egctx, desc, from) })
+			if err != nil {
+				return fmt.Errorf("layer %s: %w", desc.Digest, err)
+			}
+			return nil
+		})
+	}
+	if err := eg.Wait(); err != nil {
+		return nil, err
+	}
+	return to.Commit(ctx, g)
+}
+
+// showing shows the beginning and the end of what is done.
+func showing(ctx context.Context, what string, do func() error) error {
+	started := time.Now()
+	tell := solver.ProgressFrom(ctx).Status
+	tell(client.VertexStatus{ID: what, Timestamp: started, Started: &started})
+	err := do()
+	ended := time.Now()
+	tell(client.VertexStatus{ID: what, Timestamp: ended, Started: &started, Completed: &ended})
+	return err
+}
+
+// convertType is a layer as a manifest has it: with the type of its kind, and without what
+// only this builder knows.
+func convertType(ctx context.Context, desc ocispec.Descriptor, oci bool) ocispec.Descriptor {
+	desc = compression.ConvertAllLayerMediaTypes(ctx, oci, desc)[0]
+	desc.URLs = nil
+	desc.Annotations = maps.Clone(desc.Annotations)
+	maps.DeleteFunc(desc.Annotations, func(k, _ string) bool {
+		return k != annotationDiffID && !strings.HasPrefix(k, "buildkit/")
+	})
+	return desc
+}
+
+// Gathered is what was collected, with its layers.
+type Gathered struct {
+	*Graph
+	content.Provider
+	refs []*store.Ref
+}
+
+// Release gives back what the layers are read from.
+func (g *Gathered) Release(ctx context.Context) error { return releaseAll(ctx, &g.refs) }
+
+// Release gives back what was collected and not gathered.
+func (c *Collector) Release(ctx context.Context) error { return releaseAll(ctx, &c.refs) }
+
+func releaseAll(ctx context.Context, refs *[]*store.Ref) error {
+	var errs error
+	for _, r := range *refs {
+		errs = errors.Join(errs, r.Release(ctx))
+	}
+	*refs = nil
+	return errs
+}
+
+// Convert is solver.CacheExportOpt.Convert for exports to a Collector: no layer is made
+// before it is known which are needed.
+func (c *Collector) Convert(_ context.Context, res solver.Result) (*solver.Remote, error) {
+	ref, err := store.RefOf(res)
+	if err != nil || ref == nil {
+		return nil, err
+	}
+	ref = ref.Clone()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.refs = append(c.refs, ref)
+	return store.Transferable(ref), nil
+}
+
+// Gather makes a graph of what was collected, with layers in this form. What the imports
+// have that belongs to it goes along. The Gathered is the caller's, who releases it.
+func (c *Collector) Gather(ctx context.Context, st *store.Store, opt store.LayerOptions, imports []*Import) (_ *Gathered, err error) {
+	out := &Gathered{refs: c.refs}
+	c.refs = nil
+	defer func() {
+		if err != nil {
+			_ = out.Release(context.WithoutCancel(ctx)) // the first error says more
+		}
+	}()
+	for _, m := range imports {
+		c.adopt(m)
+	}
+	trees, at, err := c.trees(ctx, out)
+	if err != nil {
+		return nil, err
+	}
+	made, err := st.Stacks(ctx, trees, opt)
+	if err != nil {
+		return nil, err
+	}
+	l := newLayerList(made.Provider)
+	stacks := make([][]int32, len(c.nodes))
+	for n, node := range c.nodes {
+		switch t, ok := at[node.newest]; {
+		case node.newest == nil:
+		case ok:
+			for _, i := range made.Of[t] {
+				stacks[n] = append(stacks[n], l.add(dated(made.Layers[i]), nil))
+			}
+		default:
+			for _, desc := range node.newest.Descriptors {
+				stacks[n] = append(stacks[n], l.add(desc, node.newest.Provider))
+			}
+		}
+	}
+	out.Graph, out.Provider = c.graph(l.descs, stacks), l
+	return out, nil
+}

@@ -1,0 +1,168 @@
+package remotecache
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/containerd/containerd/v2/core/content"
+	"github.com/opencontainers/go-digest"
+
+	"github.com/tenonbuild/tenon/engine/store"
+	"github.com/tenonbuild/tenon/solver"
+)
+
+// Source is where a cache is read.
+type Source interface {
+	// Load finds the cache, and reads what is not layers. An image that has caches for
+	// several platforms has several graphs. It should be quick.
+	Load(ctx context.Context) ([]*Graph, error)
+	// Provider reads layers, for as long as the process runs. Its context says for which
+	// build.
+	content.Provider
+}
+
+// Import is a cache of somebody else's, for one build.
+type Import struct {
+	id     string
+	source Source
+	store  *store.Store
+	loaded chan struct{} // closed when there is what follows
+
+	mu      sync.Mutex // guards what follows, but for err
+	finders []*finder
+	results map[string]stack
+	err     error
+}
+
+// stack is a result with the graph that has it.
+type stack struct {
+	graph *Graph
+	result
+}
+
+var _ solver.CacheManager = (*Import)(nil)
+
+// Open begins to read a cache. Its ID is one for each place. Loading ends with ctx; tell is
+// called once, with the reason if the cache cannot be had.
+func Open(ctx context.Context, id string, src Source, st *store.Store, tell func(error)) *Import {
+	m := &Import{id: id, source: src, store: st, loaded: make(chan struct{}), results: map[string]stack{}}
+	go func() {
+		defer close(m.loaded)
+		m.err = m.load(ctx)
+		tell(m.err)
+	}()
+	return m
+}
+
+func (m *Import) load(ctx context.Context) error {
+	graphs, err := m.source.Load(ctx)
+	if err != nil {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, g := range graphs {
+		m.finders = append(m.finders, newFinder(g))
+		for _, r := range g.records {
+			for _, res := range r.results {
+				m.results[res.id] = stack{g, res}
+			}
+		}
+	}
+	return nil
+}
+
+// ID implements solver.CacheManager.
+func (m *Import) ID() string { return m.id }
+
+// Query implements solver.CacheManager. It waits until the cache has been read.
+func (m *Import) Query(in []solver.CacheKeyWithSelector, input solver.Index, op digest.Digest, output solver.Index) ([]*solver.CacheKey, error) {
+	<-m.loaded
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var out []*solver.CacheKey
+	seen := map[string]bool{}
+	for _, f := range m.finders {
+		for _, n := range f.query(in, input, op, output) {
+			if id := f.graph.records[n].id; !seen[id] {
+				seen[id] = true
+				key := solver.NewCacheKey(op, output)
+				key.ID = id
+				out = append(out, key)
+			}
+		}
+	}
+	return out, nil
+}
+
+// Records implements solver.CacheManager. A key is known by its ID here, as Query gives it.
+// Of a cache that is still being read there are none: who asks has not been told of it.
+func (m *Import) Records(key *solver.CacheKey) ([]*solver.CacheRecord, error) {
+	select {
+	case <-m.loaded:
+	default:
+		return nil, nil
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var out []*solver.CacheRecord
+	seen := map[string]bool{}
+	for _, f := range m.finders {
+		n, ok := f.graph.byID[key.ID]
+		if !ok {
+			continue
+		}
+		for _, res := range f.graph.records[n].results {
+			if !seen[res.id] {
+				seen[res.id] = true
+				out = append(out, &solver.CacheRecord{ID: res.id, CreatedAt: res.createdAt})
+			}
+		}
+	}
+	return out, nil
+}
+
+// Load implements solver.CacheManager. No layer is fetched.
+func (m *Import) Load(ctx context.Context, rec *solver.CacheRecord) (solver.Result, error) {
+	select {
+	case <-m.loaded:
+	default:
+		return nil, solver.ErrNotFound
+	}
+	m.mu.Lock()
+	s, ok := m.results[rec.ID]
+	m.mu.Unlock()
+	if !ok {
+		return nil, fmt.Errorf("result %s of %s: %w", rec.ID, m.id, solver.ErrNotFound)
+	}
+	ref, err := m.store.FromLayers(ctx, s.graph.stack(s.result), m.source, store.NewOptions{
+		Description: "from " + m.id, CreatedAt: rec.CreatedAt,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return store.NewResult(ref), nil
+}
+
+// Save implements solver.CacheManager. Caches of others are only read.
+func (m *Import) Save(*solver.CacheKey, solver.Result) (*solver.ExportableCacheKey, error) {
+	return nil, fmt.Errorf("cache %s is only read", m.id)
+}
+
+// annotations of layers in a cache.
+const (
+	annotationDiffID    = "containerd.io/uncompressed"
+	annotationCreatedAt = "buildkit/createdat"
+)
+
+func layerAnnotations(diffID digest.Digest, created *time.Time) map[string]string {
+	out := map[string]string{annotationDiffID: diffID.String()}
+	if created != nil && !created.IsZero() {
+		if dt, err := created.MarshalText(); err == nil {
+			out[annotationCreatedAt] = string(dt)
+		}
+	}
+	return out
+}

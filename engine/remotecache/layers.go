@@ -1,0 +1,84 @@
+package remotecache
+
+import (
+	"context"
+	"errors"
+	"maps"
+
+	"github.com/containerd/containerd/v2/core/content"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/tenonbuild/tenon/engine/store"
+	"github.com/tenonbuild/tenon/solver"
+)
+
+// layerList is layers, each once, and the content.Provider that reads them: some from
+// where they were imported, and the others by base.
+type layerList struct {
+	descs   []ocispec.Descriptor
+	numbers map[digest.Digest]int32
+	base    content.Provider
+	from    map[digest.Digest]content.Provider
+}
+
+func newLayerList(base content.Provider) *layerList {
+	return &layerList{numbers: map[digest.Digest]int32{}, base: base, from: map[digest.Digest]content.Provider{}}
+}
+
+// add adds a layer, unless it is there, and returns its number. From reads it; nil: base.
+func (l *layerList) add(desc ocispec.Descriptor, from content.Provider) int32 {
+	n, ok := l.numbers[desc.Digest]
+	if !ok {
+		n = int32(len(l.descs))
+		l.numbers[desc.Digest] = n
+		l.descs = append(l.descs, desc)
+		if from != nil {
+			l.from[desc.Digest] = from
+		}
+	}
+	return n
+}
+
+// ReaderAt implements content.Provider.
+func (l *layerList) ReaderAt(ctx context.Context, desc ocispec.Descriptor) (content.ReaderAt, error) {
+	if p := l.from[desc.Digest]; p != nil {
+		return p.ReaderAt(ctx, desc)
+	}
+	return l.base.ReaderAt(ctx, desc)
+}
+
+// dated is the descriptor of a layer with when it was made.
+func dated(l store.Layer) ocispec.Descriptor {
+	d := l.Descriptor
+	d.Annotations = maps.Clone(d.Annotations)
+	maps.Copy(d.Annotations, layerAnnotations(l.DiffID, l.CreatedAt))
+	return d
+}
+
+// trees are the trees of the results that were collected, each once, and where each is
+// among them. One that has gone meanwhile is none.
+func (c *Collector) trees(ctx context.Context, out *Gathered) (trees []*store.Ref, at map[*solver.Remote]int, err error) {
+	at = map[*solver.Remote]int{}
+	for _, n := range c.nodes {
+		if n.newest == nil {
+			continue
+		}
+		t, ok := n.newest.Provider.(store.TreeProvider)
+		if _, done := at[n.newest]; done || !ok {
+			continue
+		}
+		ref, err := t.Ref(ctx)
+		if errors.Is(err, solver.ErrNotFound) {
+			n.newest = nil
+			continue
+		}
+		if err != nil {
+			return nil, nil, err
+		}
+		out.refs = append(out.refs, ref)
+		at[n.newest] = len(trees)
+		trees = append(trees, ref)
+	}
+	return trees, at, nil
+}
