@@ -35,15 +35,16 @@ func download(ctx context.Context) (string, error) {
 	return m.Dir, json.Unmarshal(out, &m)
 }
 
-// compile makes a program, unless it was made before: the cache is of one version.
-func (w *workspace) compile(ctx context.Context, dir, name, pkg string, args ...string) error {
+// compile makes a program, unless it was made before: the cache is of one version. It is
+// compiled in the copy of the source, since tests may write beside where they were.
+func (w *workspace) compile(ctx context.Context, name, pkg string, args ...string) error {
 	to := w.kept(name)
 	if _, err := os.Stat(to); err == nil {
 		return nil
 	}
 	fmt.Fprintf(os.Stderr, "conformance: making %s\n", name)
 	args = append(args, "-o", to+".new", pkg)
-	if _, err := goTool(ctx, dir, args...); err != nil {
+	if _, err := goTool(ctx, w.copied, args...); err != nil {
 		return err
 	}
 	return os.Rename(to+".new", to)
@@ -55,17 +56,17 @@ func (w *workspace) programs(ctx context.Context, plans []*plan) error {
 		if p.compat {
 			continue // later, with other recordings
 		}
-		if err := w.compile(ctx, w.source, p.testName(), "./"+p.pkg, "test", "-c"); err != nil {
+		if err := w.compile(ctx, p.testName(), "./"+p.pkg, "test", "-c"); err != nil {
 			return err
 		}
 		if p.name == "gateway" {
 			// Its image has nothing else.
-			if err := w.compile(ctx, w.source, "dockerfile-frontend", "./frontend/dockerfile/cmd/dockerfile-frontend", "build", "-tags", "netgo,osusergo"); err != nil {
+			if err := w.compile(ctx, "dockerfile-frontend", "./frontend/dockerfile/cmd/dockerfile-frontend", "build", "-tags", "netgo,osusergo"); err != nil {
 				return err
 			}
 		}
 	}
-	if err := w.compile(ctx, w.source, "buildctl", "./cmd/buildctl", "build"); err != nil {
+	if err := w.compile(ctx, "buildctl", "./cmd/buildctl", "build"); err != nil {
 		return err
 	}
 	switch w.daemon {
@@ -75,7 +76,7 @@ func (w *workspace) programs(ctx context.Context, plans []*plan) error {
 		return err
 	case "buildkitd":
 		w.daemon = w.kept("buildkitd")
-		return w.compile(ctx, w.source, "buildkitd", "./cmd/buildkitd", "build")
+		return w.compile(ctx, "buildkitd", "./cmd/buildkitd", "build")
 	}
 	var err error
 	w.daemon, err = filepath.Abs(w.daemon)

@@ -45,10 +45,10 @@ func prepare(ctx context.Context, o options, plans []*plan) (_ *workspace, err e
 	if w.source, err = download(ctx); err != nil {
 		return nil, err
 	}
-	if err := w.programs(ctx, plans); err != nil {
+	if err := w.copySource(ctx); err != nil {
 		return nil, err
 	}
-	if err := w.copySource(ctx); err != nil {
+	if err := w.programs(ctx, plans); err != nil {
 		return nil, err
 	}
 	if err := w.keys(ctx); err != nil {
