@@ -111,7 +111,7 @@ func (w *workspace) env(p *plan, tmp, path string) []string {
 		"BUILDKIT_TEST_SIGN_FIXTURES=" + w.kept("keys"),
 	}
 	for _, v := range p.env {
-		env = append(env, strings.ReplaceAll(v, "FRONTEND", w.frontendFile()))
+		env = append(env, strings.ReplaceAll(v, "{frontend}", w.frontendFile()))
 	}
 	return env
 }

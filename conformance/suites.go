@@ -28,7 +28,7 @@ var suites = []suite{
 	{name: "client", pkg: "client", args: hostNetwork},
 	{name: "dockerfile", pkg: "frontend/dockerfile", args: hostNetwork},
 	{name: "buildctl", pkg: "cmd/buildctl", args: hostNetwork},
-	{name: "gateway", pkg: "frontend/dockerfile", args: hostNetwork, env: []string{"FRONTEND_GATEWAY_ONLY=local:FRONTEND"}},
+	{name: "gateway", pkg: "frontend/dockerfile", args: hostNetwork, env: []string{"FRONTEND_GATEWAY_ONLY=local:{frontend}"}},
 	{name: "compat", pkg: "client", args: hostNetwork, compat: true},
 	{name: "network-client", pkg: "client", network: true, env: networkEnv},
 	{name: "network-dockerfile", pkg: "frontend/dockerfile", network: true, env: networkEnv},
