@@ -10,6 +10,7 @@ import (
 
 	"github.com/moby/buildkit/exporter/verifier"
 	gwclient "github.com/moby/buildkit/frontend/gateway/client"
+	"github.com/moby/buildkit/solver/llbsolver/compat"
 	"github.com/moby/buildkit/solver/pb"
 	spb "github.com/moby/buildkit/sourcepolicy/pb"
 	"github.com/moby/buildkit/util/entitlements"
@@ -22,6 +23,7 @@ import (
 	"github.com/tenonbuild/tenon/engine/llb"
 	"github.com/tenonbuild/tenon/engine/ops"
 	"github.com/tenonbuild/tenon/engine/session"
+	"github.com/tenonbuild/tenon/engine/source/git"
 	"github.com/tenonbuild/tenon/engine/store"
 	"github.com/tenonbuild/tenon/solver"
 	"github.com/tenonbuild/tenon/solver/client"
@@ -44,7 +46,7 @@ func (e *Engine) Build(ctx context.Context, req Request) (_ *Response, err error
 	if err := req.check(); err != nil {
 		return nil, err
 	}
-	exporters, err := e.makeExporters(req.Exports)
+	exporters, err := e.makeExporters(req.Exports, req.Compatibility)
 	if err != nil {
 		return nil, err
 	}
@@ -112,9 +114,10 @@ func (e *Engine) Build(ctx context.Context, req Request) (_ *Response, err error
 	return res, err
 }
 
-func (e *Engine) makeExporters(reqs []export.Request) ([]export.Exporter, error) {
+func (e *Engine) makeExporters(reqs []export.Request, compatibility int) ([]export.Exporter, error) {
 	var out []export.Exporter
 	for _, r := range reqs {
+		r.Compatibility = compatibility
 		x, err := export.New(e.exporters, r)
 		if err != nil {
 			return nil, err
@@ -223,7 +226,7 @@ func (b *build) addExports(ctx context.Context, metadata map[string][]byte) erro
 	if err != nil {
 		return err
 	}
-	exporters, err := b.engine.makeExporters(more)
+	exporters, err := b.engine.makeExporters(more, b.req.Compatibility)
 	if err != nil {
 		return err
 	}
@@ -345,9 +348,13 @@ func (b *build) load(ctx context.Context, def *pb.Definition, policies []*spb.Po
 
 // loadOptions are what the request says about definitions.
 func (b *build) loadOptions() llb.LoadOptions {
-	return llb.LoadOptions{
+	opt := llb.LoadOptions{
 		Allowed: b.allowed, NoCache: b.req.NoCache, SessionID: b.req.SessionID, DropCaches: b.dropCaches,
 	}
+	if b.req.Compatibility == compat.CompatibilityVersion013 {
+		opt.GitAttrs = map[string]string{git.AttrOpenFiles: "true"}
+	}
+	return opt
 }
 
 // dropCaches drops cache mounts, each once a build: a definition may be loaded again,

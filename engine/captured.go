@@ -1,12 +1,14 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"slices"
 
 	"github.com/containerd/platforms"
 	"github.com/moby/buildkit/exporter/containerimage/exptypes"
 	gwclient "github.com/moby/buildkit/frontend/gateway/client"
+	"github.com/moby/buildkit/solver/llbsolver/compat"
 	"github.com/moby/buildkit/solver/llbsolver/provenance/types"
 	"github.com/moby/buildkit/solver/pb"
 
@@ -97,6 +99,7 @@ func (b *build) addRequest(ctx context.Context, c *provenance.Capture, by *front
 	r, _ := b.request(ctx, by, c.Sources)
 	name, attrs, _ := by.Asked()
 	c.Request.Frontend, c.Request.Args, c.Request.Inputs = name, provenance.Args(attrs), r.Request.Inputs
+	c.Request.CompatibilityVersion = cmp.Or(b.req.Compatibility, compat.CompatibilityVersionCurrent)
 	first := by
 	for p := by.Parent(); p != nil; p = p.Parent() {
 		name, attrs, inputs := b.asked(p)

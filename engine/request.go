@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/moby/buildkit/identity"
+	"github.com/moby/buildkit/solver/llbsolver/compat"
 	"github.com/moby/buildkit/solver/pb"
 	spb "github.com/moby/buildkit/sourcepolicy/pb"
 	"github.com/moby/buildkit/sourcepolicy/policysession"
@@ -52,6 +53,9 @@ type Request struct {
 	SourcePolicy *spb.Policy
 	// PolicyVerifier, if not nil, decides about each source, after SourcePolicy.
 	PolicyVerifier policysession.PolicyVerifierClient
+	// Compatibility is the version of BuildKit's ways to make images that is followed
+	// (docs/tenond.md); 0 is the newest.
+	Compatibility int
 	// Exports are what is made of the result. They are checked before anything is
 	// built, and run one after the other. With none, the result is only built.
 	Exports []export.Request
@@ -124,6 +128,11 @@ func (r *Request) check() error {
 	}
 	if r.Session != nil && r.SessionID != "" {
 		return errors.New("a build has a Session or a SessionID: this one has both")
+	}
+	if v := r.Compatibility; v != 0 {
+		if err := compat.ValidateCompatibilityVersion(v); err != nil {
+			return err
+		}
 	}
 	if r.Edge.Vertex != nil && r.NoCache {
 		return errors.New("a build of an Edge has no NoCache: its vertices say so themselves (solver.VertexOptions.IgnoreCache)")

@@ -70,7 +70,7 @@ func (s *Server) build(ctx context.Context, req *controlapi.SolveRequest, rec *h
 	res, err := s.opt.Engine.Build(ctx, engine.Request{
 		ID: req.Ref, SessionID: req.Session, Client: sender(ctx),
 		Definition: definition(req), Frontend: req.Frontend, Run: s.run(req, more),
-		FrontendAttrs: req.FrontendAttrs, FrontendInputs: req.FrontendInputs,
+		FrontendAttrs: req.FrontendAttrs, FrontendInputs: req.FrontendInputs, Compatibility: int(req.CompatibilityVersion),
 		Exports: exports, More: more.exports(len(exports), keep), Allow: req.Entitlements, Status: happens, Built: built,
 		SourcePolicy: req.SourcePolicy, PolicyVerifier: s.verifier(req),
 		AwaitStatus: statusWait,

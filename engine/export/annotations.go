@@ -95,8 +95,8 @@ func pick(m map[string]map[string]string, p *ocispec.Platform) map[string]string
 
 // check refuses what the image to be written has no place for.
 func (a annotations) check(src *Source, form imageForm) error {
-	if !form.oci && len(a.index)+len(a.indexDescriptor)+len(a.descriptor)+len(a.manifest) > 0 {
-		return fmt.Errorf("annotations need OCI media types: drop oci-mediatypes=false")
+	if !form.oci && len(a.index)+len(a.indexDescriptor)+len(a.descriptor) > 0 {
+		return fmt.Errorf("annotations of anything but manifests need OCI media types: drop oci-mediatypes=false")
 	}
 	if !src.isMap() && !form.attested(src) && len(a.index)+len(a.indexDescriptor) > 0 {
 		return fmt.Errorf("annotation-index needs an index, and a result for one platform has none: use annotation. or annotation-manifest., or build several platforms")

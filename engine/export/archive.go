@@ -25,6 +25,9 @@ type archiveExporter struct {
 
 func newArchive(deps Deps, req Request) (Exporter, error) {
 	opt, err := parseArchiveOptions(req.Type, req.Attrs, req.Remote != nil)
+	if err == nil {
+		err = req.checkVersion(opt.imageForm)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -54,7 +57,7 @@ func (e *archiveExporter) Export(ctx context.Context, src *Source, _ session.Ses
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, release(context.WithoutCancel(ctx))) }()
-	img, err := writeImage(ctx, e.deps.Store, e.opt.imageForm, src)
+	img, err := writeImage(ctx, e.deps.Store, e.opt.settle(e.req, src), src)
 	if err != nil {
 		return nil, err
 	}

@@ -21,6 +21,9 @@ type Request struct {
 	// registered exporter.
 	Type  string
 	Attrs map[string]string
+	// Compatibility is which version of BuildKit's ways to make images is followed
+	// (compat.CompatibilityVersion013, say); 0 is the newest.
+	Compatibility int
 	// Lenient takes attributes that the type does not have, as BuildKit does: they are
 	// metadata of the result.
 	Lenient bool

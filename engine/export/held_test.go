@@ -2,6 +2,7 @@ package export_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"io"
 	"log"
@@ -22,6 +23,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 	"github.com/google/go-containerregistry/pkg/v1/validate"
 	"github.com/moby/buildkit/exporter/containerimage/exptypes"
+	digest "github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/tenonbuild/tenon/engine/export"
@@ -99,7 +101,9 @@ func TestLazyBase(t *testing.T) {
 	must(t, err)
 	defer func() { must(t, lazy.Release(context.WithoutCancel(t.Context()))) }()
 	src := single(lazy)
-	src.Metadata = map[string][]byte{"source.date.epoch": []byte("1000")}
+	config, err := json.Marshal(ocispec.Image{RootFS: ocispec.RootFS{DiffIDs: []digest.Digest{layers[0].DiffID}}})
+	must(t, err)
+	src.Metadata = map[string][]byte{"source.date.epoch": []byte("1000"), exptypes.ExporterImageBaseConfigKey: config}
 	mustOutput(t, deps, src, "type=image,rewrite-timestamp=true")
 	if n := count.reads.Load(); n != 0 {
 		t.Errorf("read %d times for nothing", n)

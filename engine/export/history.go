@@ -8,8 +8,9 @@ import (
 	"github.com/tenonbuild/tenon/engine/store"
 )
 
-// addedComment marks entries of the history that the config did not have.
-const addedComment = "tenon.exporter.image.v0"
+// addedComment marks entries of the history that the config did not have. It is
+// BuildKit's, so that the same build has the same image.
+const addedComment = "buildkit.exporter.image.v0"
 
 // alignHistory makes the entries of a history that are not empty as many as there
 // are layers, which readers count on: surplus ones become empty, from the end, and

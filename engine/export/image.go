@@ -19,6 +19,9 @@ type imageExporter struct {
 
 func newImage(deps Deps, req Request) (Exporter, error) {
 	opt, err := parseImageOptions(req.Attrs)
+	if err == nil {
+		err = req.checkVersion(opt.imageForm)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -39,7 +42,7 @@ func (e *imageExporter) Export(ctx context.Context, src *Source, _ session.Sessi
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, release(context.WithoutCancel(ctx))) }()
-	img, err := writeImage(ctx, e.deps.Store, e.opt.imageForm, src)
+	img, err := writeImage(ctx, e.deps.Store, e.opt.settle(e.req, src), src)
 	if err != nil {
 		return nil, err
 	}

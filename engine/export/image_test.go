@@ -345,8 +345,8 @@ func TestAnnotations(t *testing.T) {
 		t.Errorf("an index has no config: %v", resp)
 	}
 	for attrs, want := range map[string]string{
-		"annotation[linux/s390x].a=b":         "annotation[linux/s390x]: that platform is not built",
-		"annotation.a=b,oci-mediatypes=false": "annotations need OCI media types",
+		"annotation[linux/s390x].a=b":                             "annotation[linux/s390x]: that platform is not built",
+		"annotation-manifest-descriptor.a=b,oci-mediatypes=false": "need OCI media types",
 	} {
 		if _, _, err := output(t, deps, two, "type=oci,"+attrs); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v does not say %q", attrs, err, want)

@@ -118,7 +118,7 @@ func writeManifest(ctx context.Context, img *image, form imageForm, src *Source,
 	if err != nil {
 		return manifest{}, err
 	}
-	layers, err := layersOf(ctx, img.blobs, form, p.Ref, limit)
+	layers, err := layersOf(ctx, img.blobs, form, p.Ref, limit, base)
 	if err != nil {
 		return manifest{}, err
 	}
@@ -210,9 +210,9 @@ func diffIDsOf(img *ocispec.Image) int {
 	return len(img.RootFS.DiffIDs)
 }
 
-// layersOf makes the layers of a tree in the form asked for. Those that were pulled
-// keep their times where others are rewritten: they are the base's.
-func layersOf(ctx context.Context, b *blobs, form imageForm, ref *store.Ref, limit *time.Time) ([]store.Layer, error) {
+// layersOf makes the layers of a tree in the form asked for. Those of the base keep their
+// times where others are rewritten.
+func layersOf(ctx context.Context, b *blobs, form imageForm, ref *store.Ref, limit *time.Time, base *ocispec.Image) ([]store.Layer, error) {
 	if form.rewrite && limit == nil {
 		warn(ctx, "rewrite-timestamp=true has no effect without SOURCE_DATE_EPOCH")
 	}
@@ -224,6 +224,9 @@ func layersOf(ctx context.Context, b *blobs, form imageForm, ref *store.Ref, lim
 	if form.rewrite && limit != nil {
 		what = fmt.Sprintf("rewriting layers with source-date-epoch %d (%s)", limit.Unix(), limit)
 		opt.SourceDateEpoch = limit
+		if base != nil {
+			opt.Base = base.RootFS.DiffIDs
+		}
 	}
 	var layers []store.Layer
 	err := step(ctx, what, func() error {

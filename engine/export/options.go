@@ -15,15 +15,13 @@ type imageForm struct {
 	names       []string // full names, with tags
 	untagged    bool     // names have no tags: they are pushed by digest
 	nameFromRun bool     // name=*: the frontend's
-	oci         bool
+	mediaTypes
 	compression compression.Config
 	rewrite     bool
 	epoch       epoch
 	annotations annotations
 	// inlineAttestations has attestations that are for images alone.
 	inlineAttestations bool
-	// artifact makes the manifest of attestations an OCI artifact.
-	artifact bool
 	// foreign leaves foreign layers where they are from.
 	foreign bool
 }
@@ -34,14 +32,13 @@ func (a *attrs) form() imageForm {
 		epoch:       a.epoch(),
 		annotations: a.annotations(),
 		compression: a.compression(),
-		oci:         a.boolean(string(exptypes.OptKeyOCITypes), true),
+		mediaTypes:  a.mediaTypes(),
 		rewrite:     a.boolean(string(exptypes.OptKeyRewriteTimestamp), false),
 	}
 	if a.typ == TypeImage {
 		f.untagged = a.boolean(string(exptypes.OptKeyPushByDigest), false)
 	}
 	f.names, f.nameFromRun = a.names(string(exptypes.OptKeyName), f.untagged)
-	f.artifact = a.boolean(string(exptypes.OptKeyOCIArtifact), true)
 	f.inlineAttestations = a.boolean(string(exptypes.OptKeyForceInlineAttestations), a.typ == TypeImage)
 	f.foreign = a.boolean(string(exptypes.OptKeyPreferNondistLayers), false)
 	return f

@@ -47,6 +47,8 @@ type LoadOptions struct {
 	// SessionID is put into sources that read from the caller's machine and do not
 	// say from which session (local.session, oci.session).
 	SessionID string
+	// GitAttrs are put into sources of git repositories.
+	GitAttrs map[string]string
 	// Policy, if not nil, decides about each source operation before anything is done with
 	// it, and may change it. It is called for several at a time.
 	Policy func(op *pb.Op) error

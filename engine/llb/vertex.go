@@ -146,7 +146,7 @@ func (l *loader) normalise(in *pb.Op) *pb.Op {
 	switch k := p.Op.(type) {
 	case *pb.Op_Source:
 		p.Platform = l.normalPlatform(p.Platform)
-		k.Source.Attrs = l.withSession(k.Source)
+		k.Source.Attrs = l.attrs(k.Source)
 	case *pb.Op_Exec:
 		p.Platform = l.normalPlatform(p.Platform)
 	default:
@@ -170,24 +170,29 @@ func (l *loader) normalPlatform(p *pb.Platform) *pb.Platform {
 	}
 }
 
-// withSession returns the attributes of a source, with the session that it reads
-// from if it is one that reads from a session.
-func (l *loader) withSession(s *pb.SourceOp) map[string]string {
-	key := ""
+// attrs returns the attributes of a source, with what the request has for its kind: the
+// session that it reads from, say.
+func (l *loader) attrs(s *pb.SourceOp) map[string]string {
+	more := map[string]string{}
+	session := func(key string) {
+		if l.opt.SessionID != "" && s.Attrs[key] == "" {
+			more[key] = l.opt.SessionID
+		}
+	}
 	switch scheme, _, _ := strings.Cut(s.Identifier, "://"); scheme {
 	case "local":
-		key = pb.AttrLocalSessionID
+		session(pb.AttrLocalSessionID)
 	case "oci-layout", "oci-layout+blob":
-		key = pb.AttrOCILayoutSessionID
+		session(pb.AttrOCILayoutSessionID)
+	case "git":
+		more = l.opt.GitAttrs
 	}
-	if key == "" || l.opt.SessionID == "" || s.Attrs[key] != "" {
+	if len(more) == 0 {
 		return s.Attrs
 	}
-	attrs := maps.Clone(s.Attrs)
-	if attrs == nil {
-		attrs = map[string]string{}
-	}
-	attrs[key] = l.opt.SessionID
+	attrs := map[string]string{}
+	maps.Copy(attrs, s.Attrs)
+	maps.Copy(attrs, more)
 	return attrs
 }
 

@@ -38,10 +38,12 @@ type LayerOptions struct {
 	// Compression is what layers are compressed with that have no blob yet, and
 	// with Force all others. There are gzip, zstd and uncompressed.
 	Compression compression.Config
-	// SourceDateEpoch, if not nil, bounds the times in layers that were made here:
-	// later ones become it. Pulled layers stay as they are: those of every image that
-	// went into the tree, also of several that were merged.
+	// SourceDateEpoch, if not nil, bounds the times in layers: later ones become it. All
+	// of these are compressed as asked for.
 	SourceDateEpoch *time.Time
+	// Base are the diff IDs of the image that the tree was built on. Its layers keep their
+	// times, from the lowest to the first that is another.
+	Base []digest.Digest
 }
 
 // form names what blobs the options lead to.
@@ -81,12 +83,12 @@ func (r *Ref) Layers(ctx context.Context, opt LayerOptions) ([]Layer, content.Pr
 	}
 	s, ctx := r.s, r.s.Context(ctx)
 	all := pieces(rec)
-	layers := make([]Layer, len(all))
+	layers, opts := make([]Layer, len(all)), opt.each(all)
 	eg, egctx := errgroup.WithContext(ctx)
 	eg.SetLimit(parallelFetches)
 	for i, p := range all {
 		eg.Go(func() error {
-			b, err := s.layer(egctx, p, opt)
+			b, err := s.layer(egctx, p, opts[i])
 			if err != nil {
 				return fmt.Errorf("layer %d of %d of tree %s (%s): %w", i+1, len(all), rec.id, p.rec.facts.Description, err)
 			}
@@ -137,17 +139,17 @@ func (s *Store) existing(ctx context.Context, rec *record, opt LayerOptions) (bl
 	if err != nil {
 		return blob{}, false
 	}
-	epoch := opt.epochOf(rec)
+	epoch := opt.epoch()
 	all := s.blobsThere(ctx, rec)
 	// That a pulled layer was converted once is no reason not to have it as it came.
-	exact := opt.Compression.Force || rec.facts.Kind != kindLayer
+	exact := opt.Compression.Force || rec.facts.Kind != kindLayer || epoch != ""
 	for _, b := range all {
 		if exact && b.Epoch == epoch && b.Form == want {
 			return b, true
 		}
 	}
 	for _, b := range all {
-		if b.Epoch == epoch && (!opt.Compression.Force || compression.IsMediaType(opt.Compression.Type, b.Descriptor.MediaType)) {
+		if b.Epoch == "" && epoch == "" && (!opt.Compression.Force || compression.IsMediaType(opt.Compression.Type, b.Descriptor.MediaType)) {
 			return b, true
 		}
 	}
@@ -170,12 +172,26 @@ func (s *Store) blobsThere(ctx context.Context, rec *record) []blob {
 	})
 }
 
-// epochOf is the bound of the times in a layer; "" where there is none.
-func (o LayerOptions) epochOf(rec *record) string {
-	if o.SourceDateEpoch == nil || rec.facts.Kind == kindLayer {
+// epoch is the bound of the times in a layer; "" where there is none.
+func (o LayerOptions) epoch() string {
+	if o.SourceDateEpoch == nil {
 		return ""
 	}
 	return strconv.FormatInt(o.SourceDateEpoch.Unix(), 10)
+}
+
+// each are the options of each layer.
+func (o LayerOptions) each(all []piece) []LayerOptions {
+	opts := make([]LayerOptions, len(all))
+	inBase := true
+	for i, p := range all {
+		opts[i] = o
+		inBase = inBase && i < len(o.Base) && p.rec.facts.Kind == kindLayer && p.rec.facts.DiffID == o.Base[i]
+		if inBase {
+			opts[i].SourceDateEpoch = nil
+		}
+	}
+	return opts
 }
 
 // layer returns the blob of a piece, which it makes if need be.
@@ -187,7 +203,7 @@ func (s *Store) layer(ctx context.Context, p piece, opt LayerOptions) (blob, err
 	if err != nil {
 		return blob{}, err
 	}
-	key := p.rec.id + " " + string(want) + " " + opt.epochOf(p.rec)
+	key := p.rec.id + " " + string(want) + " " + opt.epoch()
 	return s.forms.Do(ctx, key, func(ctx context.Context) (b blob, err error) {
 		if b, ok := s.existing(ctx, p.rec, opt); ok {
 			return b, nil
@@ -201,7 +217,7 @@ func (s *Store) layer(ctx context.Context, p piece, opt LayerOptions) (blob, err
 		if err != nil {
 			return blob{}, err
 		}
-		b.Form, b.Epoch = want, opt.epochOf(p.rec)
+		b.Form, b.Epoch = want, opt.epoch()
 		return b, s.save(ctx, p.rec, func(f *facts) {
 			// One of that form is gone from the disk.
 			f.Blobs = slices.DeleteFunc(slices.Clone(f.Blobs), func(old blob) bool { return old.Form == b.Form && old.Epoch == b.Epoch && old.Form != "" })
@@ -213,13 +229,13 @@ func (s *Store) layer(ctx context.Context, p piece, opt LayerOptions) (blob, err
 	})
 }
 
-// convert makes another form of a pulled layer.
+// convert makes another form of a pulled layer, or one with other times.
 func (s *Store) convert(ctx context.Context, rec *record, opt LayerOptions) (blob, error) {
 	desc, err := s.fetch(ctx, rec)
 	if err != nil {
 		return blob{}, err
 	}
-	fn, err := converter.New(ctx, s.back.content, desc, opt.Compression)
+	fn, err := converter.NewWithRewriteTimestamp(ctx, s.back.content, desc, opt.Compression, opt.SourceDateEpoch, nil)
 	if err != nil {
 		return blob{}, fmt.Errorf("conversion to %s: %w", opt.Compression.Type, err)
 	}
@@ -237,6 +253,7 @@ func (s *Store) convert(ctx context.Context, rec *record, opt LayerOptions) (blo
 	if err != nil {
 		return blob{}, fmt.Errorf("conversion to %s: %w", opt.Compression.Type, err)
 	}
+	got.URLs = nil // there are the bytes that it was made of
 	return blob{Descriptor: *got}, nil
 }
 

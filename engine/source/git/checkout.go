@@ -21,6 +21,9 @@ func (b *bare) checkout(ctx context.Context, dir string, r resolved, commit stri
 	} else {
 		err = b.checkoutFiles(ctx, dir, r, commit)
 	}
+	if err == nil && b.spec.openFiles {
+		err = openFiles(dir)
+	}
 	if err == nil && b.spec.mtimeCommit {
 		err = b.setTimes(ctx, dir, commit)
 	}
@@ -184,6 +187,25 @@ func liftSubdir(dir, tree, subdir string) (err error) {
 		}
 	}
 	return root.RemoveAll(tree)
+}
+
+// openFiles lets everybody write the files that nobody can execute.
+func openFiles(dir string) (err error) {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, root.Close()) }()
+	return fs.WalkDir(root.FS(), ".", func(path string, e fs.DirEntry, err error) error {
+		if err != nil || !e.Type().IsRegular() {
+			return err
+		}
+		fi, err := e.Info()
+		if err != nil || fi.Mode()&0o111 != 0 {
+			return err
+		}
+		return root.Chmod(path, fi.Mode()|0o222)
+	})
 }
 
 // setTimes gives all files the time of the commit.

@@ -201,6 +201,9 @@ func (sp spec) key(r resolved) string {
 	if sp.mtimeCommit {
 		key += " with its time"
 	}
+	if sp.openFiles {
+		key += " with files that all can write"
+	}
 	if sp.asBundle {
 		key += fmt.Sprintf(" as a bundle of %q, %s", r.target(), r.object)
 	}

@@ -45,6 +45,7 @@ type spec struct {
 	keepGitDir     bool
 	skipSubmodules bool
 	mtimeCommit    bool
+	openFiles      bool // files that cannot be executed can be written by all
 	advice         bool // what git says is shown, its advice included
 
 	// Names of secrets of the session; "" for none. They need not exist.
@@ -169,6 +170,10 @@ func (sp *spec) setOpts(id string, opts *gitutil.GitURLOpts) error {
 	return nil
 }
 
+// AttrOpenFiles, "true", gives files the modes that git takes from nobody's umask, as
+// BuildKit did before version 0.15. Those that can be executed stay as they are.
+const AttrOpenFiles = "tenon.git.openfiles"
+
 var hexDigits = regexp.MustCompile(`^[0-9a-f]{4,64}$`)
 
 func (sp *spec) attr(k, v string) (err error) {
@@ -200,6 +205,8 @@ func (sp *spec) attr(k, v string) (err error) {
 			return fmt.Errorf("%s %q: it is checkout or commit", k, v)
 		}
 		sp.mtimeCommit = v == "commit"
+	case AttrOpenFiles:
+		sp.openFiles = v == "true"
 	case pb.AttrGitBundle, pb.AttrOCILayoutSessionID, pb.AttrOCILayoutStoreID: // see setBundle
 	case pb.AttrGitCheckoutBundle:
 		sp.asBundle = v == "true"
