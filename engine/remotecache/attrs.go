@@ -1,7 +1,6 @@
 package remotecache
 
 import (
-	"bytes"
 	"fmt"
 	"strconv"
 	"strings"
@@ -121,5 +120,3 @@ func (a *attrs) extent() Extent {
 	e.Layers = store.LayerOptions{Compression: c}
 	return e
 }
-
-func readAt(dt, p []byte, off int64) (int, error) { return bytes.NewReader(dt).ReadAt(p, off) }

@@ -47,6 +47,12 @@ func Builtin(d Deps) map[string]Backend {
 				return &folderDestination{Folder: Folder{d.Sessions, a.needed("dest")}, form: a.form()}
 			},
 		},
+		"registry": {
+			Source: func(a *attrs) Source { return d.registryPlace(a) },
+			Destination: func(a *attrs) Destination {
+				return &registryDestination{registryPlace: d.registryPlace(a), form: a.form()}
+			},
+		},
 	}
 }
 

@@ -96,10 +96,24 @@ func collected(n int) (*Collector, []ocispec.Descriptor, [][]int32) {
 	return c, described(names...), stacks
 }
 
+// graphFor makes a graph of nodes whose results have these layers.
+func graphFor(c *Collector, layers []ocispec.Descriptor, stacks [][]int32) *Graph {
+	l := newLayerList(nil)
+	for _, d := range layers {
+		l.add(d, nil)
+	}
+	return graphOf(c.nodes, l, func(n *node) []stackAt {
+		if stacks[n.n] == nil {
+			return nil
+		}
+		return []stackAt{{stacks[n.n], n.results[0].createdAt}}
+	})
+}
+
 // What is written is read as the same, in the same bytes, whatever order it came in.
 func TestEncode(t *testing.T) {
 	c, layers, stacks := collected(20)
-	dt, blobs, err := c.graph(layers, stacks).Encode()
+	dt, blobs, err := graphFor(c, layers, stacks).Encode()
 	check.OK(t, err)
 	check.Equal(t, "blobs", len(blobs), 20)
 	g, err := Decode(dt, blobs)
@@ -132,7 +146,7 @@ func TestCollectCycle(t *testing.T) {
 		}
 		stacks[stray.(*node).n] = []int32{0}
 		stray.AddResult(time.Unix(1, 0), &solver.Remote{})
-		g := c.graph(described("l"), stacks)
+		g := graphFor(c, described("l"), stacks)
 		check.Equal(t, "records of "+first, len(g.records), 3)
 		dt, blobs, err := g.Encode()
 		check.OK(t, err)
@@ -144,7 +158,7 @@ func TestCollectCycle(t *testing.T) {
 // A key is found by what it was made of, however long its chain is, and by no other.
 func TestFind(t *testing.T) {
 	c, layers, stacks := collected(3)
-	f := newFinder(c.graph(layers, stacks))
+	f := newFinder(graphFor(c, layers, stacks))
 	key := func(k *solver.CacheKey) []solver.CacheKeyWithSelector {
 		return []solver.CacheKeyWithSelector{{CacheKey: solver.ExportableCacheKey{CacheKey: k}}}
 	}
@@ -163,7 +177,7 @@ func TestFind(t *testing.T) {
 
 func FuzzDecode(f *testing.F) {
 	c, layers, stacks := collected(4)
-	dt, _, err := c.graph(layers, stacks).Encode()
+	dt, _, err := graphFor(c, layers, stacks).Encode()
 	check.OK(f, err)
 	f.Add(dt)
 	f.Add([]byte(`{"layers":[{"blob":"sha256:00","parent":0}],"records":[{"chains":[{"layers":[0]}],"inputs":[[{"link":0}]]}]}`))
@@ -193,7 +207,7 @@ func FuzzDecode(f *testing.F) {
 // An inline cache names the layers of the image, in any form, and no others.
 func TestInline(t *testing.T) {
 	c, layers, stacks := collected(3)
-	g := c.graph(layers, stacks)
+	g := graphFor(c, layers, stacks)
 	dt, err := Inline(g, []digest.Digest{dg("layer 0"), dg("another blob")}, []digest.Digest{dg("plain layer 0"), dg("plain layer 1")})
 	check.OK(t, err)
 	var records []struct {

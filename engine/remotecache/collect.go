@@ -27,9 +27,10 @@ type node struct {
 	n      int32
 	digest digest.Digest
 	inputs [][]link
-	// newest is the result that it is exported with; nil if none.
-	newest    *solver.Remote
-	createdAt time.Time
+	// results are those that it may be exported with.
+	results []found
+	// foreign: it is of an import.
+	foreign bool
 }
 
 // NewCollector makes an empty one.
@@ -62,9 +63,7 @@ func (c *Collector) Visited(v any) bool {
 func (n *node) AddResult(createdAt time.Time, res *solver.Remote) {
 	n.c.mu.Lock()
 	defer n.c.mu.Unlock()
-	if n.newest == nil || createdAt.After(n.createdAt) {
-		n.newest, n.createdAt = res, createdAt
-	}
+	n.results = append(n.results, found{createdAt: createdAt, remote: res})
 }
 
 // LinkFrom implements solver.CacheExporterRecord.

@@ -2,7 +2,6 @@ package remotecache
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 
@@ -122,35 +121,9 @@ func (f *folderDestination) write(ctx context.Context, desc ocispec.Descriptor, 
 
 // Commit implements Destination. The index of the folder is the caller's to write.
 func (f *folderDestination) Commit(ctx context.Context, _ *Graph) (map[string]string, error) {
-	for _, b := range []struct {
-		desc ocispec.Descriptor
-		dt   []byte
-		what string
-	}{{f.doc.configDesc, f.doc.config, "writing config "}, {f.doc.manifestDesc, f.doc.manifest, "writing cache manifest "}} {
-		err := showing(ctx, b.what+b.desc.Digest.String(), func() error { return f.write(ctx, b.desc, memory(b.dt)) })
-		if err != nil {
-			return nil, err
-		}
-	}
-	return f.doc.response()
-}
-
-// ResponseManifest is the key by which a client is told of a cache's manifest, as JSON.
-const ResponseManifest = "cache.manifest"
-
-func (d *document) response() (map[string]string, error) {
-	dt, err := json.Marshal(d.manifestDesc)
+	err := f.doc.write(ctx, func(desc ocispec.Descriptor, dt memory) error { return f.Put(ctx, desc, dt) })
 	if err != nil {
 		return nil, err
 	}
-	return map[string]string{ResponseManifest: string(dt)}, nil
-}
-
-// memory is a blob in memory.
-type memory []byte
-
-func (m memory) Size() int64  { return int64(len(m)) }
-func (m memory) Close() error { return nil }
-func (m memory) ReadAt(p []byte, off int64) (int, error) {
-	return readAt(m, p, off)
+	return f.doc.response()
 }

@@ -6,21 +6,26 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	types "github.com/moby/buildkit/cache/remotecache/v1/types"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// graph makes a graph of what was collected. Layers are the blobs, and stacks are the layers
-// of the nodes' results, by number; nil for a node without. Records that lead to no result
-// are left out, and so are links that would make a circle.
-func (c *Collector) graph(layers []ocispec.Descriptor, stacks [][]int32) *Graph {
+// stackAt is a result as layers, by number, the lowest first.
+type stackAt struct {
+	layers    []int32
+	createdAt time.Time
+}
+
+// graphOf makes a graph of nodes, whose results stacksOf gives. Records that lead to no
+// result are left out, and so are links that would make a circle.
+func graphOf(nodes []*node, layers *layerList, stacksOf func(*node) []stackAt) *Graph {
 	b := &builder{g: &Graph{}, layers: layers, numbers: map[stacked]int32{}}
-	place := make([]int32, len(c.nodes))
+	place := make([]int32, len(nodes))
 	known := map[string]int32{}
-	for n, inputs := range c.derive() {
-		node := c.nodes[n]
-		r := record{digest: node.digest, inputs: make([][]link, len(inputs))}
+	for n, inputs := range derive(nodes) {
+		r := record{digest: nodes[n].digest, inputs: make([][]link, len(inputs))}
 		for i, alternatives := range inputs {
 			for _, l := range alternatives {
 				r.inputs[i] = append(r.inputs[i], link{place[l.from], l.selector})
@@ -34,11 +39,10 @@ func (c *Collector) graph(layers []ocispec.Descriptor, stacks [][]int32) *Graph 
 			b.g.records = append(b.g.records, r)
 		}
 		place[n] = at
-		if len(stacks[n]) > 0 {
-			b.addResult(at, node, stacks[n])
-		}
+		b.addResult(at, stacksOf(nodes[n]))
 	}
 	b.g.prune()
+	b.g.pruneLayers()
 	b.g.index()
 	return b.g
 }
@@ -46,7 +50,7 @@ func (c *Collector) graph(layers []ocispec.Descriptor, stacks [][]int32) *Graph 
 // builder adds results to a graph.
 type builder struct {
 	g      *Graph
-	layers []ocispec.Descriptor
+	layers *layerList
 	// numbers finds layers of g by what they are.
 	numbers map[stacked]int32
 }
@@ -54,8 +58,30 @@ type builder struct {
 // stacked is a blob on top of a layer of the graph.
 type stacked struct{ blob, parent int32 }
 
-// addResult gives a record the newest result.
-func (b *builder) addResult(at int32, n *node, stack []int32) {
+// addResult gives a record the newest of some results. Equal ones are as old as the oldest.
+func (b *builder) addResult(at int32, all []stackAt) {
+	oldest := map[int32]time.Time{}
+	for _, s := range all {
+		top := b.top(s.layers)
+		if t, ok := oldest[top]; !ok || s.createdAt.Before(t) {
+			oldest[top] = s.createdAt
+		}
+	}
+	r := &b.g.records[at]
+	for top, createdAt := range oldest {
+		res := result{id: b.g.layers[top].id, top: top, createdAt: createdAt}
+		if len(r.results) == 0 || res.better(r.results[0]) {
+			r.results = []result{res}
+		}
+	}
+}
+
+func (r result) better(o result) bool {
+	return cmp.Or(r.createdAt.Compare(o.createdAt), cmp.Compare(o.id, r.id)) > 0
+}
+
+// top is the uppermost layer of a stack in the graph.
+func (b *builder) top(stack []int32) int32 {
 	top := int32(-1)
 	for _, blob := range stack {
 		key := stacked{blob, top}
@@ -67,33 +93,29 @@ func (b *builder) addResult(at int32, n *node, stack []int32) {
 			if top >= 0 {
 				below = b.g.layers[top]
 			}
-			desc := b.layers[blob]
+			desc := b.layers.descs[blob]
 			b.g.layers = append(b.g.layers, layer{
 				desc: desc, parent: top, depth: below.depth + 1, id: hashAll(below.id, desc.Digest.String()),
 			})
 		}
 		top = next
 	}
-	r := &b.g.records[at]
-	res := result{id: b.g.layers[top].id, top: top, createdAt: n.createdAt}
-	if len(r.results) == 0 || r.results[0].createdAt.Before(res.createdAt) {
-		r.results = []result{res}
-	}
+	return top
 }
 
 // derive yields the nodes that can be reached from those without inputs, after what they
 // are reached from, with the links of their inputs. Where equal keys make circles, links
 // from what comes later are left out.
-func (c *Collector) derive() func(yield func(int32, [][]link) bool) {
+func derive(nodes []*node) func(yield func(int32, [][]link) bool) {
 	return func(yield func(int32, [][]link) bool) {
-		d := newDerivation(c.nodes)
+		d := newDerivation(nodes)
 		for {
 			n, ok := d.next()
 			if !ok {
 				return
 			}
-			inputs := make([][]link, len(c.nodes[n].inputs))
-			for i, alternatives := range c.nodes[n].inputs {
+			inputs := make([][]link, len(nodes[n].inputs))
+			for i, alternatives := range nodes[n].inputs {
 				for _, l := range alternatives {
 					if d.done[l.from] {
 						inputs[i] = append(inputs[i], l)
@@ -207,6 +229,38 @@ func (g *Graph) prune() {
 		kept = append(kept, r)
 	}
 	g.records = kept
+}
+
+// pruneLayers leaves out layers that no result has. Those below others come first.
+func (g *Graph) pruneLayers() {
+	used := make([]bool, len(g.layers))
+	for _, r := range g.records {
+		for _, res := range r.results {
+			used[res.top] = true
+		}
+	}
+	for n := len(g.layers) - 1; n >= 0; n-- {
+		if below := g.layers[n].parent; used[n] && below >= 0 {
+			used[below] = true
+		}
+	}
+	place := make([]int32, len(g.layers))
+	kept := g.layers[:0]
+	for n, l := range g.layers {
+		if !used[n] {
+			continue
+		}
+		if place[n] = int32(len(kept)); l.parent >= 0 {
+			l.parent = place[l.parent]
+		}
+		kept = append(kept, l)
+	}
+	g.layers = kept
+	for _, r := range g.records {
+		for i := range r.results {
+			r.results[i].top = place[r.results[i].top]
+		}
+	}
 }
 
 // Encode writes the config of a graph: equal graphs are equal bytes. Blobs are the layers

@@ -129,10 +129,13 @@ func (c *Collector) Gather(ctx context.Context, st *store.Store, opt store.Layer
 			_ = out.Release(context.WithoutCancel(ctx)) // the first error says more
 		}
 	}()
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	for _, m := range imports {
-		c.adopt(m)
+		c.take(m)
 	}
-	trees, at, err := c.trees(ctx, out)
+	nodes := c.merged()
+	trees, at, err := c.trees(ctx, nodes, out)
 	if err != nil {
 		return nil, err
 	}
@@ -141,20 +144,38 @@ func (c *Collector) Gather(ctx context.Context, st *store.Store, opt store.Layer
 		return nil, err
 	}
 	l := newLayerList(made.Provider)
-	stacks := make([][]int32, len(c.nodes))
-	for n, node := range c.nodes {
-		switch t, ok := at[node.newest]; {
-		case node.newest == nil:
-		case ok:
-			for _, i := range made.Of[t] {
-				stacks[n] = append(stacks[n], l.add(dated(made.Layers[i]), nil))
-			}
-		default:
-			for _, desc := range node.newest.Descriptors {
-				stacks[n] = append(stacks[n], l.add(desc, node.newest.Provider))
+	stacks := func(n *node) []stackAt {
+		var all []stackAt
+		for _, f := range n.results {
+			if s := l.stack(f, made, at); len(s) > 0 {
+				all = append(all, stackAt{s, f.createdAt})
 			}
 		}
+		return all
 	}
-	out.Graph, out.Provider = c.graph(l.descs, stacks), l
+	out.Graph, out.Provider = graphOf(nodes, l, stacks), l
 	return out, nil
+}
+
+// stack are the layers of a result, by their numbers; nil if it has gone.
+func (l *layerList) stack(f found, made *store.Stacks, at map[*solver.Remote]int) (out []int32) {
+	if f.imported != nil {
+		for _, desc := range f.imported.graph.stack(f.imported.result) {
+			out = append(out, l.add(desc, f.imported.from.source))
+		}
+		return out
+	}
+	if t, ok := at[f.remote]; ok {
+		for _, i := range made.Of[t] {
+			out = append(out, l.add(dated(made.Layers[i]), nil))
+		}
+		return out
+	}
+	if _, gone := f.remote.Provider.(store.TreeProvider); gone {
+		return nil
+	}
+	for _, desc := range f.remote.Descriptors {
+		out = append(out, l.add(desc, f.remote.Provider))
+	}
+	return out
 }

@@ -48,37 +48,41 @@ func (l *layerList) ReaderAt(ctx context.Context, desc ocispec.Descriptor) (cont
 	return l.base.ReaderAt(ctx, desc)
 }
 
-// dated is the descriptor of a layer with when it was made.
+// dated is the descriptor of a layer with when it was made. One that came from elsewhere has
+// that with it, or nobody knows.
 func dated(l store.Layer) ocispec.Descriptor {
 	d := l.Descriptor
 	d.Annotations = maps.Clone(d.Annotations)
-	maps.Copy(d.Annotations, layerAnnotations(l.DiffID, l.CreatedAt))
+	if !l.Pulled {
+		maps.Copy(d.Annotations, layerAnnotations(l.DiffID, l.CreatedAt))
+	}
 	return d
 }
 
 // trees are the trees of the results that were collected, each once, and where each is
 // among them. One that has gone meanwhile is none.
-func (c *Collector) trees(ctx context.Context, out *Gathered) (trees []*store.Ref, at map[*solver.Remote]int, err error) {
+func (c *Collector) trees(ctx context.Context, nodes []*node, out *Gathered) (trees []*store.Ref, at map[*solver.Remote]int, err error) {
 	at = map[*solver.Remote]int{}
-	for _, n := range c.nodes {
-		if n.newest == nil {
-			continue
+	for _, n := range nodes {
+		for _, f := range n.results {
+			if f.remote == nil {
+				continue
+			}
+			t, ok := f.remote.Provider.(store.TreeProvider)
+			if _, done := at[f.remote]; done || !ok {
+				continue
+			}
+			ref, err := t.Ref(ctx)
+			if errors.Is(err, solver.ErrNotFound) {
+				continue
+			}
+			if err != nil {
+				return nil, nil, err
+			}
+			out.refs = append(out.refs, ref)
+			at[f.remote] = len(trees)
+			trees = append(trees, ref)
 		}
-		t, ok := n.newest.Provider.(store.TreeProvider)
-		if _, done := at[n.newest]; done || !ok {
-			continue
-		}
-		ref, err := t.Ref(ctx)
-		if errors.Is(err, solver.ErrNotFound) {
-			n.newest = nil
-			continue
-		}
-		if err != nil {
-			return nil, nil, err
-		}
-		out.refs = append(out.refs, ref)
-		at[n.newest] = len(trees)
-		trees = append(trees, ref)
 	}
 	return trees, at, nil
 }

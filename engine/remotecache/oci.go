@@ -1,6 +1,7 @@
 package remotecache
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -121,6 +122,7 @@ type document struct {
 	config, manifest         []byte
 	configDesc, manifestDesc ocispec.Descriptor
 	blobs                    []ocispec.Descriptor
+	known                    []ocispec.Descriptor // blobs, with all that is known of them here
 }
 
 // document makes the manifest of a graph.
@@ -129,7 +131,7 @@ func (f Form) document(ctx context.Context, g *Graph) (*document, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &document{config: config, configDesc: describe(types.CacheConfigMediaTypeV0, config)}
+	d := &document{config: config, configDesc: describe(types.CacheConfigMediaTypeV0, config), known: blobs}
 	for _, b := range blobs {
 		d.blobs = append(d.blobs, convertType(ctx, b, !f.Docker))
 	}
@@ -153,3 +155,36 @@ func (f Form) document(ctx context.Context, g *Graph) (*document, error) {
 func describe(mediaType string, dt []byte) ocispec.Descriptor {
 	return ocispec.Descriptor{MediaType: mediaType, Digest: digest.FromBytes(dt), Size: int64(len(dt))}
 }
+
+// write writes what is no layer, first what the manifest names.
+func (d *document) write(ctx context.Context, put func(ocispec.Descriptor, memory) error) error {
+	err := showing(ctx, "writing config "+d.configDesc.Digest.String(), func() error { return put(d.configDesc, d.config) })
+	if err != nil {
+		return err
+	}
+	return showing(ctx, "writing cache manifest "+d.manifestDesc.Digest.String(), func() error { return put(d.manifestDesc, d.manifest) })
+}
+
+// ResponseManifest is the key by which a client is told of a cache's manifest, as JSON.
+const ResponseManifest = "cache.manifest"
+
+func (d *document) response() (map[string]string, error) {
+	dt, err := json.Marshal(d.manifestDesc)
+	if err != nil {
+		return nil, err
+	}
+	return map[string]string{ResponseManifest: string(dt)}, nil
+}
+
+// memory is a blob in memory.
+type memory []byte
+
+// ReaderAt implements content.Provider.
+func (m memory) ReaderAt(context.Context, ocispec.Descriptor) (content.ReaderAt, error) {
+	return memoryReader{bytes.NewReader(m)}, nil
+}
+
+type memoryReader struct{ *bytes.Reader }
+
+// Close implements content.ReaderAt.
+func (memoryReader) Close() error { return nil }

@@ -30,6 +30,8 @@ type Layer struct {
 	// Description and CreatedAt are those of NewOptions.
 	Description string
 	CreatedAt   *time.Time
+	// Pulled: it came as a layer.
+	Pulled bool
 }
 
 // LayerOptions choose the form of layers. The zero value is gzip, and what there
@@ -110,7 +112,7 @@ func (r *Ref) Layers(ctx context.Context, opt LayerOptions) ([]Layer, content.Pr
 const RewrittenTimestamp = "buildkit/rewritten-timestamp"
 
 func (b blob) layer(rec *record) Layer {
-	l := Layer{Descriptor: b.Descriptor, Description: rec.facts.Description, DiffID: b.diffID(rec)}
+	l := Layer{Descriptor: b.Descriptor, Description: rec.facts.Description, DiffID: b.diffID(rec), Pulled: rec.facts.Kind == kindLayer}
 	l.Descriptor.Annotations = map[string]string{}
 	for k, v := range b.Descriptor.Annotations {
 		l.Descriptor.Annotations[k] = v

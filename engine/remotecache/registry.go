@@ -1,0 +1,137 @@
+package remotecache
+
+import (
+	"context"
+	"fmt"
+	"maps"
+
+	"github.com/containerd/containerd/v2/core/content"
+	"github.com/containerd/errdefs"
+	"github.com/distribution/reference"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/tenonbuild/tenon/engine/registry"
+)
+
+// registryPlace is a name in a registry.
+type registryPlace struct {
+	r   *registry.Registry
+	ref string
+}
+
+// registryPlace reads where a cache in a registry is.
+func (d Deps) registryPlace(a *attrs) registryPlace {
+	ref := a.needed("ref")
+	p := registryPlace{d.Registry, ref}
+	if a.err != nil {
+		return p
+	}
+	named, err := reference.ParseNormalizedNamed(ref)
+	if err != nil {
+		a.fail("ref=%q: %w", ref, err)
+		return p
+	}
+	p.ref = reference.TagNameOnly(named).String()
+	if a.boolean("registry.insecure", false) {
+		if p.r, err = d.Registry.Insecure(ref); err != nil {
+			a.fail("ref=%q: %w", ref, err)
+		}
+	}
+	return p
+}
+
+// Load implements Source. Its layers are marked as being there, for registries that take
+// them from one repository to another.
+func (p registryPlace) Load(ctx context.Context) ([]*Graph, error) {
+	_, desc, err := p.r.Resolve(ctx, p.ref)
+	if err != nil {
+		return nil, err
+	}
+	graphs, err := ReadOCI(ctx, p, desc)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", p.ref, err)
+	}
+	key, repository, err := registry.Origin(p.ref)
+	if err != nil {
+		return nil, err
+	}
+	for _, g := range graphs {
+		for i := range g.layers {
+			d := &g.layers[i].desc
+			d.Annotations = maps.Clone(d.Annotations)
+			if d.Annotations == nil {
+				d.Annotations = map[string]string{}
+			}
+			d.Annotations[key] = repository
+		}
+	}
+	return graphs, nil
+}
+
+// ReaderAt implements content.Provider.
+func (p registryPlace) ReaderAt(ctx context.Context, desc ocispec.Descriptor) (content.ReaderAt, error) {
+	return p.r.Provider(p.ref).ReaderAt(ctx, desc)
+}
+
+// registryDestination writes a cache into a registry.
+type registryDestination struct {
+	registryPlace
+	form   Form
+	doc    *document
+	upload *registry.Upload
+	// same: the name stands for this very cache.
+	same bool
+}
+
+// Missing implements Destination. One request says whether the cache is there. If another
+// one is, its manifest says which layers are: who has a manifest has its layers.
+func (d *registryDestination) Missing(ctx context.Context, g *Graph) (missing []ocispec.Descriptor, err error) {
+	if d.doc, err = d.form.document(ctx, g); err != nil {
+		return nil, err
+	}
+	there := map[digest.Digest]bool{}
+	switch last, err := d.r.Current(ctx, d.ref); {
+	case errdefs.IsNotFound(err):
+	case err != nil:
+		return nil, err
+	case last.Digest == d.doc.manifestDesc.Digest:
+		d.same = true
+		return nil, nil
+	default:
+		if dt, err := readBlob(ctx, d, last); err == nil { // else each layer is asked about
+			if m, err := parseManifest(dt); err == nil {
+				for _, b := range append(m.Layers, m.Manifests...) {
+					there[b.Digest] = true
+				}
+			}
+		}
+	}
+	if d.upload, err = d.r.NewUpload(ctx, d.ref, d.doc.manifestDesc); err != nil {
+		return nil, err
+	}
+	for i, b := range d.doc.blobs {
+		if !there[b.Digest] {
+			b.Annotations = d.doc.known[i].Annotations
+			missing = append(missing, b)
+		}
+	}
+	return missing, nil
+}
+
+// Put implements Destination.
+func (d *registryDestination) Put(ctx context.Context, desc ocispec.Descriptor, from content.Provider) error {
+	return d.upload.Blob(ctx, desc, from)
+}
+
+// Commit implements Destination.
+func (d *registryDestination) Commit(ctx context.Context, _ *Graph) (map[string]string, error) {
+	if d.same {
+		return d.doc.response()
+	}
+	err := d.doc.write(ctx, func(desc ocispec.Descriptor, dt memory) error { return d.upload.Blob(ctx, desc, dt) })
+	if err != nil {
+		return nil, err
+	}
+	return d.doc.response()
+}
