@@ -203,6 +203,9 @@ func (b *build) run(ctx context.Context) (res *Response, err error) {
 	if err := b.attester.tell(ctx, b, result, src); err != nil {
 		return res, err
 	}
+	if err := b.inlineCaches(ctx, result, src); err != nil {
+		return res, err
+	}
 	if err := b.addExports(ctx, result.Metadata); err != nil {
 		return res, err
 	}

@@ -4,11 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	gwclient "github.com/moby/buildkit/frontend/gateway/client"
+	"github.com/opencontainers/go-digest"
 
+	"github.com/tenonbuild/tenon/engine/export"
 	"github.com/tenonbuild/tenon/engine/frontend"
 	"github.com/tenonbuild/tenon/engine/remotecache"
+	"github.com/tenonbuild/tenon/engine/store"
 	"github.com/tenonbuild/tenon/solver"
 )
 
@@ -22,7 +26,7 @@ type cacheExport struct {
 // checkCaches checks the caches that a request names, and returns those to be written.
 func (e *Engine) checkCaches(req *Request) ([]cacheExport, error) {
 	for _, o := range req.CacheFrom {
-		if _, err := remotecache.From(e.caches, o); err != nil {
+		if _, err := remotecache.From(e.caches, o); err != nil && !o.Lenient {
 			return nil, err
 		}
 	}
@@ -81,6 +85,48 @@ func (b *build) gather(ctx context.Context, extent remotecache.Extent, of []solv
 		}
 	}
 	return c.Gather(ctx, b.engine.store, extent.Layers, b.imports.all())
+}
+
+// inlineCaches has images have what of the cache is made of their layers, if the request
+// wants that.
+func (b *build) inlineCaches(ctx context.Context, res *gwclient.Result, src *export.Source) error {
+	at := slices.IndexFunc(b.cacheExports, func(x cacheExport) bool { return x.to == nil })
+	if at < 0 {
+		return nil
+	}
+	_, refs, err := layOut(res)
+	if err != nil {
+		return err
+	}
+	for i, ref := range refs {
+		r, ok := ref.(*frontend.Reference)
+		if !ok || r == nil {
+			continue
+		}
+		of, err := r.Result(ctx)
+		if err != nil {
+			return err
+		}
+		if of != nil {
+			src.Platforms[i].InlineCache = b.inlineCache(b.cacheExports[at], of)
+		}
+	}
+	return nil
+}
+
+func (b *build) inlineCache(x cacheExport, of solver.CachedResult) func(context.Context, []store.Layer) ([]byte, error) {
+	return func(ctx context.Context, layers []store.Layer) (_ []byte, err error) {
+		g, err := b.gather(ctx, x.Extent, []solver.CachedResult{of})
+		if err != nil {
+			return nil, err
+		}
+		defer func() { err = errors.Join(err, g.Release(context.WithoutCancel(ctx))) }()
+		var blobs, diffIDs []digest.Digest
+		for _, l := range layers {
+			blobs, diffIDs = append(blobs, l.Descriptor.Digest), append(diffIDs, l.DiffID)
+		}
+		return remotecache.Inline(g.Graph, blobs, diffIDs)
+	}
 }
 
 // cachedResults are the results of a frontend's references, which stay the references'.

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/moby/buildkit/client/ociindex"
@@ -57,7 +59,28 @@ func (c *cli) caches(f *buildFlags) (*buildCaches, error) {
 		b.tags = append(b.tags, tagOf(o))
 		b.to = append(b.to, o)
 	}
+	if c.wantsInline(f) && !slices.ContainsFunc(b.to, func(o remotecache.Option) bool { return o.Type == remotecache.TypeInline }) {
+		b.tags = append(b.tags, "")
+		b.to = append(b.to, remotecache.Option{Type: remotecache.TypeInline})
+	}
 	return b, nil
+}
+
+// wantsInline says whether a build argument asks for an inline cache, as with docker buildx.
+func (c *cli) wantsInline(f *buildFlags) bool {
+	for _, arg := range f.buildArgs {
+		name, value, ok := strings.Cut(arg, "=")
+		if name != "BUILDKIT_INLINE_CACHE" {
+			continue
+		}
+		if !ok {
+			value, _ = c.env(name)
+		}
+		if yes, err := strconv.ParseBool(value); err == nil && yes {
+			return true
+		}
+	}
+	return false
 }
 
 // parseCache reads one of them as docker buildx does: a line of CSV, or the name of an image.

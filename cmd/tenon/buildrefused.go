@@ -45,7 +45,6 @@ func (f *buildFlags) checkPolicies() error {
 
 // refusedArgs are build arguments that ask the builder for what is not there.
 var refusedArgs = map[string]string{
-	"BUILDKIT_INLINE_CACHE":           "caches in images are not there yet; builds of one --root share their cache",
 	"BUILDKIT_INLINE_BUILDINFO_ATTRS": "build info is no longer a part of images, in BuildKit neither",
 }
 

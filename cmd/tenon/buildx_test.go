@@ -118,7 +118,7 @@ var buildxOther = map[string][]asked{
 	"BUILDKIT_CONTEXT_KEEP_GIT_DIR":       {{args: "--build-arg BUILDKIT_CONTEXT_KEEP_GIT_DIR=1"}},
 	"BUILDKIT_DOCKERFILE_CHECK":           {{args: "--build-arg BUILDKIT_DOCKERFILE_CHECK=error=true -f warned", refuse: "lint violation"}},
 	"BUILDKIT_INLINE_BUILDINFO_ATTRS":     {{args: "--build-arg BUILDKIT_INLINE_BUILDINFO_ATTRS=1", refuse: "BUILDKIT_INLINE_BUILDINFO_ATTRS=1: build info"}},
-	"BUILDKIT_INLINE_CACHE":               {{args: "--build-arg BUILDKIT_INLINE_CACHE=1", refuse: "BUILDKIT_INLINE_CACHE=1: caches in images are not there yet"}, {args: "--build-arg BUILDKIT_INLINE_CACHE=0"}},
+	"BUILDKIT_INLINE_CACHE":               {{args: "--build-arg BUILDKIT_INLINE_CACHE=1 -t inlined", says: "preparing layers for inline cache"}, {args: "--build-arg BUILDKIT_INLINE_CACHE=0"}},
 	"BUILDKIT_MULTI_PLATFORM":             {{args: "--build-arg BUILDKIT_MULTI_PLATFORM=1 -o mp", makes: "mp/linux_amd64/f"}},
 	"BUILDKIT_SANDBOX_HOSTNAME":           {{args: "--build-arg BUILDKIT_SANDBOX_HOSTNAME=boxed --target hosts -o o", makes: "o/name:^boxed$"}},
 	"BUILDKIT_SYNTAX":                     {{args: "--build-arg BUILDKIT_SYNTAX=example.org/other", refuse: "example.org/other"}},

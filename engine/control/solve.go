@@ -1,10 +1,8 @@
 package control
 
 import (
-	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"maps"
 	"strconv"
 	"strings"
@@ -74,7 +72,8 @@ func (s *Server) build(ctx context.Context, req *controlapi.SolveRequest, rec *h
 		Exports: exports, More: more.exports(len(exports), keep), Allow: req.Entitlements, Status: happens, Built: built,
 		SourcePolicy: req.SourcePolicy, PolicyVerifier: s.verifier(req),
 		AwaitStatus: statusWait,
-		PassedOver:  passedOver(req),
+		CacheFrom:   imports(req),
+		CacheTo:     cacheExports(req),
 	})
 	if err != nil {
 		return nil, err
@@ -116,34 +115,10 @@ func unmet(req *controlapi.SolveRequest) error {
 	switch {
 	case req.Ref == "":
 		return status.Error(codes.InvalidArgument, "a build needs a name (Ref)")
-	case req.Cache.GetExportRefDeprecated() != "":
-		return no("exporting a cache")
 	case req.ProxyNetwork:
 		return no("the proxy network")
 	}
-	for _, x := range req.Cache.GetExports() {
-		if ignore, err := strconv.ParseBool(x.GetAttrs()["ignore-error"]); err != nil || !ignore {
-			return no("exporting a cache (type=" + x.GetType() + ")")
-		}
-	}
 	return nil
-}
-
-// passedOver are the caches that a request names and the build goes on without, as with
-// buildkitd where it cannot read one.
-func passedOver(req *controlapi.SolveRequest) map[string]error {
-	out := map[string]error{}
-	note := func(what string, x *controlapi.CacheOptionsEntry) {
-		name := cmp.Or(x.GetAttrs()["ref"], x.GetAttrs()["src"], x.GetAttrs()["dest"], "type="+x.GetType())
-		out[what+" "+name] = fmt.Errorf("caches of type=%s are not there yet: the build goes on without", x.GetType())
-	}
-	for _, x := range req.Cache.GetImports() {
-		note("importing cache manifest from", x)
-	}
-	for _, x := range req.Cache.GetExports() {
-		note("exporting cache to", x)
-	}
-	return out
 }
 
 // exporters are those that a request asks for, also in the words of old clients.
@@ -178,6 +153,9 @@ func (s *Server) requests(req *controlapi.SolveRequest, list []*controlapi.Expor
 func response(res *engine.Response) map[string]string {
 	out := map[string]string{}
 	for _, said := range res.Exporters {
+		maps.Copy(out, said)
+	}
+	for _, said := range res.Caches {
 		maps.Copy(out, said)
 	}
 	for k, v := range res.Metadata {

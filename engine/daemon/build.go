@@ -40,7 +40,7 @@ func (c *Client) Build(ctx context.Context, req engine.Request) (_ *engine.Respo
 	if err != nil {
 		return nil, err
 	}
-	served, err := lend(ctx, sess, outs)
+	served, err := lend(ctx, sess, outs, req)
 	if err != nil {
 		return nil, err
 	}
@@ -61,6 +61,7 @@ func (c *Client) Build(ctx context.Context, req engine.Request) (_ *engine.Respo
 	res := &engine.Response{}
 	answer, err := c.bk.Build(ctx, bkclient.SolveOpt{
 		Exports: outs.entries, Frontend: req.Frontend, FrontendAttrs: req.FrontendAttrs, AllowedEntitlements: req.Allow,
+		CacheExports: cacheEntries(req.CacheTo), CacheImports: cacheEntries(req.CacheFrom),
 		SharedSession: served, SessionPreInitialized: true, Ref: req.ID,
 	}, "tenon", func(ctx context.Context, gw gwclient.Client) (*gwclient.Result, error) {
 		r, err := gw.Solve(ctx, solveRequest(req))
@@ -82,6 +83,9 @@ func (c *Client) Build(ctx context.Context, req engine.Request) (_ *engine.Respo
 	}
 	for range req.Exports {
 		res.Exporters = append(res.Exporters, answer.ExporterResponse)
+	}
+	for range req.CacheTo { // whose folders' indexes the client has written
+		res.Caches = append(res.Caches, nil)
 	}
 	return res, nil
 }
@@ -152,8 +156,8 @@ func solveRequest(req engine.Request) gwclient.SolveRequest {
 		}
 	}
 	return gwclient.SolveRequest{
-		Evaluate: true, Definition: def,
-		Frontend: req.Frontend, FrontendOpt: req.FrontendAttrs, FrontendInputs: req.FrontendInputs,
+		Evaluate: true, Definition: def, CacheImports: importEntries(req.CacheFrom),
+		Frontend: req.Frontend, FrontendOpt: withImports(req), FrontendInputs: req.FrontendInputs,
 	}
 }
 

@@ -21,6 +21,7 @@ import (
 	bksession "github.com/moby/buildkit/session"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/tenonbuild/tenon/engine"
 	"github.com/tenonbuild/tenon/engine/export"
 	"github.com/tenonbuild/tenon/engine/session"
 	"github.com/tenonbuild/tenon/engine/session/serve"
@@ -88,7 +89,7 @@ func (o *outputs) toLayout(r export.Request) error {
 }
 
 // lend makes the session that the daemon asks.
-func lend(ctx context.Context, s session.Session, o *outputs) (*bksession.Session, error) {
+func lend(ctx context.Context, s session.Session, o *outputs, req engine.Request) (*bksession.Session, error) {
 	// It ends by Close: what a build that is cancelled has to clean up may still need it.
 	served, err := bksession.NewSession(context.WithoutCancel(ctx), sharedKey(ctx, s))
 	if err != nil {
@@ -103,6 +104,9 @@ func lend(ctx context.Context, s session.Session, o *outputs) (*bksession.Sessio
 			}
 			stores[serve.Layout(name)] = store
 		}
+	}
+	if err := cacheStores(ctx, s, req, stores); err != nil {
+		return nil, err
 	}
 	if o.store != nil {
 		stores[layoutStore] = o.store

@@ -22,7 +22,12 @@ type configPatch struct {
 	// base is the config of the image that this one was built upon; nil if none.
 	base  *ocispec.Image
 	epoch *time.Time
+	// inline is the image's inline cache; nil if none.
+	inline []byte
 }
+
+// inlineCache is the field of a config that has an inline cache.
+const inlineCache = "moby.buildkit.cache.v0"
 
 // patched is the outcome of it.
 type patched struct {
@@ -83,6 +88,9 @@ func patchConfig(config []byte, p configPatch) (patched, error) {
 	}
 	set["history"] = history
 	set["rootfs"] = ocispec.RootFS{Type: "layers", DiffIDs: diffIDs(p.layers)}
+	if p.inline != nil {
+		set[inlineCache] = p.inline
+	}
 	if out.created = created(img, history, p.epoch); out.created != nil {
 		set["created"] = out.created
 	}

@@ -74,6 +74,9 @@ type Platform struct {
 	Ref      *store.Ref
 	// Config is the image's config (exptypes.ExporterImageConfigKey); nil if none.
 	Config []byte
+	// InlineCache, if not nil, makes the cache that goes into the config of an image of these
+	// layers. None is nil.
+	InlineCache func(ctx context.Context, layers []store.Layer) ([]byte, error)
 	// Attestations are what there is to say of it.
 	Attestations []Attestation
 }

@@ -126,7 +126,17 @@ func writeManifest(ctx context.Context, img *image, form imageForm, src *Source,
 	if len(config) == 0 {
 		config = src.meta(exptypes.ExporterImageConfigKey, p)
 	}
-	done, err := patchConfig(config, configPatch{platform: p.Platform, layers: layers, base: base, epoch: limit})
+	var inline []byte
+	if p.InlineCache != nil {
+		err := step(ctx, "preparing layers for inline cache", func() (err error) {
+			inline, err = p.InlineCache(ctx, layers)
+			return err
+		})
+		if err != nil {
+			return manifest{}, fmt.Errorf("inline cache: %w", err)
+		}
+	}
+	done, err := patchConfig(config, configPatch{platform: p.Platform, layers: layers, base: base, epoch: limit, inline: inline})
 	if err != nil {
 		return manifest{}, err
 	}

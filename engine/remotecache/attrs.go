@@ -16,6 +16,9 @@ type Option struct {
 	// Type is "local", "registry" or "inline".
 	Type  string
 	Attrs map[string]string
+	// Lenient has a mistake in a cache that is read be told in progress, and be no error, as
+	// with BuildKit.
+	Lenient bool
 }
 
 // Name is what people know the cache by.

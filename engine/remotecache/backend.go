@@ -47,6 +47,7 @@ func Builtin(d Deps) map[string]Backend {
 				return &folderDestination{Folder: Folder{d.Sessions, a.needed("dest")}, form: a.form()}
 			},
 		},
+		TypeInline: {},
 		"registry": {
 			Source: func(a *attrs) Source { return d.registryPlace(a) },
 			Destination: func(a *attrs) Destination {
