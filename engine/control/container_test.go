@@ -199,13 +199,12 @@ func TestBadContainers(t *testing.T) {
 		check.OK(t, err)
 		root := gwclient.Mount{Dest: "/", Ref: res.Ref}
 		for want, req := range map[string]gwclient.NewContainerRequest{
-			"root mount is required":      {},
-			"no such reference":           {Mounts: []gwclient.Mount{{Dest: "/", ResultID: "none"}}},
-			"network.host is not allowed": {Mounts: []gwclient.Mount{root}, NetMode: pb.NetMode_HOST},
-			"root file systems":           {Mounts: []gwclient.Mount{root, root}},
-			"no IP address":               {Mounts: []gwclient.Mount{root}, ExtraHosts: []*pb.HostIP{{Host: "a", IP: "b"}}},
-			"cache mount needs an ID":     {Mounts: []gwclient.Mount{root, {Dest: "/c", MountType: pb.MountType_CACHE}}},
-			"secret":                      {Mounts: []gwclient.Mount{root, {Dest: "/s", MountType: pb.MountType_SECRET, SecretOpt: &pb.SecretOpt{ID: "s"}}}},
+			"root mount is required":  {},
+			"no such reference":       {Mounts: []gwclient.Mount{{Dest: "/", ResultID: "none"}}},
+			"root file systems":       {Mounts: []gwclient.Mount{root, root}},
+			"no IP address":           {Mounts: []gwclient.Mount{root}, ExtraHosts: []*pb.HostIP{{Host: "a", IP: "b"}}},
+			"cache mount needs an ID": {Mounts: []gwclient.Mount{root, {Dest: "/c", MountType: pb.MountType_CACHE}}},
+			"secret":                  {Mounts: []gwclient.Mount{root, {Dest: "/s", MountType: pb.MountType_SECRET, SecretOpt: &pb.SecretOpt{ID: "s"}}}},
 		} {
 			if _, err := c.NewContainer(ctx, req); err == nil || !strings.Contains(err.Error(), want) {
 				t.Errorf("the error %v does not say %q", err, want)
@@ -226,6 +225,13 @@ func TestBadContainers(t *testing.T) {
 				t.Errorf("the error %v does not say %q", err, want)
 			}
 		}
+		// As with buildkitd, what the container itself is not granted is an error of its process.
+		host, err := c.NewContainer(ctx, gwclient.NewContainerRequest{Mounts: []gwclient.Mount{root}, NetMode: pb.NetMode_HOST})
+		check.OK(t, err)
+		p, err := host.Start(ctx, gwclient.StartRequest{Args: []string{"true"}})
+		check.OK(t, err)
+		check.Says(t, p.Wait(), "network.host is not allowed")
+		check.OK(t, host.Release(ctx))
 		for _, i := range []int{-1, 1} {
 			if _, err := ctr.ReadFile(ctx, gwclient.ReadContainerRequest{MountIndex: i}); err == nil {
 				t.Errorf("mount %d was read", i)

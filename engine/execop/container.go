@@ -66,9 +66,6 @@ func NewContainer(ctx context.Context, d Deps, opt ContainerOptions) (*Container
 	if d.Executor == nil {
 		return nil, fmt.Errorf("a container cannot be made: %w", (&op{Deps: d}).noExecutor())
 	}
-	if err := opt.Allowed.Check(entitlements.Values{NetworkHost: opt.Network == pb.NetMode_HOST}); err != nil {
-		return nil, err
-	}
 	if _, ok := pb.NetMode_name[int32(opt.Network)]; !ok {
 		return nil, fmt.Errorf("network mode %d is not known", opt.Network)
 	}
@@ -157,11 +154,15 @@ func (c *Container) begin(ctx context.Context, p *process, info executor.Process
 
 // first runs the container's own process.
 func (c *Container) first(ctx context.Context, info executor.ProcessInfo) error {
-	if err := c.op.checkProgram(ctx, c.mounts, info.Meta); err != nil {
+	err := c.opt.Allowed.Check(entitlements.Values{NetworkHost: c.opt.Network == pb.NetMode_HOST})
+	if err == nil {
+		err = c.op.checkProgram(ctx, c.mounts, info.Meta)
+	}
+	if err != nil {
 		close(c.started)
 		return err
 	}
-	_, err := c.op.Executor.Run(ctx, c.id, c.mounts.root, c.mounts.others, info, c.started)
+	_, err = c.op.Executor.Run(ctx, c.id, c.mounts.root, c.mounts.others, info, c.started)
 	return err
 }
 

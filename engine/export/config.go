@@ -1,7 +1,6 @@
 package export
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -53,8 +52,14 @@ func patchConfig(config []byte, p configPatch) (patched, error) {
 		return patched{}, fmt.Errorf("the image's config is not valid: %w", err)
 	}
 	fields := map[string]json.RawMessage{}
-	if err := json.Unmarshal(config, &fields); err != nil || fields == nil {
-		return patched{}, fmt.Errorf("the image's config is not a JSON object: %w", errOr(err, "it is null"))
+	if err := json.Unmarshal(config, &fields); err != nil {
+		return patched{}, fmt.Errorf("the image's config is not a JSON object: %w", err)
+	}
+	if fields == nil {
+		return patched{}, errors.New("invalid null image config for export") // as BuildKit says
+	}
+	if (img.OS == "") != (img.Architecture == "") {
+		return patched{}, errors.New("invalid image config: os and architecture must be specified together") // likewise
 	}
 	for k := range fields {
 		// What BuildKit kept in configs of its own accord: build info and inline
@@ -101,21 +106,10 @@ func patchConfig(config []byte, p configPatch) (patched, error) {
 		}
 		fields[k] = dt
 	}
-	var buf bytes.Buffer
-	enc := json.NewEncoder(&buf)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(fields); err != nil {
+	if out.config, err = json.Marshal(fields); err != nil {
 		return patched{}, fmt.Errorf("the image's config: %w", err)
 	}
-	out.config = bytes.TrimSuffix(buf.Bytes(), []byte("\n"))
 	return out, nil
-}
-
-func errOr(err error, otherwise string) error {
-	if err != nil {
-		return err
-	}
-	return errors.New(otherwise)
 }
 
 // platformOf is the platform of a config, with what it does not say filled in by that

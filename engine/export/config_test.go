@@ -158,9 +158,9 @@ func sameJSON(t *testing.T, a, b string) bool {
 
 func TestPatchConfigErrors(t *testing.T) {
 	for in, want := range map[string]string{
-		`{"os":"linux"}`: "has no architecture",
+		`{"os":"linux"}`: "must be specified together",
 		`{}`:             "has no os",
-		`null`:           "null",
+		`null`:           "invalid null image config",
 		`[]`:             "not valid",
 		`{"os":1}`:       "not valid",
 		`{`:              "not valid",

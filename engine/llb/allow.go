@@ -82,6 +82,9 @@ func (e *EntitlementError) Error() string {
 	return fmt.Sprintf("step %q needs %s, which was not granted: if you trust it, build again with --allow %s", e.Step, e.Entitlement, e.Entitlement)
 }
 
+// BuildKit is the error in BuildKit's words.
+func (e *EntitlementError) BuildKit() string { return string(e.Entitlement) + " is not allowed" }
+
 func checkEntitled(o *pb.Op, allowed entitlements.Set, step string) error {
 	e := o.GetExec()
 	if e == nil {

@@ -30,8 +30,8 @@ func checkExec(e *pb.ExecOp, inputs int) error {
 	if _, ok := pb.NetMode_name[int32(e.Network)]; !ok {
 		return fmt.Errorf("network mode %d is not known", e.Network)
 	}
-	if _, ok := pb.SecurityMode_name[int32(e.Security)]; !ok {
-		return fmt.Errorf("security mode %d is not known", e.Security)
+	if err := pb.ValidateSecurityMode(e.Security); err != nil {
+		return err
 	}
 	for i, s := range e.Secretenv {
 		if s.GetName() == "" || strings.ContainsAny(s.Name, "=\x00") {

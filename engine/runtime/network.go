@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -24,7 +25,7 @@ type Network struct {
 	Mode string
 	// CNIConfig is a CNI configuration: a .conflist or .conf file.
 	CNIConfig string
-	// CNIBinaries is the directory of CNI plugins.
+	// CNIBinaries is the directory of CNI plugins; "" is /opt/cni/bin.
 	CNIBinaries string
 	// CNIPool is how many network namespaces of CNI's are kept ready.
 	CNIPool int
@@ -96,7 +97,7 @@ func (n Network) mode() string {
 
 // checkCNI says what of a CNI network is not there.
 func (n Network) checkCNI() error {
-	for _, path := range []string{n.CNIConfig, n.CNIBinaries} {
+	for _, path := range []string{n.CNIConfig, n.binaries()} {
 		if _, err := os.Stat(path); err != nil {
 			return err
 		}
@@ -104,9 +105,11 @@ func (n Network) checkCNI() error {
 	return nil
 }
 
+func (n Network) binaries() string { return cmp.Or(n.CNIBinaries, "/opt/cni/bin") }
+
 // cni sets up a CNI network: it runs the plugins, once.
 func (n Network) cni(root string) (network.Provider, error) {
-	p, err := cniprovider.New(cniprovider.Opt{Root: root, ConfigPath: n.CNIConfig, BinaryDir: n.CNIBinaries, PoolSize: n.CNIPool})
+	p, err := cniprovider.New(cniprovider.Opt{Root: root, ConfigPath: n.CNIConfig, BinaryDir: n.binaries(), PoolSize: n.CNIPool})
 	if err != nil {
 		return nil, fmt.Errorf("the network of containers (cni): %w", err)
 	}

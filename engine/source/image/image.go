@@ -151,5 +151,8 @@ func (id *identifier) set(k, v string) (err error) {
 		}
 		return nil
 	}
-	return fmt.Errorf("attribute %s=%q is not known", k, v)
+	if strings.HasPrefix(k, "image.") {
+		return fmt.Errorf("attribute %s=%q is not known", k, v)
+	}
+	return nil // a policy may have marked it
 }

@@ -38,8 +38,15 @@ func build(ctx context.Context, c client.Client) (*client.Result, error) {
 		<-ctx.Done()
 		return nil, ctx.Err()
 	case "host":
-		_, err := c.NewContainer(ctx, client.NewContainerRequest{NetMode: pb.NetMode_HOST, Mounts: []client.Mount{{Dest: "/"}}})
-		return nil, err
+		ctr, err := c.NewContainer(ctx, client.NewContainerRequest{NetMode: pb.NetMode_HOST, Mounts: []client.Mount{{Dest: "/"}}})
+		if err != nil {
+			return nil, err
+		}
+		p, err := ctr.Start(ctx, client.StartRequest{Args: []string{"true"}})
+		if err != nil {
+			return nil, err
+		}
+		return nil, p.Wait()
 	}
 	def, err := llb.Scratch().File(llb.Mkfile("/out", 0o644, []byte(c.BuildOpts().Opts["text"]))).Marshal(ctx)
 	if err != nil {
