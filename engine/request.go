@@ -137,5 +137,5 @@ func (r *Request) check() error {
 	if r.Edge.Vertex != nil && r.NoCache {
 		return errors.New("a build of an Edge has no NoCache: its vertices say so themselves (solver.VertexOptions.IgnoreCache)")
 	}
-	return r.checkWindows()
+	return nil
 }

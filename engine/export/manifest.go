@@ -140,8 +140,8 @@ func writeManifest(ctx context.Context, img *image, form imageForm, src *Source,
 	if err != nil {
 		return manifest{}, err
 	}
-	if below := diffIDsOf(base); done.platform.OS == "windows" && len(layers) > below {
-		return manifest{}, ErrWindows
+	if done.platform.OS == "windows" && len(layers) > 0 && diffIDsOf(base) == 0 {
+		warn(ctx, "the image is for Windows, and not built on one for Windows: its layers are laid out as Linux has them, and Windows runs nothing of it")
 	}
 	if done.surplus {
 		warn(ctx, "the image's history tells of more layers than there are: the last ones are marked as empty")
@@ -208,9 +208,6 @@ func (s *Source) BaseLayers(p Platform) int {
 	}
 	return diffIDsOf(base)
 }
-
-// ErrWindows says why there is no image. One that has no layers of its own can be.
-var ErrWindows = errors.New("images for Windows cannot be made: their layers are laid out in another way, which is not there yet: take type=local or type=tar")
 
 // diffIDsOf is how many layers an image has; 0 of none.
 func diffIDsOf(img *ocispec.Image) int {

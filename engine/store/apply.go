@@ -22,13 +22,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// applyBlob unpacks a layer's blob over the tree of mounts, and returns the digest of
-// its archive.
+// applyBlob unpacks a layer's blob, which may be laid out for Windows, over the tree of
+// mounts, and returns the digest of its archive.
 //
 // All is written through the mounts, also those of overlayfs: so the kernel sees to
 // it that a whiteout, a link, or a parent means the same with every snapshotter, and
 // that nothing in an archive is taken for overlayfs's own notes.
-func (s *Store) applyBlob(ctx context.Context, desc ocispec.Descriptor, mounts []mount.Mount) (_ digest.Digest, err error) {
+func (s *Store) applyBlob(ctx context.Context, desc ocispec.Descriptor, mounts []mount.Mount, windows bool) (_ digest.Digest, err error) {
 	ra, err := s.back.content.ReaderAt(ctx, desc)
 	if err != nil {
 		return "", err
@@ -41,7 +41,7 @@ func (s *Store) applyBlob(ctx context.Context, desc ocispec.Descriptor, mounts [
 	defer func() { err = errors.Join(err, r.Close()) }()
 	digester := digest.Canonical.Digester()
 	plain := io.TeeReader(until{ctx, r}, digester.Hash())
-	err = s.mounted(mounts, func(root string) error { return applyLayer(ctx, root, plain) })
+	err = s.mounted(mounts, func(root string) error { return applyLayer(ctx, root, plain, windows) })
 	if err != nil {
 		return "", err
 	}
@@ -83,16 +83,17 @@ const (
 // specification has it: a whiteout hides what is below the layer, and never what the
 // layer itself has, wherever in the archive it stands, and a whiteout of nothing does
 // nothing.
-func applyLayer(ctx context.Context, root string, archived io.Reader) error {
-	l := &layerTree{root: root, top: &layerNode{}}
+func applyLayer(ctx context.Context, root string, archived io.Reader, windows bool) error {
+	l := &layerTree{root: root, top: &layerNode{}, windows: windows}
 	_, err := archive.Apply(ctx, root, archived, archive.WithFilter(l.filter), archive.WithConvertWhiteout(l.entry))
 	return err
 }
 
 // layerTree is what an archive has unpacked so far.
 type layerTree struct {
-	root string
-	top  *layerNode
+	root    string
+	top     *layerNode
+	windows bool
 }
 
 // layerNode is a path that the layer has, or of which it has something below.
@@ -131,6 +132,9 @@ func (l *layerTree) at(path string, make bool) *layerNode {
 
 // filter sees each header first. It says whether it is that of a file to be unpacked.
 func (l *layerTree) filter(h *tar.Header) (bool, error) {
+	if l.windows && !fromWindows(h) {
+		return false, nil
+	}
 	if err := checkPaths(h); err != nil {
 		return false, err
 	}

@@ -46,6 +46,8 @@ type LayerOptions struct {
 	// Base are the diff IDs of the image that the tree was built on. Its layers keep their
 	// times, from the lowest to the first that is another.
 	Base []digest.Digest
+
+	windows bool // they are laid out for Windows
 }
 
 // form names what blobs the options lead to.
@@ -60,6 +62,9 @@ func (o LayerOptions) form() (form, error) {
 	f := o.Compression.Type.String()
 	if o.Compression.Level != nil {
 		f += ":" + strconv.Itoa(*o.Compression.Level)
+	}
+	if o.windows {
+		f += string(windowsForm)
 	}
 	return form(f), nil
 }
@@ -145,13 +150,14 @@ func (s *Store) existing(ctx context.Context, rec *record, opt LayerOptions) (bl
 	all := s.blobsThere(ctx, rec)
 	// That a pulled layer was converted once is no reason not to have it as it came.
 	exact := opt.Compression.Force || rec.facts.Kind != kindLayer || epoch != ""
+	like := func(b blob) bool { return b.Epoch == "" && epoch == "" && b.Form.windows() == opt.windows }
 	for _, b := range all {
 		if exact && b.Epoch == epoch && b.Form == want {
 			return b, true
 		}
 	}
 	for _, b := range all {
-		if b.Epoch == "" && epoch == "" && (!opt.Compression.Force || compression.IsMediaType(opt.Compression.Type, b.Descriptor.MediaType)) {
+		if like(b) && (!opt.Compression.Force || compression.IsMediaType(opt.Compression.Type, b.Descriptor.MediaType)) {
 			return b, true
 		}
 	}
@@ -185,9 +191,11 @@ func (o LayerOptions) epoch() string {
 // each are the options of each layer.
 func (o LayerOptions) each(all []piece) []LayerOptions {
 	opts := make([]LayerOptions, len(all))
+	windows := slices.ContainsFunc(all, func(p piece) bool { return p.rec.facts.Windows })
 	inBase := true
 	for i, p := range all {
 		opts[i] = o
+		opts[i].windows = windows && p.rec.facts.Kind != kindLayer
 		inBase = inBase && i < len(o.Base) && p.rec.facts.Kind == kindLayer && p.rec.facts.DiffID == o.Base[i]
 		if inBase {
 			opts[i].SourceDateEpoch = nil

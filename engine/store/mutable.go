@@ -24,6 +24,9 @@ type NewOptions struct {
 	// TimesCount makes the times of files part of what the tree is, for who computes
 	// content keys: they are not when it was made, but say something.
 	TimesCount bool
+	// Windows says of an image's layers that they are laid out for Windows, as all are
+	// that are made on these: see windows.go.
+	Windows bool
 }
 
 // The types of records, and of what is kept beside them. The words are BuildKit's, but
@@ -43,7 +46,7 @@ const (
 
 // facts returns what a new record of these options begins as.
 func (o NewOptions) facts(k kind, parents ...*record) facts {
-	f := facts{Kind: k, Type: o.RecordType, Description: o.Description, CreatedAt: o.CreatedAt, TimesCount: o.TimesCount}
+	f := facts{Kind: k, Type: o.RecordType, Description: o.Description, CreatedAt: o.CreatedAt, TimesCount: o.TimesCount, Windows: o.Windows && k == kindLayer}
 	if f.Type == "" {
 		f.Type = TypeRegular
 	}

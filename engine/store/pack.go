@@ -54,7 +54,7 @@ func (s *Store) pack(ctx context.Context, p piece, opt LayerOptions) (b blob, er
 	err = s.mounted(upper, func(root string) error {
 		return compressTo(ctx, w, opt, func(zw io.Writer) error {
 			out := io.MultiWriter(zw, diffID.Hash())
-			return rewrite(ctx, out, root, opt.SourceDateEpoch, func(ctx context.Context, w io.Writer) (err error) {
+			return rewrite(ctx, out, root, opt, func(ctx context.Context, w io.Writer) (err error) {
 				exact, err = s.writeTar(ctx, w, p, lower, upper, root)
 				return err
 			})
@@ -64,7 +64,7 @@ func (s *Store) pack(ctx context.Context, p piece, opt LayerOptions) (b blob, er
 		return blob{}, fmt.Errorf("the layer cannot be packed: %w", err)
 	}
 	b, err = s.keepPacked(ctx, w, p.rec, opt, diffID.Digest())
-	b.Exact = exact && opt.SourceDateEpoch == nil // which changes times
+	b.Exact = exact && opt.SourceDateEpoch == nil && !opt.windows // which change times and names
 	return b, err
 }
 
@@ -110,17 +110,20 @@ func compressTo(ctx context.Context, w io.Writer, opt LayerOptions, fn func(io.W
 }
 
 // rewrite passes on the archive that write writes, with what it leaves out: the
-// extended attributes, which are read from the tree at root. Times after epoch
-// become it, if it is not nil.
-func rewrite(ctx context.Context, w io.Writer, root string, epoch *time.Time, write func(context.Context, io.Writer) error) error {
+// extended attributes, which are read from the tree at root. Times and the layout become
+// as opt says.
+func rewrite(ctx context.Context, w io.Writer, root string, opt LayerOptions, write func(context.Context, io.Writer) error) error {
 	pr, pw := io.Pipe()
 	var xattrErr error
 	tr := tarconverter.NewReader(pr, func(h *tar.Header) {
 		if err := addXattrs(h, root); err != nil && xattrErr == nil {
 			xattrErr = err
 		}
-		if epoch != nil {
-			clamp(h, *epoch)
+		if opt.SourceDateEpoch != nil {
+			clamp(h, *opt.SourceDateEpoch)
+		}
+		if opt.windows {
+			toWindows(h)
 		}
 	})
 	eg, ctx := errgroup.WithContext(ctx)
@@ -130,7 +133,13 @@ func rewrite(ctx context.Context, w io.Writer, root string, epoch *time.Time, wr
 		return err
 	})
 	eg.Go(func() error {
-		_, err := io.Copy(w, tr)
+		err := error(nil)
+		if opt.windows {
+			err = beginWindows(w)
+		}
+		if err == nil {
+			_, err = io.Copy(w, tr)
+		}
 		tr.Close()
 		pr.CloseWithError(err)
 		return err

@@ -42,6 +42,8 @@ type facts struct {
 	Description string    `json:"description,omitempty"`
 	CreatedAt   time.Time `json:"created"`
 	TimesCount  bool      `json:"timesCount,omitempty"`
+	// Windows says that a layer is laid out for Windows.
+	Windows bool `json:"windows,omitempty"`
 	// DiffID is a layer's, or that of a blob once one has been made.
 	DiffID digest.Digest `json:"diffID,omitempty"`
 	// Chain is the chain ID of the layers of what is committed, once it is known that

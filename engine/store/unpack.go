@@ -205,7 +205,7 @@ func (s *Store) unpack(ctx context.Context, rec *record, desc ocispec.Descriptor
 		return "", fmt.Errorf("layer %s: %w", desc.Digest, err)
 	}
 	progress := s.startProgress(ctx, rec, "extracting "+desc.Digest.String(), 0)
-	got, err := s.applyBlob(ctx, desc, list)
+	got, err := s.applyBlob(ctx, desc, list, rec.facts.Windows)
 	if err == nil && got != rec.facts.DiffID {
 		err = &lieError{got: got, said: rec.facts.DiffID}
 	}

@@ -325,7 +325,7 @@ func TestSessionGoesAway(t *testing.T) {
 			last = v
 		}
 	}
-	if last == nil || last.ID != "transferring context:" || last.Current != 1 || last.Completed == nil {
+	if last == nil || last.ID != "transferring context:" || last.Name != "transferring" || last.Current != 1 || last.Completed == nil {
 		t.Errorf("the last status is %+v", last)
 	}
 }

@@ -24,7 +24,7 @@ type progress struct {
 func (i *instance) progress(ctx context.Context) *progress {
 	now := time.Now()
 	id := "transferring " + i.want.name + ":"
-	p := &progress{to: solver.ProgressFrom(ctx), st: client.VertexStatus{ID: id, Name: id, Started: &now}, last: now}
+	p := &progress{to: solver.ProgressFrom(ctx), st: client.VertexStatus{ID: id, Name: "transferring", Started: &now}, last: now}
 	p.to.Status(p.st)
 	return p
 }

@@ -3,6 +3,7 @@ package manifest
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -98,6 +99,8 @@ func (i *Image) Tree(ctx context.Context, st *store.Store, layers []ocispec.Desc
 	if err := i.Save(leased, st, labels); err != nil {
 		return nil, err
 	}
+	var config struct{ OS string }
+	opt.Windows = json.Unmarshal(i.ConfigBytes(), &config) == nil && config.OS == "windows"
 	ref, err := st.FromLayers(leased, layers, provider, opt)
 	if err != nil {
 		return nil, err
