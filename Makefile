@@ -16,7 +16,7 @@ KILLS ?= 300
 BUILDS ?= 2000
 T ?= 30s
 
-.PHONY: help demo demo-solver tools test test-modules test-race lint sim crash fuzz bench-solver bench-build confine conformance load dist tidy
+.PHONY: help demo demo-solver tools test test-modules test-race lint sim crash fuzz bench-solver bench-build confine conformance load dist image tidy
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -84,6 +84,9 @@ bench-build: ## measure builds, by tenon and by tenond, beside BuildKit's daemon
 
 dist: ## static binaries, .deb, .rpm, completions and checksums, in dist/; VERSION=v1.2.3
 	@packaging/dist
+
+image: ## the image of tenond for buildx's drivers, in dist/ (as root, on Linux); PLATFORMS=linux/amd64,linux/arm64 ARGS='--build-arg DEBIAN=...'
+	@packaging/image $(ARGS)
 
 confine: ## compare what a step may do with what it may under BuildKit's daemon (as root, on Linux)
 	cd bench && go run ./cmd/confine

@@ -32,6 +32,8 @@ type cli struct {
 	umask int
 	// seen is why others on this machine see what is mounted; nil where they do not.
 	seen error
+	// asBuildctl is whether the program was started by the name of BuildKit's client.
+	asBuildctl bool
 }
 
 // globalFlags are those of every command.
@@ -81,6 +83,9 @@ func (c *cli) main(ctx context.Context, args []string) int {
 }
 
 func (c *cli) command() *cobra.Command {
+	if c.asBuildctl {
+		return c.buildctl()
+	}
 	root := &cobra.Command{
 		Use:   "tenon",
 		Short: "Build images and other results from Dockerfiles, without a daemon",
@@ -141,10 +146,7 @@ What flags repeat can be said once, in a configuration file or the environment:
 	pf.StringVar(&c.flags.config, "config", "", "configuration file (default: /etc/tenon/tenon.toml, then $XDG_CONFIG_HOME/tenon/tenon.toml; TENON_CONFIG)")
 	pf.StringVar(&c.flags.root, "root", "", "folder of all state (TENON_ROOT)")
 	pf.StringVar(&c.flags.addr, "addr", "", "daemon to build with, tenond or buildkitd: unix://PATH, tcp://HOST:PORT, ssh://USER@HOST, docker-container://NAME (TENON_HOST)")
-	pf.StringVar(&c.flags.tls.CA, "tlscacert", "", "certificate of the authority that the daemon's certificate is from")
-	pf.StringVar(&c.flags.tls.Cert, "tlscert", "", "certificate to show the daemon")
-	pf.StringVar(&c.flags.tls.Key, "tlskey", "", "key of that certificate")
-	pf.StringVar(&c.flags.tls.ServerName, "tlsservername", "", "name that the daemon's certificate is for (default: the address's)")
+	c.addTLS(pf)
 	pf.BoolVar(&c.flags.noWait, "no-wait", false, "fail at once if another process uses the root, instead of waiting for it")
 	pf.BoolVarP(&c.flags.debug, "debug", "D", false, "show what the libraries log")
 	root.PersistentPreRun = func(*cobra.Command, []string) {
@@ -155,6 +157,14 @@ What flags repeat can be said once, in a configuration file or the environment:
 	}
 	root.AddCommand(c.buildCommand(), c.llbCommand(), c.imagesCommand(), c.duCommand(), c.pruneCommand(), c.versionCommand(), c.dialStdioCommand())
 	return root
+}
+
+// addTLS adds the flags of certificates for a daemon at tcp://.
+func (c *cli) addTLS(p *pflag.FlagSet) {
+	p.StringVar(&c.flags.tls.CA, "tlscacert", "", "certificate of the authority that the daemon's certificate is from")
+	p.StringVar(&c.flags.tls.Cert, "tlscert", "", "certificate to show the daemon")
+	p.StringVar(&c.flags.tls.Key, "tlskey", "", "key of that certificate")
+	p.StringVar(&c.flags.tls.ServerName, "tlsservername", "", "name that the daemon's certificate is for (default: the address's)")
 }
 
 // knownCommand is for commands that only have others below them: what is left as an

@@ -17,9 +17,13 @@ func run() int {
 	// What is in a result must not depend on the caller's umask. What is made for the
 	// caller does: see cli.umask.
 	umask := syscall.Umask(0)
-	seen := isolate(os.Args[1:], func() error { return mountns.Enter(umask) })
+	var seen error
+	asBuildctl := isBuildctl(os.Args[0])
+	if !asBuildctl { // which mounts nothing
+		seen = isolate(os.Args[1:], func() error { return mountns.Enter(umask) })
+	}
 	ctx, ends := interruptible(grace, abandon)
 	defer ends.stop()
-	c := &cli{in: stream.NewReader(ctx, os.Stdin), out: stream.NewWriter(ctx, os.Stdout), err: forPeople{output{os.Stderr, ends.unread}, true}, env: os.LookupEnv, umask: umask, seen: seen}
+	c := &cli{in: stream.NewReader(ctx, os.Stdin), out: stream.NewWriter(ctx, os.Stdout), err: forPeople{output{os.Stderr, ends.unread}, true}, env: os.LookupEnv, umask: umask, seen: seen, asBuildctl: asBuildctl}
 	return c.main(ctx, os.Args[1:])
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -19,12 +20,6 @@ import (
 	"github.com/tenonbuild/tenon/engine/history"
 	"github.com/tenonbuild/tenon/engine/runtime"
 	"github.com/tenonbuild/tenon/internal/regular"
-)
-
-const (
-	defaultConfig  = "/etc/tenon/tenond.toml"
-	defaultRoot    = "/var/lib/tenon"
-	defaultAddress = "unix:///run/tenon/tenond.sock"
 )
 
 // configuration is the configuration file: those keys of buildkitd.toml that mean
@@ -102,14 +97,9 @@ type tlsFiles struct {
 // maxConfiguration is how many bytes a configuration file may have.
 const maxConfiguration = 1 << 20
 
-// readConfiguration reads a file, or the default one if there is one. What a key asks for
-// that means nothing here is said: a configuration that was written for buildkitd goes on
-// serving.
+// readConfiguration reads a file, if there is one. What a key asks for that means nothing
+// here is said: a configuration that was written for buildkitd goes on serving.
 func readConfiguration(path string) (*configuration, error) {
-	named := path != ""
-	if !named {
-		path = defaultConfig
-	}
 	cfg := &configuration{}
 	dt, err := regular.Read(path, maxConfiguration)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -138,17 +128,15 @@ func readConfiguration(path string) (*configuration, error) {
 }
 
 // settle fills in what was not said, and checks what was.
-func (c *configuration) settle() error {
-	if c.Root == "" {
-		c.Root = defaultRoot
-	}
-	root, err := filepath.Abs(c.Root)
+func (c *configuration) settle(d defaults) error {
+	c.ProvenanceEnv = cmp.Or(c.ProvenanceEnv, d.provenance)
+	root, err := filepath.Abs(cmp.Or(c.Root, d.root))
 	if err != nil {
 		return err
 	}
 	c.Root = root
 	if len(c.GRPC.Address) == 0 {
-		c.GRPC.Address = []string{defaultAddress}
+		c.GRPC.Address = []string{d.address}
 	}
 	if c.Grace == nil {
 		c.Grace = &gcpolicy.Duration{Duration: defaultGrace}
@@ -164,6 +152,7 @@ func (c *configuration) settle() error {
 	default:
 		return fmt.Errorf("snapshotter %q: it can be auto, overlayfs or native", o.Snapshotter)
 	}
+	o.NetworkMode = cmp.Or(o.NetworkMode, d.network)
 	switch o.NetworkMode {
 	case "", "auto", "slirp4netns", "cni", "host", "none":
 	default:

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -10,7 +11,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tenonbuild/tenon/engine/gcpolicy"
-	"github.com/tenonbuild/tenon/internal/release"
 )
 
 // flags are what the command line says. Names are buildkitd's.
@@ -46,10 +46,10 @@ type workerFlags struct {
 
 // command is tenond. Seen is why others on this machine see what it mounts; nil where they do
 // not.
-func command(seen error) *cobra.Command {
+func command(d defaults, seen error) *cobra.Command {
 	f := &flags{}
 	cmd := &cobra.Command{
-		Use:   "tenond",
+		Use:   d.program,
 		Short: "Build for BuildKit's clients",
 		Long: `Tenond builds what BuildKit's clients ask for: buildctl, docker buildx, and what
 stands on them. Its flags are buildkitd's, and it reads buildkitd.toml.
@@ -64,24 +64,24 @@ stands on them. Its flags are buildkitd's, and it reads buildkitd.toml.
 			if seen != nil {
 				notice(fmt.Sprintf("%v: what is mounted is seen by the whole machine", seen))
 			}
-			cfg, err := f.configuration(cmd)
+			cfg, err := f.configuration(cmd, d)
 			if err != nil {
 				return err
 			}
 			return serve(cmd.Context(), cfg)
 		},
 	}
-	cmd.Version = release.Line("tenond")
+	cmd.Version = d.version
 	cmd.SetVersionTemplate("{{.Version}}\n")
-	f.add(cmd)
+	f.add(cmd, d)
 	return cmd
 }
 
-func (f *flags) add(cmd *cobra.Command) {
+func (f *flags) add(cmd *cobra.Command, d defaults) {
 	p := cmd.Flags()
-	p.StringVar(&f.config, "config", "", "configuration file (default: "+defaultConfig+", if there is one)")
-	p.StringVar(&f.root, "root", "", "folder of all state (default: /var/lib/tenon)")
-	p.StringSliceVar(&f.addr, "addr", nil, "address to listen at: unix://PATH, tcp://HOST:PORT, fd:// or fd://NAME for sockets from systemd (default: "+defaultAddress+")")
+	p.StringVar(&f.config, "config", "", "configuration file (default: "+d.config+", if there is one)")
+	p.StringVar(&f.root, "root", "", "folder of all state (default: "+d.root+")")
+	p.StringSliceVar(&f.addr, "addr", nil, "address to listen at: unix://PATH, tcp://HOST:PORT, fd:// or fd://NAME for sockets from systemd (default: "+d.address+")")
 	p.BoolVar(&f.debug, "debug", false, "show what the libraries log")
 	p.StringVar(&f.debugAddr, "debugaddr", os.Getenv("BUILDKITD_DEBUGADDR"), "address of the debugging pages (/debug/pprof) and of /metrics for Prometheus: HOST:PORT or unix://PATH (BUILDKITD_DEBUGADDR)")
 	p.DurationVar(&f.grace, "shutdown-timeout", 0, "how long builds may go on when the daemon is to stop (default: 10s)")
@@ -107,8 +107,8 @@ func (f *flags) add(cmd *cobra.Command) {
 }
 
 // configuration is what the configuration file says, and the flags, which go before it.
-func (f *flags) configuration(cmd *cobra.Command) (*configuration, error) {
-	cfg, err := readConfiguration(f.config)
+func (f *flags) configuration(cmd *cobra.Command, d defaults) (*configuration, error) {
+	cfg, err := readConfiguration(cmp.Or(f.config, d.config))
 	if err != nil {
 		return nil, err
 	}
@@ -171,7 +171,7 @@ func (f *flags) configuration(cmd *cobra.Command) (*configuration, error) {
 		}
 		o.Labels[k] = v
 	}
-	return cfg, cfg.settle()
+	return cfg, cfg.settle(d)
 }
 
 // checkWorkers refuses to do without the only worker, or with another one.

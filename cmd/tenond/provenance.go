@@ -8,15 +8,10 @@ import (
 	"github.com/tenonbuild/tenon/internal/regular"
 )
 
-// defaultProvenanceEnv is the directory of what provenance says of the builder.
-const defaultProvenanceEnv = "/etc/tenon/provenance.d"
-
 // readProvenanceEnv reads the JSON files of a directory: what they say is added to the
-// provenance of builds, the last file's word counting. No directory says nothing.
+// provenance of builds, the last file's word counting. A directory that is not there
+// says nothing.
 func readProvenanceEnv(dir string) (map[string]any, error) {
-	if dir == "" {
-		dir = defaultProvenanceEnv
-	}
 	files, err := regular.Glob(dir, "*.json")
 	if err != nil {
 		return nil, fmt.Errorf("provenance: %w", err)

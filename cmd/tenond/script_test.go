@@ -22,7 +22,7 @@ import (
 
 // TestMain makes this binary the daemon of the scripts, too.
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"tenond": main})
+	testscript.Main(m, map[string]func(){"tenond": main, "buildkitd": main})
 }
 
 // TestScript runs testdata/script/*.txt: the daemon in a process of its own, and tenon as
@@ -33,6 +33,9 @@ func TestScript(t *testing.T) {
 	bin := t.TempDir()
 	if out, err := exec.Command("go", "build", "-o", bin, "../tenon").CombinedOutput(); err != nil {
 		t.Fatalf("building tenon: %v\n%s", err, out)
+	}
+	if err := os.Symlink("tenon", filepath.Join(bin, "buildctl")); err != nil {
+		t.Fatal(err)
 	}
 	runScripts(t, "testdata/script", bin, nil)
 }

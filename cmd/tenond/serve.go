@@ -26,6 +26,7 @@ import (
 	"github.com/tenonbuild/tenon/engine/control"
 	"github.com/tenonbuild/tenon/engine/daemon"
 	"github.com/tenonbuild/tenon/engine/history"
+	"github.com/tenonbuild/tenon/engine/runtime"
 	"github.com/tenonbuild/tenon/engine/store"
 	"github.com/tenonbuild/tenon/internal/ownersocket"
 	"github.com/tenonbuild/tenon/internal/release"
@@ -43,6 +44,9 @@ func notice(text string) { fmt.Fprintf(os.Stderr, "tenond: %s\n", text) }
 // serve serves until ctx ends.
 func serve(ctx context.Context, cfg *configuration) (err error) {
 	logging(cfg.Debug)
+	if err := runtime.DelegateCgroups(); err != nil {
+		notice(fmt.Sprintf("steps cannot have limits: %v", err))
+	}
 	var gone removed
 	opt := cfg.engine()
 	opt.Collected = gone.add
@@ -164,7 +168,7 @@ func logging(debug bool) {
 // version, which is that of its libraries here.
 func version() *apitypes.BuildkitVersion {
 	return &apitypes.BuildkitVersion{
-		Package: "github.com/tenonbuild/tenon", Version: release.BuildKit(),
+		Package: release.Package, Version: release.BuildKit(),
 		Revision: cmp.Or(release.Revision(), "unknown"), DockerfileVersion: dockerfile.Version(),
 	}
 }

@@ -79,5 +79,14 @@ func DialOwner(ctx context.Context, questions string) (net.Conn, error) {
 	return conn, nil
 }
 
+// Workers are what the daemon builds with.
+func (c *Client) Workers(ctx context.Context) ([]*bkclient.WorkerInfo, error) {
+	all, err := c.bk.ListWorkers(ctx)
+	if err != nil && ctx.Err() != nil {
+		err = fmt.Errorf("%w (%w)", err, context.Cause(ctx))
+	}
+	return all, err
+}
+
 // Close closes the connections.
 func (c *Client) Close() error { return c.bk.Close() }

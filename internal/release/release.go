@@ -8,6 +8,9 @@ import (
 	"runtime/debug"
 )
 
+// Package is the module.
+const Package = "github.com/tenonbuild/tenon"
+
 // version is set by the linker for a release.
 var version = ""
 
@@ -15,6 +18,12 @@ var version = ""
 func Line(program string) string {
 	return fmt.Sprintf("%s %s (%s, %s/%s; BuildKit's libraries %s)", program, Version(), runtime.Version(),
 		runtime.GOOS, runtime.GOARCH, BuildKit())
+}
+
+// BuildKitLine is what a program says with --version that was started by the name of one of
+// BuildKit's: its clients read the third word.
+func BuildKitLine(program string) string {
+	return fmt.Sprintf("%s %s %s %s", program, Package, BuildKit(), cmp.Or(Revision(), Version()))
 }
 
 // build is what the program knows of how it was built; empty where it knows nothing.
