@@ -1,10 +1,10 @@
 package history
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"maps"
+	"os"
 	"slices"
 
 	"github.com/containerd/containerd/v2/core/content"
@@ -49,16 +49,18 @@ func (s *Store) sweep() error {
 	if err != nil {
 		return err
 	}
-	open, err := s.blobs.ListStatuses(ctx)
-	if err != nil {
+	if err := s.removeBlobs(gone); err != nil {
 		return err
 	}
-	for _, st := range open {
-		if err := s.blobs.Abort(ctx, st.Ref); err != nil {
-			return err
-		}
+	return emptied(s.unfinished())
+}
+
+// emptied has a folder be there, with nothing in it.
+func emptied(dir string) error {
+	if err := os.RemoveAll(dir); err != nil {
+		return err
 	}
-	return s.removeBlobs(gone)
+	return os.Mkdir(dir, 0o700)
 }
 
 func (s *Store) removeBlobs(list []digest.Digest) error {
@@ -71,64 +73,46 @@ func (s *Store) removeBlobs(list []digest.Digest) error {
 	return errors.Join(errs...)
 }
 
-// blobsOf are the blobs of a record, as far as they are there.
-func (s *Store) blobsOf(rec *controlapi.BuildHistoryRecord) (all []digest.Digest) {
-	for _, d := range []*controlapi.Descriptor{rec.Logs, rec.ExternalError, rec.Trace} {
-		if d != nil {
-			all = append(all, digest.Digest(d.Digest))
-		}
+// blobsOf are the blobs of a record, as far as they are there. One that a power cut has cut
+// off is removed.
+func (s *Store) blobsOf(rec *controlapi.BuildHistoryRecord) (all []digest.Digest, err error) {
+	have := []*controlapi.Descriptor{rec.Logs, rec.ExternalError, rec.Trace}
+	infos := append(slices.Collect(maps.Values(rec.Results)), rec.Result)
+	for _, info := range infos {
+		have = append(have, info.GetAttestations()...)
 	}
-	for _, info := range append(slices.Collect(maps.Values(rec.Results)), rec.Result) {
-		for _, d := range info.GetAttestations() {
-			all = append(all, digest.Digest(d.GetDigest()))
-		}
+	for _, info := range infos {
 		for _, d := range info.GetResults() {
 			desc := ocispec.Descriptor{MediaType: d.GetMediaType(), Digest: digest.Digest(d.GetDigest()), Size: d.GetSize()}
 			list, _ := described(context.Background(), s.blobs, desc) // what is missing was too large to be kept
 			for _, d := range list {
-				all = append(all, d.Digest)
+				have = append(have, &controlapi.Descriptor{Digest: d.Digest.String(), Size: d.Size})
 			}
 		}
 	}
-	return all
-}
-
-// blob is a blob that is written.
-type blob struct {
-	content content.Writer
-	w       *bufio.Writer
-}
-
-func (s *Store) newBlob(ref string) (*blob, error) {
-	w, err := content.OpenWriter(context.Background(), s.blobs, content.WithRef(ref))
-	if err != nil {
-		return nil, err
+	for _, d := range have {
+		name := digest.Digest(d.GetDigest())
+		if name.Validate() != nil {
+			continue
+		}
+		all = append(all, name)
+		if fi, err := os.Lstat(s.blobFile(name)); err == nil && fi.Size() != d.Size {
+			if err := os.Remove(s.blobFile(name)); err != nil {
+				return nil, err
+			}
+		}
 	}
-	if err := w.Truncate(0); err != nil { // of a build that was killed
-		return nil, errors.Join(err, w.Close())
-	}
-	return &blob{w, bufio.NewWriter(w)}, nil
+	return all, nil
 }
 
 // commit ends a blob, which is held from then on.
-func (r *Recording) commit(b *blob, mediaType string) (_ *controlapi.Descriptor, err error) {
-	defer func() { err = errors.Join(err, b.content.Close()) }()
-	if err := b.w.Flush(); err != nil {
+func (r *Recording) commit(b *newBlob, mediaType string) (*controlapi.Descriptor, error) {
+	d := b.sum.Digest()
+	r.hold(d)
+	if err := b.keep(r.s.blobFile(d)); err != nil {
 		return nil, err
 	}
-	st, err := b.content.Status()
-	if err != nil {
-		return nil, err
-	}
-	desc := ocispec.Descriptor{Digest: b.content.Digest(), Size: st.Offset}
-	if desc.Size == 0 {
-		desc.Digest = digest.FromBytes(nil)
-	}
-	r.hold(desc.Digest)
-	if err := b.content.Commit(context.Background(), desc.Size, desc.Digest); err != nil && !errdefs.IsAlreadyExists(err) {
-		return nil, err
-	}
-	return &controlapi.Descriptor{MediaType: mediaType, Digest: desc.Digest.String(), Size: desc.Size}, nil
+	return &controlapi.Descriptor{MediaType: mediaType, Digest: d.String(), Size: b.size}, nil
 }
 
 // hold has a blob stay as long as the record.
@@ -138,13 +122,10 @@ func (r *Recording) hold(d digest.Digest) {
 }
 
 // write makes a blob of bytes.
-func (r *Recording) write(name string, dt []byte, mediaType string) (*controlapi.Descriptor, error) {
-	b, err := r.s.newBlob(name + " of " + r.rec.Ref)
-	if err != nil {
-		return nil, err
-	}
-	if _, err := b.w.Write(dt); err != nil {
-		return nil, errors.Join(err, b.content.Close())
+func (r *Recording) write(dt []byte, mediaType string) (*controlapi.Descriptor, error) {
+	b := r.s.newBlob()
+	if _, err := b.Write(dt); err != nil {
+		return nil, errors.Join(err, b.drop())
 	}
 	return r.commit(b, mediaType)
 }

@@ -66,8 +66,7 @@ type Store struct {
 
 // Open opens or makes a history in a directory that nobody else uses.
 func Open(dir string, limits Limits) (*Store, error) {
-	// Walking through the blobs is an error where there is no folder of theirs.
-	for _, name := range []string{recordsDir, "content/blobs", "content/ingest"} {
+	for _, name := range []string{recordsDir, filepath.Join(blobsDir, digest.Canonical.String())} {
 		if err := os.MkdirAll(filepath.Join(dir, name), 0o700); err != nil {
 			return nil, err
 		}
@@ -87,7 +86,10 @@ func Open(dir string, limits Limits) (*Store, error) {
 	return s, s.sweep()
 }
 
-const recordsDir = "records"
+const (
+	recordsDir = "records"
+	blobsDir   = "content/blobs" // of contentlocal's layout
+)
 
 // maxRecord is how many bytes a record may have.
 const maxRecord = 16 << 20
@@ -110,7 +112,9 @@ func (s *Store) load() error {
 		rec := &controlapi.BuildHistoryRecord{}
 		if proto.Unmarshal(dt, rec) == nil && rec.CompletedAt != nil && s.file(rec.Ref) == filepath.Join(s.dir, recordsDir, e.Name()) {
 			s.ended[rec.Ref] = rec
-			s.held[rec.Ref] = s.blobsOf(rec)
+			if s.held[rec.Ref], err = s.blobsOf(rec); err != nil {
+				return err
+			}
 			for _, d := range s.held[rec.Ref] {
 				s.holds[d]++
 			}

@@ -27,7 +27,7 @@ const (
 type Recording struct {
 	s     *Store
 	rec   *controlapi.BuildHistoryRecord // was told to listeners, and is not changed
-	log   *blob
+	log   *newBlob
 	steps map[string]step
 	// warnings are those in the log.
 	warnings int
@@ -69,13 +69,9 @@ func (s *Store) Begin(rec *controlapi.BuildHistoryRecord) (*Recording, error) {
 	if s.active[rec.Ref] != nil {
 		return nil, fmt.Errorf("build %q is under way already", rec.Ref)
 	}
-	log, err := s.newBlob("log of " + rec.Ref)
-	if err != nil {
-		return nil, fmt.Errorf("log of build %s: %w", rec.Ref, err)
-	}
 	s.active[rec.Ref] = rec
 	s.tell(controlapi.BuildHistoryEventType_STARTED, rec)
-	return &Recording{s: s, rec: rec, log: log, steps: map[string]step{}, left: maxResults}, nil
+	return &Recording{s: s, rec: rec, log: s.newBlob(), steps: map[string]step{}, left: maxResults}, nil
 }
 
 // Log adds to the log.
@@ -88,10 +84,7 @@ func (r *Recording) Log(m *controlapi.StatusResponse) error {
 	if err != nil {
 		return err
 	}
-	_, err = r.log.w.Write(binary.LittleEndian.AppendUint32(nil, uint32(len(dt))))
-	if err == nil {
-		_, err = r.log.w.Write(dt)
-	}
+	_, err = r.log.Write(append(binary.LittleEndian.AppendUint32(nil, uint32(len(dt))), dt...))
 	return err
 }
 
@@ -143,6 +136,6 @@ func (r *Recording) fail(rec *controlapi.BuildHistoryRecord, failed error) error
 	}
 	p.Details = nil
 	rec.Error = p
-	rec.ExternalError, err = r.write("error", dt, mediaTypeError)
+	rec.ExternalError, err = r.write(dt, mediaTypeError)
 	return err
 }

@@ -28,7 +28,7 @@ func (r *Recording) Provenance(platform, kind string, predicate []byte) error {
 	if err := r.spend(int64(len(predicate))); err != nil {
 		return err
 	}
-	desc, err := r.write("provenance "+platform, predicate, intoto.PayloadType)
+	desc, err := r.write(predicate, intoto.PayloadType)
 	if err != nil {
 		return err
 	}
@@ -74,7 +74,7 @@ func (r *Recording) copy(ctx context.Context, from content.Provider, desc ocispe
 	if err != nil {
 		return err
 	}
-	d, err := r.write("blob", dt, desc.MediaType)
+	d, err := r.write(dt, desc.MediaType)
 	if err == nil && d.Digest != desc.Digest.String() {
 		err = errors.New("it is damaged")
 	}

@@ -96,5 +96,5 @@ func (r *Recording) trace(rec *controlapi.BuildHistoryRecord) (*controlapi.Descr
 	if err := r.spend(int64(out.Len())); err != nil {
 		return nil, err
 	}
-	return r.write("trace", out.Bytes(), mediaTypeTrace)
+	return r.write(out.Bytes(), mediaTypeTrace)
 }
