@@ -6,6 +6,7 @@ package session
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/containerd/containerd/v2/core/content"
 	"github.com/tonistiigi/fsutil"
+	"github.com/tonistiigi/fsutil/types"
 )
 
 // ErrNotFound is wrapped by errors about things that a session does not have.
@@ -93,8 +95,21 @@ type Sync struct {
 	Key string
 	// To makes dir what the filter leaves of the directory. Files there that have the
 	// path, size and times of one that would be sent are taken to be it, unless All
-	// is set. Received is told how many bytes have come.
-	To func(ctx context.Context, dir string, f SyncFilter, received func(int)) error
+	// is set.
+	To func(ctx context.Context, dir string, f SyncFilter, a Arrival) error
+}
+
+// Arrival is told what comes of a directory that is sent. Its methods may be called
+// concurrently, but for Entry.
+type Arrival interface {
+	// Bytes is told how many bytes have come in all.
+	Bytes(n int)
+	// Entry is told of each path of the directory, in the order of fsutil's walk, and of
+	// some more than once in a row. The Stat is not changed afterwards.
+	Entry(st *types.Stat)
+	// File is told of a regular file that was written to the path: its size in bytes, and
+	// their SHA-256.
+	File(path string, size int64, sum [sha256.Size]byte)
 }
 
 // SyncFilter says which files are sent, in the words of BuildKit's local source.

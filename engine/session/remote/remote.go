@@ -14,10 +14,8 @@ import (
 	bksession "github.com/moby/buildkit/session"
 	"github.com/moby/buildkit/session/auth"
 	sessioncontent "github.com/moby/buildkit/session/content"
-	"github.com/moby/buildkit/session/filesync"
 	"github.com/moby/buildkit/session/secrets"
 	"github.com/moby/buildkit/util/grpcerrors"
-	"github.com/tonistiigi/fsutil"
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc/codes"
 
@@ -83,37 +81,6 @@ func first(header map[string][]string, name string) string {
 
 // ID implements session.Session.
 func (s *Session) ID() string { return s.id }
-
-// Dir implements session.Session. Whether there is such a directory shows when it is read.
-func (s *Session) Dir(_ context.Context, name string) (session.Dir, error) {
-	return session.Dir{Sync: &session.Sync{Key: s.key(), To: func(ctx context.Context, dir string, f session.SyncFilter, received func(int)) error {
-		return s.sync(ctx, name, dir, f, received)
-	}}}, nil
-}
-
-// key is what files are kept by that are sent: nobody else's, where it is not known whose.
-func (s *Session) key() string {
-	if s.client == "" {
-		return "session " + s.id
-	}
-	return fmt.Sprintf("client %q %s", s.client, s.caller.SharedKey())
-}
-
-func (s *Session) sync(ctx context.Context, name, dir string, f session.SyncFilter, received func(int)) error {
-	if !s.caller.Supports(bksession.MethodURL("moby.filesync.v1.FileSync", "DiffCopy")) {
-		return fmt.Errorf("the client lends no directories: %w", session.ErrNotFound)
-	}
-	differ := fsutil.DiffMetadata
-	if f.All {
-		differ = fsutil.DiffNone
-	}
-	err := filesync.FSSync(ctx, s.caller, filesync.FSSendRequestOpt{
-		Name: name, DestDir: dir, Differ: differ,
-		IncludePatterns: f.Include, ExcludePatterns: f.Exclude, FollowPaths: f.Follow,
-		ProgressCb: func(n int, _ bool) { received(n) },
-	})
-	return told(err)
-}
 
 // told is an error of a caller's: that it does not have something is
 // session.ErrNotFound.

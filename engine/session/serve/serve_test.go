@@ -2,11 +2,14 @@ package serve_test
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 
@@ -77,6 +80,27 @@ func write(t *testing.T, path, text string, mode os.FileMode) {
 	check.OK(t, os.WriteFile(path, []byte(text), mode))
 }
 
+// arrival is what has come of a directory. It implements session.Arrival.
+type arrival struct {
+	entries []string
+	mu      sync.Mutex
+	files   map[string]string // their SHA-256
+}
+
+func (*arrival) Bytes(int) {}
+
+func (a *arrival) Entry(st *types.Stat) {
+	if !slices.Contains(a.entries, st.Path) {
+		a.entries = append(a.entries, st.Path)
+	}
+}
+
+func (a *arrival) File(path string, _ int64, sum [32]byte) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.files[path] = hex.EncodeToString(sum[:])
+}
+
 // What a session lends arrives at the other end, and that it lacks something does, too.
 func TestLend(t *testing.T) {
 	dir, layout := t.TempDir(), t.TempDir()
@@ -129,7 +153,10 @@ func TestLend(t *testing.T) {
 	d, err := there.Dir(t.Context(), "context")
 	check.OK(t, err)
 	to := t.TempDir()
-	check.OK(t, d.Sync.To(t.Context(), to, session.SyncFilter{Exclude: []string{"secret"}}, func(int) {}))
+	come := arrival{files: map[string]string{}}
+	check.OK(t, d.Sync.To(t.Context(), to, session.SyncFilter{Exclude: []string{"secret"}}, &come))
+	check.Equal(t, "entries", fmt.Sprint(come.entries), "[a]")
+	check.Equal(t, "files", fmt.Sprint(come.files), fmt.Sprint(map[string]string{"a": digest.FromString("text").Encoded()}))
 	dt, err = os.ReadFile(to + "/a")
 	check.OK(t, err)
 	check.Equal(t, "file", string(dt), "text")
@@ -138,7 +165,7 @@ func TestLend(t *testing.T) {
 	}
 	d, err = there.Dir(t.Context(), "none")
 	check.OK(t, err)
-	check.Equal(t, "no directory", errors.Is(d.Sync.To(t.Context(), to, session.SyncFilter{}, func(int) {}), session.ErrNotFound), true)
+	check.Equal(t, "no directory", errors.Is(d.Sync.To(t.Context(), to, session.SyncFilter{}, &come), session.ErrNotFound), true)
 }
 
 // file is a file that remembers how it ended.

@@ -89,10 +89,16 @@ func (i *instance) scan(ctx context.Context) error {
 	if i.read != nil {
 		return nil
 	}
-	return i.withDir(ctx, func(d session.Dir, w wanted) error {
-		p := i.progress(ctx)
-		read, err := i.source.scan(ctx, d, w, p)
-		p.done()
+	return i.withDir(ctx, func(d session.Dir, w wanted, m *mirror) error {
+		read, err := i.source.sent(m, w)
+		if read == nil && err == nil {
+			p := i.progress(ctx)
+			read, err = i.source.scan(ctx, d, w, p)
+			p.done()
+			if err == nil && m != nil && !w.metadata {
+				i.source.know(m, read.contents())
+			}
+		}
 		if err != nil {
 			return err
 		}
@@ -105,7 +111,7 @@ func (i *instance) snapshot(ctx context.Context) (ref *store.Ref, err error) {
 	if len(i.read.found) == 0 {
 		return nil, nil
 	}
-	err = i.withDir(ctx, func(d session.Dir, w wanted) error {
+	err = i.withDir(ctx, func(d session.Dir, w wanted, _ *mirror) error {
 		p := i.progress(ctx)
 		ref, err = i.source.copy(ctx, d, w, i.read, p)
 		p.done()
@@ -114,10 +120,10 @@ func (i *instance) snapshot(ctx context.Context) (ref *store.Ref, err error) {
 	return ref, err
 }
 
-// withDir calls fn with the directory and what is wanted of it, of the session that the operation names if it
-// is alive, or else of one that waits for it. If that session goes away meanwhile,
-// the next is tried.
-func (i *instance) withDir(ctx context.Context, fn func(session.Dir, wanted) error) error {
+// withDir calls fn with the directory and what is wanted of it, of the session that the
+// operation names if it is alive, or else of one that waits for it. If that session goes
+// away meanwhile, the next is tried. The mirror is nil for a directory that is not sent.
+func (i *instance) withDir(ctx context.Context, fn func(session.Dir, wanted, *mirror) error) error {
 	for {
 		s, d, err := i.dir(ctx)
 		if err != nil {
@@ -126,7 +132,7 @@ func (i *instance) withDir(ctx context.Context, fn func(session.Dir, wanted) err
 		if d.Sync != nil {
 			err = i.mirrored(ctx, d, fn)
 		} else {
-			err = fn(d, i.want)
+			err = fn(d, i.want, nil)
 		}
 		if err == nil || ctx.Err() != nil {
 			return i.explain(err)

@@ -33,7 +33,9 @@
 // A directory of another machine is sent into a mirror, below Store.Path("local-mirror"),
 // which is then read like any other directory in place. It stays there for the next build
 // of the same sender, name and hint (local.sharedkeyhint): only what has changed since is
-// sent. One build at a time uses a mirror.
+// sent. One build at a time uses a mirror. Files are hashed while they arrive, so a mirror is
+// read only to make a snapshot of it, by a process that does not know what was sent before,
+// and where files have several names.
 //
 // # What a snapshot costs
 //
@@ -74,8 +76,9 @@ type Source struct {
 	opt Options
 	now func() time.Time // the clock that files are stamped with; set by tests
 
-	mu    sync.Mutex // guards turns and what is in mirrors
+	mu    sync.Mutex // guards what follows
 	turns map[string]*turn
+	known knownFiles
 	// mirrors are those that were used in this process, by their directory.
 	mirrors map[string]*mirror
 

@@ -22,6 +22,8 @@ type mirror struct {
 	dir string
 	// syncs counts how often something was sent to it by this process.
 	syncs int
+	// come is what the last sync has told, until it is listed.
+	come *arrival
 }
 
 // sent names what was sent to a mirror.
@@ -52,7 +54,7 @@ func (m *mirror) turn() string { return mirrorDir + ":" + m.dir }
 
 // mirrored calls fn with the mirror of a directory that is sent, when it has what is
 // wanted. It is sent once for all calls, unless another build has used the mirror since.
-func (i *instance) mirrored(ctx context.Context, d session.Dir, fn func(session.Dir, wanted) error) error {
+func (i *instance) mirrored(ctx context.Context, d session.Dir, fn func(session.Dir, wanted, *mirror) error) error {
 	m := i.source.mirrorOf(d.Sync.Key, i.want)
 	leave, err := i.source.enter(ctx, m.turn())
 	if err != nil {
@@ -67,24 +69,43 @@ func (i *instance) mirrored(ctx context.Context, d session.Dir, fn func(session.
 	}
 	w := i.want
 	w.include, w.exclude, w.follow = nil, nil, nil // nothing else was sent
-	return fn(session.Dir{Path: m.dir}, w)
+	return fn(session.Dir{Path: m.dir}, w, m)
+}
+
+// sent lists what was sent to a mirror last. It is nil where the mirror has to be read for
+// that.
+func (s *Source) sent(m *mirror, w wanted) (*listing, error) {
+	if m == nil || m.come == nil || w.metadata {
+		return nil, nil
+	}
+	come, files := m.come, s.filesOf(m)
+	m.come = nil // whoever lists it has all of it
+	if files == nil {
+		return nil, nil
+	}
+	return come.listing(w, files)
 }
 
 // receive has what is wanted sent to a mirror. One to which not all came is removed: of a
 // file there might be a part.
 func (i *instance) receive(ctx context.Context, from *session.Sync, m *mirror) error {
 	m.syncs++
+	m.come = nil
 	if err := os.MkdirAll(m.dir, 0o700); err != nil {
 		return err
 	}
 	p := i.progress(ctx)
 	defer p.done()
+	come := &arrival{progress: p, files: map[string]content{}}
 	err := from.To(ctx, m.dir, session.SyncFilter{
 		Include: i.want.include, Exclude: i.want.exclude, Follow: i.want.follow, All: i.want.all,
-	}, func(n int) { p.set(int64(n)) })
+	}, come)
 	if err != nil {
+		i.source.know(m, nil)
 		return errors.Join(err, os.RemoveAll(m.dir))
 	}
+	m.come = come
+	i.source.know(m, come.contents(i.source.filesOf(m)))
 	now := i.source.now() // the last use, which List tells
 	return os.Chtimes(m.dir, now, now)
 }
@@ -136,6 +157,8 @@ func (k mirrorsKept) Remove(ctx context.Context, id string) (removed bool, err e
 	}
 	defer leave()
 	m.syncs++ // what was sent is no longer there
+	m.come = nil
+	k.s.know(m, nil)
 	if _, err := os.Lstat(m.dir); err != nil {
 		return false, nil
 	}

@@ -55,10 +55,9 @@ func (s *Source) scan(ctx context.Context, d session.Dir, w wanted, p *progress)
 	}
 	defer leave()
 
-	r := &reader{place: at, own: s.own(d, at), want: w, progress: p, start: s.now(), dirs: map[string]*contenthash.Node{}, lost: map[string]bool{}}
-	r.memory = s.remember(at.dir)
-	r.root = &contenthash.Node{Entry: contenthash.Entry{Kind: contenthash.Dir, Mode: 0o755}}
-	r.dirs["."] = r.root
+	r := newReader(w)
+	r.place, r.own, r.progress, r.start, r.memory = at, s.own(d, at), p, s.now(), s.remember(at.dir)
+	r.content = r.file
 	if err := r.walk(ctx); err != nil {
 		return nil, err
 	}
@@ -73,8 +72,12 @@ func (s *Source) scan(ctx context.Context, d session.Dir, w wanted, p *progress)
 	return &listing{root: r.root, found: r.found}, nil
 }
 
-// reader is one scan.
+// reader is one scan, or one of what was sent, which has no place.
 type reader struct {
+	// content finds out the content of a regular file, or has it found out later. It says
+	// whether the file is there.
+	content func(*found) (there bool, err error)
+
 	place    *place
 	own      *own
 	want     wanted
@@ -87,6 +90,11 @@ type reader struct {
 	dirs  map[string]*contenthash.Node
 	lost  map[string]bool // directories that vanished during the walk
 	todo  []*found        // files that are not remembered
+}
+
+func newReader(w wanted) *reader {
+	root := &contenthash.Node{Entry: contenthash.Entry{Kind: contenthash.Dir, Mode: 0o755}}
+	return &reader{want: w, root: root, dirs: map[string]*contenthash.Node{".": root}, lost: map[string]bool{}}
 }
 
 // filtered is what is wanted of the directory. Paths are followed one by one:
@@ -176,11 +184,11 @@ func (r *reader) add(p string, st *types.Stat) error {
 	case contenthash.Dir:
 		r.dirs[p] = f.node
 	case contenthash.Symlink:
-		e.Target = st.Linkname
+		e.Target, e.Mode = st.Linkname, 0o777 // whatever a client says
 	case contenthash.Char, contenthash.Block:
 		e.Major, e.Minor = uint32(st.Devmajor), uint32(st.Devminor)
 	case contenthash.File:
-		if there, err := r.file(f); err != nil || !there {
+		if there, err := r.content(f); err != nil || !there {
 			return err
 		}
 	case contenthash.Fifo:
