@@ -59,6 +59,9 @@ func (b *build) importOf(o remotecache.Option) *remotecache.Import {
 	}
 	m.ended.Add(1)
 	opened := remotecache.Open(ctx, key, src, b.engine.store, func(err error) {
+		if m.ctx.Err() != nil {
+			err = nil // the build has ended, and did not need it
+		}
 		end(err)
 		m.ended.Done()
 	})

@@ -32,6 +32,8 @@ type source struct {
 	// calls to others there is a lane.
 	inline bool
 	lane   *slots.Lane
+	// late: it is asked later than others.
+	late bool
 	// quick: it keeps results in memory, too, so that no call of it takes long.
 	quick bool
 	// hung counts its calls that did not return in time, and still run. While there are
@@ -42,6 +44,9 @@ type source struct {
 func newSource(m CacheManager) *source {
 	src := &source{manager: m, id: managerID(m), lane: slots.NewLane(sourceSlots, true)}
 	src.own, _ = m.(*cacheManager)
+	if l, ok := m.(LateCache); ok {
+		src.late = l.AskedLate()
+	}
 	src.inline = src.own != nil && src.own.AnswersFromMemory()
 	if src.inline {
 		_, src.quick = src.own.results.(*memResults)
@@ -80,6 +85,8 @@ type cacheSet struct {
 	all  []CacheManager // those of list
 	// inline has the managers that answer from memory.
 	inline edge.Managers
+	// late has the managers that are asked later.
+	late edge.Managers
 	// wider are the sets with one manager more, by its ID. Guarded by Solver.mu.
 	wider map[string]*cacheSet
 }
@@ -100,6 +107,9 @@ func setOf(list []*source) *cacheSet {
 		if src.inline {
 			set.inline |= 1 << i
 		}
+		if src.late {
+			set.late |= 1 << i
+		}
 	}
 	return set
 }
@@ -110,6 +120,12 @@ func (c *cacheSet) managers() []CacheManager {
 		return nil
 	}
 	return c.all
+}
+
+// among are some of the caches, as a machine asks them. The default one is asked first.
+func (c *cacheSet) among(mask edge.Managers) edge.Caches {
+	later := c.late &^ 1
+	return edge.Caches{First: mask &^ later, Later: mask & later}
 }
 
 func (c *cacheSet) mask() edge.Managers {

@@ -180,8 +180,9 @@
 //
 // SolverOpt.DefaultCache is read and written. VertexOptions.CacheSources are read
 // beside it for one vertex, and for what its op builds; what is found there is
-// saved in the default cache. Sources are never written to. A vertex is looked up in at
-// most 32 caches. With VertexOptions.IgnoreCache no cache is read for this vertex; its
+// saved in the default cache. Sources are never written to. A source that is a [LateCache] is
+// asked only about what the default cache does not have by its definition. A vertex is
+// looked up in at most 32 caches. With VertexOptions.IgnoreCache no cache is read for this vertex; its
 // result is saved all the same, and its inputs use caches as usual. What depends on it is
 // not found by its definition in this request, only by the content of its new result.
 //

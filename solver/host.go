@@ -35,6 +35,8 @@ func (h *host) Effect(id graph.Edge, eff edge.Effect) (edge.Event, bool) {
 		return s.probe(e, eff.Input)
 	case edge.FormKey:
 		s.formKey(e)
+	case edge.Widen:
+		s.g.ForgetProbes(id)
 	case edge.Match:
 		return s.match(e)
 	case edge.Digest:

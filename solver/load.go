@@ -169,7 +169,7 @@ func (s *Solver) addSources(v *vertex, opts *VertexOptions, inherited *cacheSet)
 		s.g.ForgetProbes(id)
 	}
 	if !v.ignore {
-		s.g.AddManagers(v.id, added)
+		s.g.AddManagers(v.id, set.among(added))
 	}
 }
 

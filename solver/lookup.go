@@ -88,9 +88,9 @@ func (s *Solver) probe(e *edgeState, i int32) (edge.Event, bool) {
 	if withContent {
 		item.dep.content = content
 	}
-	set := v.caches
+	set, asked := v.caches, s.g.Asked(e.id)
 	for m, src := range set.list {
-		if !src.inline {
+		if !src.inline || asked&(1<<m) == 0 {
 			continue
 		}
 		found, err := src.own.leads(item.dep, v.op.first.Digest, Index(i), e.index)
@@ -100,10 +100,10 @@ func (s *Solver) probe(e *edgeState, i int32) (edge.Event, bool) {
 			ev.Mask |= 1 << m
 		}
 	}
-	if set.inline != 0 {
-		e.trace.add(traceEvent{kind: TraceProbe, input: i, asked: uint32(set.inline), answered: uint32(ev.Mask), n: int32(to - from), content: withContent})
+	if set.inline&asked != 0 {
+		e.trace.add(traceEvent{kind: TraceProbe, input: i, asked: uint32(set.inline & asked), answered: uint32(ev.Mask), n: int32(to - from), content: withContent})
 	}
-	elsewhere := s.elsewhere(v)
+	elsewhere := s.elsewhere(v, asked)
 	if elsewhere == 0 {
 		return ev, true
 	}
@@ -134,10 +134,10 @@ func (s *Solver) askAbout(e *edgeState, m int, item probeItem) {
 	s.lookUp(e, m, &lookupCall{probes: []probeItem{item}})
 }
 
-// elsewhere are the caches of a vertex that do not answer from memory. That some of
-// them are left out is reported.
-func (s *Solver) elsewhere(v *vertex) edge.Managers {
-	all := v.caches.mask() &^ v.caches.inline
+// elsewhere are those of some caches of a vertex that do not answer from memory. That some
+// of them are left out is reported.
+func (s *Solver) elsewhere(v *vertex, among edge.Managers) edge.Managers {
+	all := among & v.caches.mask() &^ v.caches.inline
 	if all == 0 {
 		return 0
 	}

@@ -16,7 +16,7 @@ func (s *Solver) match(e *edgeState) (edge.Event, bool) {
 	set, v := e.v.caches, e.v
 	op := v.op.mapAt(e.maps - 1)
 	s.noteAsked(e)
-	among := set.mask()
+	among := s.g.Asked(e.id)
 	var deps []keyDep
 	var roots []*CacheKey
 	if s.g.Inputs(v.id) == 0 {
@@ -47,7 +47,7 @@ func (s *Solver) match(e *edgeState) (edge.Event, bool) {
 			}
 		}
 	}
-	if among &= s.elsewhere(v); among == 0 {
+	if among = s.elsewhere(v, among); among == 0 {
 		return s.takeFound(e, found), true
 	}
 	s.gather(e, among, func(int) *lookupCall {
@@ -109,7 +109,7 @@ func (s *Solver) takeFound(e *edgeState, found []foundKey) edge.Event {
 		}
 	}
 	r := e.readExtra()
-	e.trace.add(traceEvent{kind: TraceMatch, asked: uint32(e.v.caches.mask()), n: int32(len(r.found) - r.tried)})
+	e.trace.add(traceEvent{kind: TraceMatch, asked: uint32(s.g.Asked(e.id)), n: int32(len(r.found) - r.tried)})
 	return edge.Event{Kind: edge.Matched, Flag: len(r.found) > r.tried}
 }
 

@@ -55,7 +55,7 @@ func (s *Solver) loadRecord(e *edgeState) {
 	for _, f := range keys {
 		among |= 1 << f.manager
 	}
-	left := among &^ e.v.caches.inline &^ s.elsewhere(e.v)
+	left := among &^ e.v.caches.inline &^ s.elsewhere(e.v, among)
 	among &^= left
 	if among == 0 {
 		s.listed(e, nil)

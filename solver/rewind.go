@@ -189,7 +189,7 @@ func (s *Solver) reopen(e *edgeState) {
 	e.v.progress.lost = true
 	managers := e.v.managers()
 	if e.uncached {
-		managers = 0
+		managers = edge.Caches{}
 	}
 	s.g.Reopen(e.id, managers)
 }

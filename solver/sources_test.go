@@ -98,13 +98,16 @@ func TestNewestWins(t *testing.T) {
 // contract 14: what a source has is found at any level, by several inputs, outputs
 // and content keys, and kept in the default cache with its chain.
 func TestSourceShapes(t *testing.T) {
-	for _, kind := range []string{"own", "foreign"} {
+	for _, kind := range []string{"own", "foreign", "late"} {
 		t.Run(kind, func(t *testing.T) {
 			w := newWorld(t)
 			far := w.source("far")
 			var m solver.CacheManager = far.cache
 			if kind == "foreign" {
 				m = &foreign{m: far.cache}
+			}
+			if kind == "late" {
+				m = lateCache{&foreign{m: far.cache}}
 			}
 			graph := func(tag string, sources ...solver.CacheManager) solver.Edge {
 				all := func(n *solvertest.Node) *solvertest.Node {

@@ -244,6 +244,16 @@ type CacheManager interface {
 	Save(key *CacheKey, s Result) (*ExportableCacheKey, error)
 }
 
+// LateCache is implemented by a CacheManager that is slow to answer. It is asked about an
+// operation when SolverOpt.DefaultCache has no record of it by its definition, and before
+// an input is solved for its content; never about an operation without inputs. So what the
+// default cache has by its definition does not wait for it, and is taken also where the late
+// cache has something newer.
+type LateCache interface {
+	// AskedLate is asked once.
+	AskedLate() bool
+}
+
 // SolverOpt are the options of a Solver.
 type SolverOpt struct {
 	// ResolveOpFunc finds the op of a vertex. Required.

@@ -313,11 +313,11 @@ func (s *Solver) output(v *vertex, index Index) *edgeState {
 }
 
 // managers are the caches that a machine may ask.
-func (v *vertex) managers() edge.Managers {
+func (v *vertex) managers() edge.Caches {
 	if v.ignore {
-		return 0
+		return edge.Caches{}
 	}
-	return v.caches.mask()
+	return v.caches.among(v.caches.mask())
 }
 
 // failure is why an edge has failed.

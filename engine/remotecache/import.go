@@ -42,7 +42,17 @@ type stack struct {
 	result
 }
 
-var _ solver.CacheManager = (*Import)(nil)
+var (
+	_ solver.CacheManager = (*Import)(nil)
+	_ solver.LateCache    = (*Import)(nil)
+)
+
+// patience is how long a cache may take to be read. It is less than the solver's, so that
+// one that hangs is told of once.
+const patience = 25 * time.Second
+
+// errPatience says that a cache took longer.
+var errPatience = fmt.Errorf("it has not answered within %v", patience)
 
 // Open begins to read a cache. Its ID is one for each place. Loading ends with ctx; tell is
 // called once, with the reason if the cache cannot be had.
@@ -50,7 +60,11 @@ func Open(ctx context.Context, id string, src Source, st *store.Store, tell func
 	m := &Import{id: id, source: src, store: st, loaded: make(chan struct{}), results: map[string]stack{}}
 	go func() {
 		defer close(m.loaded)
-		m.err = m.load(ctx)
+		limited, cancel := context.WithTimeoutCause(ctx, patience, errPatience)
+		defer cancel()
+		if m.err = m.load(limited); m.err != nil && ctx.Err() == nil && limited.Err() != nil {
+			m.err = errPatience
+		}
 		tell(m.err)
 	}()
 	return m
@@ -76,6 +90,10 @@ func (m *Import) load(ctx context.Context) error {
 
 // ID implements solver.CacheManager.
 func (m *Import) ID() string { return m.id }
+
+// AskedLate implements solver.LateCache: a build whose steps are in the store does not wait
+// until the cache has been read.
+func (m *Import) AskedLate() bool { return true }
 
 // Query implements solver.CacheManager. It waits until the cache has been read.
 func (m *Import) Query(in []solver.CacheKeyWithSelector, input solver.Index, op digest.Digest, output solver.Index) ([]*solver.CacheKey, error) {

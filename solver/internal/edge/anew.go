@@ -4,9 +4,18 @@ package edge
 
 // add takes further managers in, which have been asked nothing yet. They are asked
 // once nothing else is looked up: what is loading or running goes on.
-func (m work) add(mask Managers) {
+func (m work) add(mask, later Managers) {
 	m.managers |= mask
+	m.takeLater(later &^ m.managers)
 	m.anew = true
+}
+
+// widen begins the search anew with the managers that were to be asked later.
+func (m work) widen() {
+	m.managers |= m.later
+	m.later = 0
+	m.emit(Effect{Kind: Widen})
+	m.restart()
 }
 
 // searchAnew begins the search anew for managers that were added. That all keys

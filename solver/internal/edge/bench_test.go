@@ -14,7 +14,7 @@ type drive struct {
 }
 
 func (d *drive) init(n int, managers Managers) {
-	d.m.Init(n, managers)
+	d.m.Init(n, managers, 0)
 	d.queue, d.steps, d.total = d.queue[:0], 0, 0
 }
 

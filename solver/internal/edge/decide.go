@@ -9,7 +9,7 @@ func (m work) advance() bool {
 		m.formed = true
 		m.emit(Effect{Kind: FormKey})
 	}
-	if m.stage < missed && m.mapped && m.alive() == 0 && !m.more {
+	if m.stage < missed && m.mapped && m.alive() == 0 && !m.more && m.later == 0 {
 		m.end(missed)
 	}
 	if m.formed {
@@ -30,6 +30,9 @@ func (m work) advance() bool {
 	switch m.stage {
 	case gather:
 		return m.gather()
+	case askLater:
+		m.widen()
+		return true
 	case nextMap:
 		if m.more {
 			m.callMap()
@@ -126,7 +129,9 @@ func (m work) gather() bool {
 	if m.match() {
 		return false
 	}
-	m.stage++
+	if m.stage = nextMap; m.later != 0 {
+		m.stage = askLater
+	}
 	return true
 }
 

@@ -29,12 +29,18 @@
 // answers, so that the order of arrival never decides which match wins:
 //
 //	gather           definition keys of all inputs
+//	askLater         the caches that are asked later, if more than keys is wanted
 //	nextMap          further cache maps, of an operation without inputs
 //	unmatchedKeys    more keys from inputs that have no match
 //	unmatchedContent content keys of inputs that still have none: each of them
 //	                 can rule every match out
 //	matchedKeys      more keys from the inputs that are matched
 //	matchedContent   and their content keys
+//
+// Some caches are slow to answer, and are asked later: after gather, if the others have no
+// record by then, and who wants the edge cannot do with its keys. So what they may spare is
+// not solved for content keys, and what the others have by its definition waits for nobody.
+// The search then begins anew.
 //
 // In unmatchedKeys an input may have to be solved to tell its keys. Inputs that
 // have told all of theirs, do not match, and can have a content key are asked for

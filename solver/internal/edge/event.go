@@ -30,6 +30,15 @@ func (l Level) String() string {
 // Managers is a set of caches: bit m stands for the driver's m-th.
 type Managers uint32
 
+// Caches are those that an edge may ask.
+type Caches struct {
+	// First are asked first.
+	First Managers
+	// Later are asked when what is known of the inputs without solving any of them has
+	// led to no record in the others. An edge without inputs does not ask them.
+	Later Managers
+}
+
 // EventKind is the closed set of what can happen to an edge.
 type EventKind uint8
 
@@ -46,7 +55,7 @@ const (
 	Loaded             // Flag: the result was loaded
 	Ran                // the result is there
 	Failed             // the edge has failed, for good
-	Added              // Mask: further caches to ask
+	Added              // Mask, Later: further caches to ask
 	Recheck            // the caches may hold more than when they were asked
 	Lost               // Input: its result is gone; negative: none. Flag: so Run, or the execution waited for, has ended; otherwise it answers Digest
 )
@@ -63,6 +72,7 @@ type Event struct {
 	More     bool
 	Input    int32
 	Mask     Managers
+	Later    Managers
 	Contents []bool // nil: no input can have a content key
 }
 
@@ -84,10 +94,11 @@ const (
 	Load               // load the best record of the keys found
 	Run                // run the op
 	Publish            // Level: tell who demands the edge what is known
+	Widen              // the Later caches are among those to ask now, about all keys
 	Abandon            // cancel all that is under way for the edge, and Drop
 )
 
-var effectNames = [...]string{"", "callmap", "ask", "askall", "drop", "probe", "formkey", "match", "digest", "join", "load", "run", "publish", "abandon"}
+var effectNames = [...]string{"", "callmap", "ask", "askall", "drop", "probe", "formkey", "match", "digest", "join", "load", "run", "publish", "widen", "abandon"}
 
 func (k EffectKind) String() string { return effectNames[k] }
 

@@ -38,7 +38,7 @@ func TestLinearDemand(t *testing.T) {
 func TestLinearTime(t *testing.T) {
 	const n, keys = 100_000, 3
 	var m machine
-	m.Init(n, 1)
+	m.Init(n, 1, 0)
 	var out []Effect
 	step := func(ev Event) {
 		out = out[:0]

@@ -6,6 +6,7 @@ type stage uint8
 
 const (
 	gather stage = iota
+	askLater
 	nextMap
 	unmatchedKeys
 	unmatchedContent
@@ -20,7 +21,7 @@ const (
 	failed
 )
 
-var stageNames = [...]string{"gather", "nextMap", "unmatchedKeys", "unmatchedContent", "matchedKeys", "matchedContent", "missed", "found", "loading", "inputs", "running", "done", "failed"}
+var stageNames = [...]string{"gather", "askLater", "nextMap", "unmatchedKeys", "unmatchedContent", "matchedKeys", "matchedContent", "missed", "found", "loading", "inputs", "running", "done", "failed"}
 
 // content is what is known of an input's content key.
 type content uint8
@@ -66,6 +67,8 @@ type Input struct {
 // are always the same ones.
 type Machine struct {
 	managers Managers
+	// later are to be asked when those have no match: see Caches.
+	later Managers
 	// dead has the managers in which an exhausted input has no match.
 	dead Managers
 
@@ -110,11 +113,22 @@ type work struct {
 	out *[]Effect
 }
 
-// Init prepares a machine for an edge with n inputs. Managers are the caches
-// that it may ask; none, for an edge that ignores them.
-func (m *Machine) Init(n int, managers Managers) {
-	*m = Machine{managers: managers, n: int32(n)}
+// Init prepares a machine for an edge with n inputs. It may ask the caches; none, for
+// an edge that ignores them.
+func (m *Machine) Init(n int, caches Caches) {
+	*m = Machine{managers: caches.First, n: int32(n)}
+	m.takeLater(caches.Later)
 }
+
+// takeLater notes caches to be asked later.
+func (m *Machine) takeLater(later Managers) {
+	if m.n > 0 {
+		m.later |= later
+	}
+}
+
+// Asked are the managers that a Probe or a Match is to ask.
+func (m *Machine) Asked() Managers { return m.managers }
 
 // Known is what the edge knows and has published.
 func (m *Machine) Known() Level { return m.known }
@@ -207,7 +221,7 @@ func (m work) take(ev Event) {
 		m.stage = failed
 		m.emit(Effect{Kind: Abandon})
 	case Added:
-		m.add(ev.Mask)
+		m.add(ev.Mask, ev.Later)
 	case Recheck:
 		m.recheck()
 	case Lost:

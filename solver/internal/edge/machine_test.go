@@ -6,8 +6,8 @@ type machine struct {
 	in []Input
 }
 
-func (m *machine) Init(n int, managers Managers) {
-	m.Machine.Init(n, managers)
+func (m *machine) Init(n int, managers, later Managers) {
+	m.Machine.Init(n, Caches{managers, later})
 	m.in = make([]Input, n)
 }
 

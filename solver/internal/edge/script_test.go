@@ -66,18 +66,18 @@ func runScript(text string) (string, error) {
 
 func (s *script) line(words []string, out *strings.Builder) error {
 	if words[0] == "edge" {
-		n, list := 0, ""
-		fmt.Sscanf(strings.Join(words[1:], " "), "inputs=%d managers=%s", &n, &list)
-		managers, err := numbers(list)
+		n, list, last := 0, "", "none"
+		fmt.Sscanf(strings.Join(words[1:], " "), "inputs=%d managers=%s later=%s", &n, &list, &last)
+		mask, err := parseManagers(list)
 		if err != nil {
 			return err
 		}
-		var mask Managers
-		for _, b := range managers {
-			mask |= 1 << b
+		later, err := parseManagers(last)
+		if err != nil {
+			return err
 		}
 		s.m, s.l = new(machine), newLedger(n)
-		s.m.Init(n, mask)
+		s.m.Init(n, mask, later)
 		return nil
 	}
 	ev, err := parseEvent(words, s.l.n)

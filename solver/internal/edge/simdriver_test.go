@@ -40,6 +40,7 @@ type task struct {
 	input int32
 	flag  bool
 	mask  Managers
+	later Managers
 	exec  *simExec
 	again *simRequest
 }
@@ -147,9 +148,9 @@ func (e *simEdge) begin() {
 	if e.v.spec.Ignore {
 		managers = 0
 	}
-	e.m.Init(n, managers)
+	e.m.Init(n, managers&^e.v.spec.Later, managers&e.v.spec.Later)
 	e.l, e.ins = newLedger(n), make([]simInput, n)
-	e.history = append(e.history, fmt.Sprintf("edge inputs=%d managers=%s", n, listed(managers.bits())))
+	e.history = append(e.history, fmt.Sprintf("edge inputs=%d managers=%s later=%s", n, listed((managers&^e.v.spec.Later).bits()), listed((managers&e.v.spec.Later).bits())))
 }
 
 // fault is a broken promise that a run has found.
@@ -223,7 +224,7 @@ func (s *sim) act(a action) {
 					e.ins[i].probed, e.ins[i].content = 0, false
 				}
 				if !v.spec.Ignore {
-					s.tell(task{e: e, kind: Added, mask: added})
+					s.tell(task{e: e, kind: Added, mask: added &^ v.spec.Later, later: added & v.spec.Later})
 				}
 			}
 		}
@@ -311,7 +312,7 @@ func (s *sim) perform(t task) {
 		return
 	}
 	e := t.e
-	ev := Event{Kind: t.kind, Flag: t.flag, Input: t.input, Mask: t.mask}
+	ev := Event{Kind: t.kind, Flag: t.flag, Input: t.input, Mask: t.mask, Later: t.later}
 	switch t.kind {
 	case Want:
 		if ev.Level = e.wanted(); ev.Level == e.m.Wanted() {
@@ -390,6 +391,10 @@ func (s *sim) effect(e *simEdge, eff Effect) {
 		s.tell(task{e: e, kind: Loaded})
 	case Run:
 		s.start(e)
+	case Widen:
+		for i := range e.ins {
+			e.ins[i].probed, e.ins[i].content = 0, false
+		}
 	case Publish:
 		s.publish(e, eff.Level)
 	case Abandon:

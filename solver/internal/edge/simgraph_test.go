@@ -27,6 +27,7 @@ type vertexSpec struct {
 	Maps     []string // cache map digests of a root, in place of Op; "rV.N" has the value V
 	Inputs   []inputSpec
 	Managers Managers
+	Later    Managers // of Managers, and of those that are added
 	Ignore   bool
 	MapFails bool // CacheMap does
 }
@@ -128,6 +129,9 @@ func generate(seed uint64) *spec {
 
 func (sp *spec) vertex(r *rand.Rand, i, managers int, failing bool) vertexSpec {
 	v := vertexSpec{Name: fmt.Sprintf("v%d", i), Managers: 1 | Managers(r.IntN(1<<managers)), Ignore: r.IntN(12) == 0}
+	if r.IntN(3) == 0 {
+		v.Later = Managers(r.IntN(1<<managers)) &^ 1
+	}
 	v.MapFails = failing && r.IntN(12) == 0
 	if i == 0 || r.IntN(4) == 0 {
 		value := r.IntN(3)
@@ -291,7 +295,7 @@ func (sp *spec) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "order %d, evolving %v\n", sp.Order, sp.Evolving)
 	for _, v := range sp.Vertices {
-		fmt.Fprintf(&b, "  %s = %s%v, managers %b", v.Name, v.Op, v.Maps, v.Managers)
+		fmt.Fprintf(&b, "  %s = %s%v, managers %b, later %b", v.Name, v.Op, v.Maps, v.Managers, v.Later)
 		if v.Ignore {
 			b.WriteString(", ignores caches")
 		}

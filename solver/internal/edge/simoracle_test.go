@@ -34,6 +34,7 @@ type oracleEdge struct {
 	found    []simFound
 	tried    int
 	hit      bool // found has something untried
+	widened  bool // those to be asked later are asked
 }
 
 func newOracle(sp *spec) *oracle {
@@ -112,10 +113,23 @@ func (e *oracleEdge) gather() bool {
 	}
 	def := e.v.definition(func(i int) (string, string) { return e.input(i).keys[0], e.v.Inputs[i].Selector })
 	e.keys = []string{outputKey(def, e.id[1])}
-	if e.level = Keys; e.match() || !e.possible() {
+	if e.level = Keys; e.match() || !e.waits() && !e.possible() {
 		e.level = AllKeys
 	}
 	return true
+}
+
+// waits reports whether there are caches that have not been asked yet.
+func (e *oracleEdge) waits() bool {
+	return len(e.v.Inputs) > 0 && !e.v.Ignore && e.v.Managers&e.v.Later != 0 && !e.widened
+}
+
+// widen has the caches be asked, too, that are asked later, and reports whether they
+// were not before.
+func (e *oracleEdge) widen() bool {
+	waits := e.waits()
+	e.widened = e.widened || waits
+	return waits
 }
 
 func (e *oracleEdge) nextMap() {
@@ -141,6 +155,7 @@ func (e *oracleEdge) climb(want Level) bool {
 		}
 	case root && e.maps < len(e.v.Maps):
 		e.nextMap()
+	case e.widen():
 	case !root && e.possible():
 		more, ok := e.more()
 		if !ok {
@@ -157,7 +172,7 @@ func (e *oracleEdge) climb(want Level) bool {
 
 func (e *oracleEdge) managers() (out []int) {
 	for m := range e.o.caches {
-		if e.v.Managers&(1<<m) != 0 && !e.v.Ignore {
+		if e.v.Managers&(1<<m) != 0 && !e.v.Ignore && (e.v.Later&(1<<m) == 0 || e.widened) {
 			out = append(out, m)
 		}
 	}

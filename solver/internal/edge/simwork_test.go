@@ -100,7 +100,7 @@ func (s *sim) probe(e *simEdge, i int32) {
 func (s *sim) probed(e *simEdge, i int32) Managers {
 	in := &e.ins[i]
 	for m := range s.caches {
-		if e.v.managers&(1<<m) != 0 && s.caches[m].leads(in.inflight, e.v.spec.Op, int(i), e.output) {
+		if e.m.Asked()&(1<<m) != 0 && s.caches[m].leads(in.inflight, e.v.spec.Op, int(i), e.output) {
 			in.matched |= 1 << m
 		}
 	}
@@ -124,7 +124,7 @@ func (s *sim) deps(v *simVertex) []dep {
 func (s *sim) match(e *simEdge) bool {
 	deps := s.deps(e.v)
 	for m := range s.caches {
-		if e.v.managers&(1<<m) == 0 {
+		if e.m.Asked()&(1<<m) == 0 {
 			continue
 		}
 		var keys []string

@@ -31,13 +31,15 @@ func parseEvent(words []string, inputs int) (Event, error) {
 		case w == "no":
 		case w == "more":
 			ev.More = true
-		case name == "in": // managers
-			managers, err := numbers(list)
+		case name == "in" || name == "later":
+			mask, err := parseManagers(list)
 			if err != nil {
 				return ev, err
 			}
-			for _, b := range managers {
-				ev.Mask |= 1 << b
+			if name == "in" {
+				ev.Mask = mask
+			} else {
+				ev.Later = mask
 			}
 		case name == "contents": // inputs
 			which, err := numbers(list)
@@ -61,6 +63,14 @@ func parseEvent(words []string, inputs int) (Event, error) {
 		}
 	}
 	return ev, nil
+}
+
+func parseManagers(list string) (mask Managers, err error) {
+	all, err := numbers(list)
+	for _, b := range all {
+		mask |= 1 << b
+	}
+	return mask, err
 }
 
 // numbers reads "0,2"; "none" stands for no number.
@@ -116,6 +126,9 @@ func eventLine(ev Event) string {
 		line += yes
 	case Added:
 		line += managerList(ev.Mask)
+		if ev.Later != 0 {
+			line += " later=" + listed(ev.Later.bits())
+		}
 	}
 	return line
 }

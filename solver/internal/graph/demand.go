@@ -249,11 +249,11 @@ func (g *Graph) dismiss(r *edgeRow) {
 
 // Reopen has an edge that was done be solved anew: its result is gone. What is known of
 // its keys stays known, also if it fails now.
-func (g *Graph) Reopen(e Edge, managers edge.Managers) {
+func (g *Graph) Reopen(e Edge, caches edge.Caches) {
 	r := g.edges.at(uint32(e))
 	n := g.vertices.at(uint32(r.vertex)).n
 	clear(g.inputs.run(uint32(r.slots), n))
-	r.m.Init(int(n), managers)
+	r.m.Init(int(n), caches)
 	g.forgetProbes(r, n)
 	r.state = Open
 	g.epochs++

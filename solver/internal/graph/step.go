@@ -264,16 +264,19 @@ func (g *Graph) Matched(e Edge) edge.Managers {
 	return r.m.Full(g.inputs.run(uint32(r.slots), g.vertices.at(uint32(r.vertex)).n))
 }
 
+// Asked are the caches that an edge asks now.
+func (g *Graph) Asked(e Edge) edge.Managers { return g.edges.at(uint32(e)).m.Asked() }
+
 // SetKeys says how many keys of an edge those above may look up.
 func (g *Graph) SetKeys(e Edge, n int) { g.edges.at(uint32(e)).keys = int32(n) }
 
 // AddManagers has the outputs of a vertex ask further caches. At once, and not in its
 // turn: whoever asks an output in this turn is to hear of it.
-func (g *Graph) AddManagers(v Vertex, mask edge.Managers) {
+func (g *Graph) AddManagers(v Vertex, caches edge.Caches) {
 	defer g.contain(v)
 	for e := range g.Outputs(v) {
 		if g.edges.at(uint32(e)).state == Open {
-			g.step(e, edge.Event{Kind: edge.Added, Mask: mask})
+			g.step(e, edge.Event{Kind: edge.Added, Mask: caches.First, Later: caches.Later})
 		}
 	}
 }

@@ -37,13 +37,13 @@ func (g *Graph) slotsOf(r *edgeRow, n uint32) []slotRow { return g.slots.run(uin
 
 // Output returns an output of a vertex, and reports whether it was asked for the
 // first time. It may then ask the managers.
-func (g *Graph) Output(v Vertex, index int, managers edge.Managers) (e Edge, fresh bool) {
+func (g *Graph) Output(v Vertex, index int, caches edge.Caches) (e Edge, fresh bool) {
 	r := g.vertices.at(uint32(v))
 	for e = r.first; e != 0; e = g.edges.at(uint32(e)).next {
 		o := g.edges.at(uint32(e))
 		if o.index < 0 {
 			o.index = int32(index)
-			o.m.Init(int(r.n), managers)
+			o.m.Init(int(r.n), caches)
 			g.outputs++
 			return e, true
 		}
@@ -58,7 +58,7 @@ func (g *Graph) Output(v Vertex, index int, managers edge.Managers) (e Edge, fre
 		slots[i].child = s.child
 	}
 	o.index, o.next, first.next = int32(index), first.next, e
-	o.m.Init(int(r.n), managers)
+	o.m.Init(int(r.n), caches)
 	g.outputs++
 	return e, true
 }
