@@ -98,11 +98,15 @@ func (w *workspace) foreignImage(ctx context.Context, host, trees string) error 
 		}
 		layers = append(layers, static.NewLayer(dt, types.DockerUncompressedLayer))
 	}
-	img, err := build(v1.Config{}, layers[1])
+	img, err := build(v1.Config{})
 	if err != nil {
 		return err
 	}
-	if img, err = mutate.Append(img, mutate.Addendum{Layer: layers[0], MediaType: types.MediaType("application/vnd.docker.image.rootfs.foreign.diff.tar"), URLs: []string{url}}); err != nil {
+	img, err = mutate.Append(img,
+		mutate.Addendum{Layer: layers[0], MediaType: types.MediaType("application/vnd.docker.image.rootfs.foreign.diff.tar"), URLs: []string{url}},
+		mutate.Addendum{Layer: layers[1], MediaType: types.DockerUncompressedLayer},
+	)
+	if err != nil {
 		return err
 	}
 	ref, err := name.ParseReference(host + "/cpuguy83/buildkit-foreign:latest")

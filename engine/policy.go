@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"path"
 	"slices"
 	"strings"
 
@@ -105,16 +106,27 @@ func onBundle(op *pb.Op, decide func(*pb.Op) error) error {
 	return nil
 }
 
-// normaliseSource writes the name of an image in full, which rules are about.
+// normaliseSource writes the name of an image, and a directory of a git repository, as rules
+// name it.
 func normaliseSource(src *pb.SourceOp) {
-	const scheme = "docker-image://"
-	name, ok := strings.CutPrefix(src.GetIdentifier(), scheme)
-	if !ok {
-		return
+	const image = "docker-image://"
+	if name, ok := strings.CutPrefix(src.GetIdentifier(), image); ok {
+		if ref, err := reference.ParseNormalizedNamed(name); err == nil {
+			src.Identifier = image + reference.TagNameOnly(ref).String()
+		}
 	}
-	if ref, err := reference.ParseNormalizedNamed(name); err == nil {
-		src.Identifier = scheme + reference.TagNameOnly(ref).String()
+	if strings.HasPrefix(src.GetIdentifier(), "git://") {
+		if repo, dir, ok := cutDirectory(src.Identifier); ok {
+			src.Identifier = repo + strings.TrimPrefix(path.Join("/", dir), "/")
+		}
 	}
+}
+
+// cutDirectory splits git://REPOSITORY#REF:DIRECTORY before the directory.
+func cutDirectory(identifier string) (repo, dir string, ok bool) {
+	repo, fragment, ok := strings.Cut(identifier, "#")
+	ref, dir, ok2 := strings.Cut(fragment, ":")
+	return repo + "#" + ref + ":", dir, ok && ok2 && dir != ""
 }
 
 // verdict has the caller decide about a source, at most so many times. Again says that it

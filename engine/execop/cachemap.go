@@ -53,7 +53,7 @@ func (o *op) CacheMap(context.Context, int) (*solver.CacheMap, bool, error) {
 		}
 		cm.Deps[i].Selector = digest.FromString(strings.Join(d.paths, "\x00"))
 		if d.byContent {
-			cm.Deps[i].ComputeDigestFunc = contentOf(oneOrAll(d.paths))
+			cm.Deps[i].ComputeDigestFunc = o.contentOf(i, oneOrAll(d.paths))
 		}
 	}
 	return cm, true, nil
@@ -159,7 +159,7 @@ func oneOrAll(paths []string) []string {
 }
 
 // contentOf digests paths of a tree.
-func contentOf(paths []string) solver.ResultBasedCacheFunc {
+func (o *op) contentOf(input int, paths []string) solver.ResultBasedCacheFunc {
 	return func(ctx context.Context, r solver.Result) (digest.Digest, error) {
 		ref, err := store.RefOf(r)
 		if err != nil {
@@ -175,7 +175,7 @@ func contentOf(paths []string) solver.ResultBasedCacheFunc {
 			sums[i] = d.String()
 		}
 		if errs != nil {
-			return "", errs
+			return "", o.keepLooked(ctx, errs, input, ref)
 		}
 		return digest.FromString(strings.Join(sums, "\x00")), nil
 	}

@@ -9,6 +9,18 @@ import (
 	"github.com/tenonbuild/tenon/engine/store"
 )
 
+// keepLooked keeps an input whose content could not be digested, like what a run leaves.
+func (o *op) keepLooked(ctx context.Context, err error, input int, ref *store.Ref) error {
+	if o.Failed == nil || ref == nil {
+		return err
+	}
+	builds := o.Failed(ctx)
+	if len(builds) == 0 {
+		return err
+	}
+	return failed.Keep(builds, err, &failed.Left{Inputs: []*store.Ref{ref}, Action: input})
+}
+
 // keepLeft keeps what a run that failed leaves, for the jobs that may want to look at it,
 // and returns the error by which they find it.
 func (o *op) keepLeft(ctx context.Context, err error, refs []*store.Ref, m *mounts) error {

@@ -30,9 +30,10 @@ type Steps struct {
 // is no tree.
 type Left struct {
 	// Inputs and Outputs are, for a step that runs a program, those of each of its mounts;
-	// for one of file actions, its inputs, and the tree that each action worked on.
+	// for one of file actions, its inputs, and the tree that each action worked on. For one
+	// whose input could not be digested, there is that and no output.
 	Inputs, Outputs []*store.Ref
-	// Action is which of the file actions failed.
+	// Action is which of the file actions failed, or which input could not be digested.
 	Action int
 }
 

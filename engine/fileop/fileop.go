@@ -68,7 +68,7 @@ func (e *ActionError) BuildKit() string {
 	if !ok || e.ref == "" {
 		return ""
 	}
-	return fmt.Sprintf("failed to compute cache key: failed to calculate checksum of ref %s: %v", e.ref, m)
+	return fmt.Sprintf("failed to compute cache key: failed to calculate checksum of ref %s: %v: %s: no such file or directory", e.ref, m, m.path)
 }
 
 // Prepare implements solver.Preparer: it has the inputs fetched and unpacked, which is

@@ -67,7 +67,10 @@ func (b *Bridge) wire(err error) error {
 	}
 	var subject errdefs.IsSolve_Subject
 	var op *errdefs.OpError
-	if errors.As(err, &op) && op.Op.GetFile() != nil {
+	switch {
+	case len(outputs) == 0:
+		subject = &errdefs.Solve_Cache{Cache: &errdefs.ContentCache{Index: int64(action)}}
+	case errors.As(err, &op) && op.Op.GetFile() != nil:
 		subject = &errdefs.Solve_File{File: &errdefs.FileAction{Index: int64(action)}}
 	}
 	return errdefs.WithSolveError(err, subject, b.keepAll(inputs), b.keepAll(outputs))

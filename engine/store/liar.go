@@ -23,6 +23,9 @@ func (e *lieError) Error() string {
 	return fmt.Sprintf("its content is %s, and the image says %s: the image is damaged, or made wrongly", e.got, e.said)
 }
 
+// BuildKit is the error in BuildKit's words.
+func (e *lieError) BuildKit() string { return "failed to verify layer: " + e.Error() }
+
 // sources are the blobs that a layer may be unpacked from, in the order in which they
 // are to be tried: those that are here, and then those of which is known where they
 // come from. If there are none, it is one that cannot be fetched.
