@@ -118,6 +118,32 @@ func TestFailedStepContainer(t *testing.T) {
 	})
 }
 
+// A client looks into the input of a step that does not have what is to be mounted of it.
+func TestMissingMountContainer(t *testing.T) {
+	d := start(t)
+	tools, opt := shell(t)
+	d.build(opt, func(ctx context.Context, c gwclient.Client) (*gwclient.Result, error) {
+		input := llb.Scratch().File(llb.Mkfile("/there", 0o644, []byte("there")))
+		step := tools.Run(llb.Args([]string{"true"}), llb.AddMount("/m", input, llb.SourcePath("/none"), llb.Readonly))
+		def, err := step.Root().Marshal(ctx)
+		check.OK(t, err)
+		_, err = c.Solve(ctx, gwclient.SolveRequest{Definition: def.ToPB(), Evaluate: true})
+		var se *errdefs.SolveError
+		if !errors.As(err, &se) || len(se.InputIDs) != 1 || len(se.MountIDs) != 0 {
+			t.Fatalf("the error does not have the input: %v", err)
+		}
+		if _, ok := se.Subject.(*errdefs.Solve_Cache); !ok {
+			t.Fatalf("the error is about %v", se.Subject)
+		}
+		ctr, err := c.NewContainer(ctx, gwclient.NewContainerRequest{Mounts: []gwclient.Mount{{Dest: "/", ResultID: se.InputIDs[0]}}})
+		check.OK(t, err)
+		dt, err := ctr.ReadFile(ctx, gwclient.ReadContainerRequest{ReadRequest: gwclient.ReadRequest{Filename: "/there"}})
+		check.OK(t, err)
+		check.Equal(t, "file", string(dt), "there")
+		return gwclient.NewResult(), ctr.Release(ctx)
+	})
+}
+
 // A client looks into a file action that failed: the tree is as the actions before left it.
 func TestFailedFileActionContainer(t *testing.T) {
 	d := start(t)

@@ -57,6 +57,14 @@ func TestSourcePolicy(t *testing.T) {
 	}
 	check.Equal(t, "requests", asked.Load(), 0)
 
+	// A rule about a part of a repository is one about all names of that part.
+	repo := "git://127.0.0.1:1/r.git#main:"
+	deny = &spb.Policy{Rules: []*spb.Rule{{Action: spb.PolicyAction_DENY, Selector: &spb.Selector{Identifier: repo + "a/b", MatchType: spb.MatchType_EXACT}}}}
+	for _, name := range []string{"a/b", "/a/b", "a//b/", "a/./b", "../a/b", "c/../a/b"} {
+		_, _, err := d.solve(llb.NewState(llb.NewSource(repo+name, nil, llb.Constraints{}).Output()), bkclient.SolveOpt{SourcePolicy: deny})
+		check.Says(t, err, "denied by policy")
+	}
+
 	out := t.TempDir()
 	convert := &spb.Policy{Rules: []*spb.Rule{{
 		Action: spb.PolicyAction_CONVERT, Selector: &spb.Selector{Identifier: url + "/old.txt"},

@@ -5,6 +5,9 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/moby/buildkit/solver/pb"
+
+	"github.com/tenonbuild/tenon/engine/contenthash"
 	"github.com/tenonbuild/tenon/engine/failed"
 	"github.com/tenonbuild/tenon/engine/store"
 )
@@ -21,11 +24,30 @@ func (o *op) keepLooked(ctx context.Context, err error, input int, ref *store.Re
 	return failed.Keep(builds, err, &failed.Left{Inputs: []*store.Ref{ref}, Action: input})
 }
 
+// keepMissing keeps the input of a run that could not begin since something is to be mounted
+// that it does not have: nobody had to digest it before.
+func (o *op) keepMissing(ctx context.Context, err error, refs []*store.Ref) error {
+	for i, d := range o.deps {
+		for _, p := range d.paths {
+			if p == pb.RootMount {
+				continue
+			}
+			if _, missing := contenthash.Checksum(ctx, refs[i], p, contenthash.Opt{FollowLinks: true}); missing != nil {
+				return o.keepLooked(ctx, err, i, refs[i])
+			}
+		}
+	}
+	return err
+}
+
 // keepLeft keeps what a run that failed leaves, for the jobs that may want to look at it,
 // and returns the error by which they find it.
 func (o *op) keepLeft(ctx context.Context, err error, refs []*store.Ref, m *mounts) error {
 	var exit *ExitError
-	if o.Failed == nil || !errors.As(err, &exit) {
+	if !errors.As(err, &exit) {
+		return o.keepMissing(ctx, err, refs)
+	}
+	if o.Failed == nil {
 		return err
 	}
 	builds := o.Failed(ctx)
