@@ -354,6 +354,7 @@ func (b *build) loadOptions() llb.LoadOptions {
 	opt := llb.LoadOptions{
 		Allowed: b.allowed, NoCache: b.req.NoCache, SessionID: b.req.SessionID, DropCaches: b.dropCaches,
 	}
+	opt.Devices = func(asked []*pb.CDIDevice) ([]*pb.CDIDevice, error) { return b.engine.devices.Grant(asked, b.allowed) }
 	if b.req.Compatibility == compat.CompatibilityVersion013 {
 		opt.GitAttrs = map[string]string{git.AttrOpenFiles: "true"}
 	}

@@ -32,7 +32,7 @@ func below(path, root string) bool { return path == root || strings.HasPrefix(pa
 func TestOriginalSolverIsNotImported(t *testing.T) {
 	const original = "github.com/moby/buildkit/"
 	allowed := []string{
-		"solver/errdefs", "solver/llbsolver/cdidevices", "solver/llbsolver/provenance/types", "solver/pb", "solver/result",
+		"solver/errdefs", "solver/llbsolver/cdidevices", "solver/llbsolver/compat", "solver/llbsolver/provenance/types", "solver/pb", "solver/result",
 		"cache/remotecache/v1/types", "source/types", "exporter/containerimage/exptypes", "exporter/exptypes", "exporter/verifier",
 	}
 	for _, path := range goList(t, "-deps", module+"engine/...", module+"cmd/...") {

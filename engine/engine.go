@@ -29,6 +29,7 @@ import (
 	"github.com/moby/buildkit/util/entitlements"
 	"github.com/moby/buildkit/util/resolver/config"
 
+	"github.com/tenonbuild/tenon/engine/devices"
 	"github.com/tenonbuild/tenon/engine/execop"
 	"github.com/tenonbuild/tenon/engine/export"
 	"github.com/tenonbuild/tenon/engine/frontend"
@@ -82,6 +83,8 @@ type Options struct {
 	// Entitlements are those that builds can be granted (Request.Allow); nil stands for
 	// all: who asks for a build then decides.
 	Entitlements []string
+	// Devices are what steps can be given; nil stands for none.
+	Devices *devices.Devices
 	// ProvenanceEnv is what provenance says of the builder, beside what it is made of.
 	ProvenanceEnv map[string]any
 	// Parallelism bounds how many steps run at once; 0 is the solver's default.
@@ -117,6 +120,7 @@ type Engine struct {
 	caches    map[string]remotecache.Backend
 	worker    Worker
 	grantable []entitlements.Entitlement // nil: all
+	devices   *devices.Devices
 	collected func(store.UsageInfo, error)
 	answers   *remote.Server // nil where there can be none
 	ops       *ops.Env
@@ -138,7 +142,7 @@ func Open(ctx context.Context, opt Options) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &Engine{store: st, sessions: &session.Sessions{}, collected: opt.Collected, provenanceEnv: opt.ProvenanceEnv}
+	e := &Engine{store: st, sessions: &session.Sessions{}, collected: opt.Collected, provenanceEnv: opt.ProvenanceEnv, devices: opt.Devices}
 	if err := e.assemble(ctx, opt); err != nil {
 		return nil, errors.Join(err, st.Close())
 	}
@@ -195,7 +199,7 @@ func (e *Engine) assemble(ctx context.Context, opt Options) error {
 		return fmt.Errorf("cleaning up after a build that was killed: %w", err)
 	}
 	env := &ops.Env{Store: e.store, Sources: e.sources, Sessions: e.sessions, Log: opt.Log}
-	opt.Runtime.Root = e.store.Path("runtime")
+	opt.Runtime.Root, opt.Runtime.Devices = e.store.Path("runtime"), opt.Devices.Manager()
 	// Without a runtime only steps that run something fail: they say why.
 	x, err := runtime.New(ctx, opt.Runtime)
 	switch {

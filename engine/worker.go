@@ -14,6 +14,7 @@ import (
 	"github.com/moby/buildkit/util/archutil"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/tenonbuild/tenon/engine/devices"
 	"github.com/tenonbuild/tenon/engine/store"
 	"github.com/tenonbuild/tenon/internal/regular"
 )
@@ -27,6 +28,8 @@ type Worker struct {
 	Platforms []ocispec.Platform
 	// GC is what is removed of its root by itself.
 	GC store.Collecting
+	// Devices are what steps can be given.
+	Devices []devices.Device
 }
 
 // Workers lists the workers: this process is the only one.
@@ -34,6 +37,7 @@ func (e *Engine) Workers() []Worker {
 	w := e.worker
 	w.Labels = maps.Clone(w.Labels)
 	w.Platforms = slices.Clone(archutil.SupportedPlatforms(true))
+	w.Devices = e.devices.List()
 	return []Worker{w}
 }
 

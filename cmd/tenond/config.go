@@ -14,6 +14,7 @@ import (
 	"github.com/pelletier/go-toml/v2"
 
 	"github.com/tenonbuild/tenon/engine"
+	"github.com/tenonbuild/tenon/engine/devices"
 	"github.com/tenonbuild/tenon/engine/frontend/dockerfile"
 	"github.com/tenonbuild/tenon/engine/gateway"
 	"github.com/tenonbuild/tenon/engine/gcpolicy"
@@ -59,6 +60,12 @@ type configuration struct {
 		MaxAge     gcpolicy.Duration `toml:"maxAge"`
 		MaxEntries *int              `toml:"maxEntries"`
 	} `toml:"history"`
+	// CDI has the devices that steps can be given.
+	CDI struct {
+		Disabled    bool     `toml:"disabled"`
+		SpecDirs    []string `toml:"specDirs"`
+		AutoAllowed []string `toml:"autoAllowed"`
+	} `toml:"cdi"`
 	DNS *struct {
 		Nameservers   []string `toml:"nameservers"`
 		Options       []string `toml:"options"`
@@ -177,7 +184,7 @@ func (c *configuration) limits() history.Limits {
 	return l
 }
 
-func (c *configuration) engine() engine.Options {
+func (c *configuration) engine() (engine.Options, error) {
 	o := c.Worker.OCI
 	opt := engine.Options{
 		Root: c.Root, Snapshotter: o.Snapshotter, Parallelism: o.MaxParallelism, GC: o.GC,
@@ -205,5 +212,16 @@ func (c *configuration) engine() engine.Options {
 	if c.DNS != nil {
 		opt.Runtime.DNS = (*oci.DNSConfig)(c.DNS)
 	}
-	return opt
+	if c.CDI.Disabled {
+		return opt, nil
+	}
+	dirs := c.CDI.SpecDirs
+	if len(dirs) == 0 {
+		dirs = devices.Directories
+	}
+	// Which devices a build gets is said for each.
+	opt.Entitlements = append(opt.Entitlements, "device")
+	var err error
+	opt.Devices, err = devices.Open(dirs, c.CDI.AutoAllowed, notice)
+	return opt, err
 }

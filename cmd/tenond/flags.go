@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/tenonbuild/tenon/engine/devices"
 	"github.com/tenonbuild/tenon/engine/gcpolicy"
 )
 
@@ -24,6 +25,8 @@ type flags struct {
 	group        string
 	tls          tlsFiles
 	entitlements []string
+	noDevices    bool
+	devices      []string
 	worker       workerFlags
 }
 
@@ -90,6 +93,8 @@ func (f *flags) add(cmd *cobra.Command, d defaults) {
 	p.StringVar(&f.tls.Key, "tlskey", "", "key of the certificate")
 	p.StringVar(&f.tls.CA, "tlscacert", "", "certificate of the authority that clients' certificates are to be from")
 	p.StringSliceVar(&f.entitlements, "allow-insecure-entitlement", nil, "entitlements that builds can be granted: network.host, security.insecure, device")
+	p.BoolVar(&f.noDevices, "cdi-disabled", false, "steps get no devices")
+	p.StringSliceVar(&f.devices, "cdi-spec-dir", nil, "folders of CDI specifications of devices that steps can be given (default: "+strings.Join(devices.Directories, ", ")+")")
 	w := &f.worker
 	p.StringVar(&w.enabled, "oci-worker", "true", "true or auto: steps run in containers of an OCI runtime")
 	p.StringVar(&w.containerd, "containerd-worker", "false", "false or auto: there is no worker of containerd's")
@@ -136,6 +141,12 @@ func (f *flags) configuration(cmd *cobra.Command, d defaults) (*configuration, e
 	}
 	if cfg.Debug = cfg.Debug || f.debug; f.entitlements != nil {
 		cfg.Entitlements = f.entitlements
+	}
+	if cmd.Flags().Changed("cdi-disabled") {
+		cfg.CDI.Disabled = f.noDevices
+	}
+	if f.devices != nil {
+		cfg.CDI.SpecDirs = f.devices
 	}
 	if f.group != "" {
 		gid, err := groupID(f.group)

@@ -48,7 +48,10 @@ func serve(ctx context.Context, cfg *configuration) (err error) {
 		notice(fmt.Sprintf("steps cannot have limits: %v", err))
 	}
 	var gone removed
-	opt := cfg.engine()
+	opt, err := cfg.engine()
+	if err != nil {
+		return err
+	}
 	opt.Collected = gone.add
 	if opt.ProvenanceEnv, err = readProvenanceEnv(cfg.ProvenanceEnv); err != nil {
 		return err

@@ -37,6 +37,9 @@ func (s *Server) worker(w engine.Worker) *apitypes.WorkerRecord {
 			ReservedSpace: p.ReservedSpace, MaxUsedSpace: p.MaxUsedSpace, MinFreeSpace: p.MinFreeSpace,
 		})
 	}
+	for _, d := range w.Devices {
+		r.CDIDevices = append(r.CDIDevices, &apitypes.CDIDevice{Name: d.Name, AutoAllow: d.AutoAllow, Annotations: d.Annotations, OnDemand: d.OnDemand})
+	}
 	return r
 }
 

@@ -124,6 +124,7 @@ func (o *op) meta(ctx context.Context, m *mounts) (executor.Meta, error) {
 		LinuxResources: o.Resources,
 		NetMode:        o.exec.Network,
 		SecurityMode:   o.exec.Security,
+		CDIDevices:     o.exec.CdiDevices,
 
 		RemoveMountStubsRecursive: in.RemoveMountStubsRecursive,
 	}

@@ -93,11 +93,6 @@ func check(exec *pb.ExecOp) error {
 	if _, ok := pb.NetMode_name[int32(exec.Network)]; !ok {
 		return fmt.Errorf("network mode %d is not known", exec.Network)
 	}
-	for _, d := range exec.CdiDevices {
-		if !d.GetOptional() {
-			return fmt.Errorf("it needs the device %q: CDI devices are not there yet", d.GetName())
-		}
-	}
 	if err := checkSecretEnv(exec.Secretenv); err != nil {
 		return err
 	}

@@ -220,7 +220,6 @@ func TestRefusedMounts(t *testing.T) {
 		"keyed by content":  sh("", with(&pb.Mount{Input: 0, Dest: "/a", Selector: "/x", Output: 1, ContentCache: pb.MountContentCache_ON})),
 		"no program":        {Mounts: []*pb.Mount{{Input: 0, Dest: "/"}}},
 		"is empty":          {Meta: &pb.Meta{Args: []string{"x"}}, Mounts: []*pb.Mount{nil}},
-		"CDI devices":       sh("", func(op *pb.ExecOp) { op.CdiDevices = []*pb.CDIDevice{{Name: "vendor.com/gpu=0"}} }),
 		"no IP address":     sh("", func(op *pb.ExecOp) { op.Meta.ExtraHosts = []*pb.HostIP{{Host: "h", IP: "x"}} }),
 		"for an extra host": sh("", func(op *pb.ExecOp) { op.Meta.ExtraHosts = []*pb.HostIP{{Host: "h\n1.2.3.4 g", IP: "::1"}} }),
 		"network mode 8":    sh("", func(op *pb.ExecOp) { op.Network = 8 }),

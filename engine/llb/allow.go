@@ -14,7 +14,6 @@ import (
 
 // missing are the capabilities of LLB that this engine does not have yet.
 var missing = map[apicaps.CapID]string{
-	pb.CapExecMetaCDI:          "devices are not passed to steps yet",
 	pb.CapExecMetaNetworkProxy: "there is no proxy network yet",
 	pb.CapRemoteCacheGHA:       "there are no remote caches yet",
 	pb.CapRemoteCacheS3:        "there are no remote caches yet",

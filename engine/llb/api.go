@@ -58,6 +58,9 @@ type LoadOptions struct {
 	// CheckRun, if not nil, is asked about the platform of each op that runs a program:
 	// whether it can be run.
 	CheckRun func(platform *pb.Platform) error
+	// Devices returns the devices that a step gets which asks for some. Nil stands for
+	// none.
+	Devices func(asked []*pb.CDIDevice) ([]*pb.CDIDevice, error)
 	// WorkerLabels are what worker constraints are matched with. Nil matches any
 	// constraint that is well-formed.
 	WorkerLabels map[string]string

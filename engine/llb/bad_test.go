@@ -232,7 +232,7 @@ func TestCapsOfDefinitions(t *testing.T) {
 	if e, ok := errors.AsType[*tllb.CapError](err); !ok || e.Cap != "exec.teleport" {
 		t.Errorf("%T", err)
 	}
-	refused(t, "not there", def(string(pb.CapExecMetaCDI), true), tllb.LoadOptions{}, "exec.meta.cdi", "yet")
+	refused(t, "not there", def(string(pb.CapRemoteCacheAzBlob), true), tllb.LoadOptions{}, "cache.azblob", "yet")
 	load(t, def("exec.teleport", false), tllb.LoadOptions{})
 }
 

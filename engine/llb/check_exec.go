@@ -38,11 +38,6 @@ func checkExec(e *pb.ExecOp, inputs int) error {
 			return fmt.Errorf("secret %d: %q cannot be the name of an environment variable", i, s.GetName())
 		}
 	}
-	for _, d := range e.CdiDevices {
-		if !d.GetOptional() {
-			return fmt.Errorf("device %q: devices are not passed to steps yet", d.GetName())
-		}
-	}
 	return checkMounts(e.Mounts, inputs)
 }
 

@@ -91,6 +91,9 @@ func (l *loader) add(n int) error {
 	fail := func(err error) error { return here(fmt.Errorf("%s: %w", o.label(), err)) }
 	p := l.normalise(o.pb)
 	v := &vertex{op: p, meta: o.meta, opts: l.options(o.meta), inputs: make([]solver.Edge, len(o.inputs))}
+	if err := l.grantDevices(p.GetExec()); err != nil {
+		return fail(err)
+	}
 	for i, in := range o.inputs {
 		sub := l.vertices[in]
 		v.inputs[i] = solver.Edge{Vertex: sub, Index: solver.Index(p.Inputs[i].Index)}
@@ -123,6 +126,25 @@ func (l *loader) add(n int) error {
 	}
 	l.vertices[n] = v
 	l.last = v
+	return nil
+}
+
+// grantDevices puts those devices into a step that it gets.
+func (l *loader) grantDevices(e *pb.ExecOp) (err error) {
+	asked := e.GetCdiDevices()
+	if len(asked) == 0 {
+		return nil
+	}
+	if l.opt.Devices != nil {
+		e.CdiDevices, err = l.opt.Devices(asked)
+		return err
+	}
+	e.CdiDevices = nil
+	for _, d := range asked {
+		if !d.GetOptional() {
+			return fmt.Errorf("device %q: steps get no devices here", d.GetName())
+		}
+	}
 	return nil
 }
 

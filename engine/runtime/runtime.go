@@ -33,6 +33,7 @@ import (
 	"github.com/moby/buildkit/executor/oci"
 	"github.com/moby/buildkit/executor/resources"
 	"github.com/moby/buildkit/executor/runcexecutor"
+	"github.com/moby/buildkit/solver/llbsolver/cdidevices"
 	"github.com/moby/buildkit/util/bklog"
 	"github.com/sirupsen/logrus"
 )
@@ -63,6 +64,8 @@ type Options struct {
 	// Init is the path of a statically linked program that is made PID 1, starts the
 	// process ("INIT -- ARGS...") and reaps: catatonit, tini-static. Empty for none.
 	Init string
+	// Devices gives containers devices; nil where they get none.
+	Devices *cdidevices.Manager
 	// Log gets what BuildKit's executor has to say; nil drops it.
 	Log io.Writer
 }
@@ -136,6 +139,7 @@ func newExecutor(opt Options, st *state, binary string) (*Executor, error) {
 		DNS:                 opt.DNS,
 		ApparmorProfile:     opt.ApparmorProfile,
 		SELinux:             opt.SELinux,
+		CDIManager:          opt.Devices,
 		// The zero Monitor records nothing. Where it records, it keeps containers
 		// until a goroutine has taken the last sample.
 		ResourceMonitor: &resources.Monitor{},
