@@ -21,21 +21,28 @@ import (
 // links included. "" is the empty tree.
 type tree string
 
-// withTree mounts a tree for as long as use runs.
+// withTree has a tree be there for as long as use runs.
 func withTree(ctx context.Context, ref *store.Ref, use func(tree) error) error {
 	if ref == nil {
 		return use("")
 	}
-	return mounted(ctx, ref, func(dir string) error { return use(tree(dir)) })
+	dir, release, err := store.ReadLocal(ctx, ref)
+	return reading(err, release, func() error { return use(tree(dir)) })
 }
 
-func mounted(ctx context.Context, t store.Tree, use func(dir string) error) (err error) {
+// mounted mounts a tree for as long as use runs.
+func mounted(ctx context.Context, t store.Tree, use func(dir string) error) error {
 	dir, unmount, err := store.MountLocal(ctx, t, true)
-	if err != nil {
-		return fmt.Errorf("reading from what was built: %w", err)
+	return reading(err, unmount, func() error { return use(dir) })
+}
+
+// reading uses a tree, unless it is not there, and releases it.
+func reading(failed error, release, use func() error) (err error) {
+	if failed != nil {
+		return fmt.Errorf("reading from what was built: %w", failed)
 	}
-	defer func() { err = errors.Join(err, unmount()) }()
-	return use(dir)
+	defer func() { err = errors.Join(err, release()) }()
+	return use()
 }
 
 func (t tree) resolve(op, name string) (string, error) {

@@ -44,6 +44,17 @@ func (c *CacheMount) owner() *Store { return c.s }
 // be devices. So the folder is where no other user gets to, and neither means anything
 // there. No other package mounts trees for itself.
 func MountLocal(ctx context.Context, t Tree, readonly bool) (dir string, unmount func() error, err error) {
+	return mountTree(ctx, t, readonly, false)
+}
+
+// ReadLocal is MountLocal for whoever looks at names and reads regular files, and nothing
+// else: a tree that is one folder is read where it is, which costs no mount.
+func ReadLocal(ctx context.Context, t *Ref) (dir string, unmount func() error, err error) {
+	return mountTree(ctx, t, true, true)
+}
+
+// mountTree mounts a tree. AsItIs says that a folder will do as it is.
+func mountTree(ctx context.Context, t Tree, readonly, asItIs bool) (dir string, unmount func() error, err error) {
 	m, err := t.Mount(ctx, readonly)
 	if err != nil {
 		return "", nil, err
@@ -51,6 +62,9 @@ func MountLocal(ctx context.Context, t Tree, readonly bool) (dir string, unmount
 	mounts, release, err := m.Mount()
 	if err != nil {
 		return "", nil, fmt.Errorf("mounting a tree: %w", err)
+	}
+	if dir, ok := folder(mounts); ok && asItIs {
+		return dir, release, nil
 	}
 	parent := "" // of the empty tree, in which nothing is to be found
 	if s := t.owner(); s != nil {
@@ -105,7 +119,15 @@ func mountAt(parent string, mounts []mount.Mount) (dir string, unmount func() er
 // plain returns the directory that is mounted for writing as it is, where that must do:
 // to mount takes rights that a process may not have.
 func plain(mounts []mount.Mount) (string, bool) {
-	if os.Geteuid() == 0 || len(mounts) != 1 || mounts[0].Type != "bind" && mounts[0].Type != "rbind" || mounts[0].ReadOnly() {
+	if os.Geteuid() == 0 || len(mounts) == 1 && mounts[0].ReadOnly() {
+		return "", false
+	}
+	return folder(mounts)
+}
+
+// folder returns the folder that a tree is, if it is one.
+func folder(mounts []mount.Mount) (string, bool) {
+	if len(mounts) != 1 || mounts[0].Type != "bind" && mounts[0].Type != "rbind" {
 		return "", false
 	}
 	return mounts[0].Source, true
