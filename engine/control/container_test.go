@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -79,6 +80,17 @@ func (d *daemon) build(opt bkclient.SolveOpt, f gwclient.BuildFunc) {
 	}
 }
 
+// checkOp wants the op of an error to be in the definition, byte for byte: a debugger looks
+// for it there by its digest.
+func checkOp(t *testing.T, def *llb.Definition, op *pb.Op) {
+	t.Helper()
+	dt, err := op.Marshal()
+	check.OK(t, err)
+	if !slices.ContainsFunc(def.Def, func(one []byte) bool { return bytes.Equal(one, dt) }) {
+		t.Errorf("the op of the error is not in the definition: %v", op)
+	}
+}
+
 // A client looks into a step that failed: its trees can be read, and processes run in them.
 func TestFailedStepContainer(t *testing.T) {
 	d := start(t)
@@ -93,6 +105,7 @@ func TestFailedStepContainer(t *testing.T) {
 		if !errors.As(err, &se) || len(se.MountIDs) != 2 || len(se.InputIDs) != 2 || se.Op.GetExec() == nil {
 			t.Fatalf("the error has no results: %v", err)
 		}
+		checkOp(t, def, se.Op)
 		var mounts []gwclient.Mount
 		for i, m := range se.Op.GetExec().Mounts {
 			mounts = append(mounts, gwclient.Mount{Dest: m.Dest, MountType: m.MountType, ResultID: se.MountIDs[i]})
@@ -159,6 +172,7 @@ func TestFailedFileActionContainer(t *testing.T) {
 		if !ok || subject.File.Index != 1 {
 			t.Fatalf("the error is about %v", se.Subject)
 		}
+		checkOp(t, def, se.Op)
 		ctr, err := c.NewContainer(ctx, gwclient.NewContainerRequest{Mounts: []gwclient.Mount{{Dest: "/", ResultID: se.MountIDs[1]}}})
 		check.OK(t, err)
 		dt, err := ctr.ReadFile(ctx, gwclient.ReadContainerRequest{ReadRequest: gwclient.ReadRequest{Filename: "/a"}})

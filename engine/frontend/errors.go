@@ -20,11 +20,14 @@ func withSource(err error, g *llb.Graph) error {
 	return llb.Locate(withOp(err, g, ve.Digest), g.Source, located(g, ve.Digest))
 }
 
-// withOp adds the op of a vertex to an error. An errdefs.OpError has it.
+// withOp adds the op of a vertex to an error, as the definition has it. An errdefs.OpError
+// has it: debuggers look for its digest in the definition.
 func withOp(err error, g *llb.Graph, d digest.Digest) error {
 	for _, v := range g.Vertices {
 		if v.Digest() == d {
-			return errdefs.WithOp(err, v.Sys(), v.Options().Description)
+			if op := llb.OpOf(v); op != nil {
+				return errdefs.WithOp(err, op, v.Options().Description)
+			}
 		}
 	}
 	return err

@@ -18,6 +18,7 @@ import (
 type vertex struct {
 	digest digest.Digest
 	op     *pb.Op
+	given  *pb.Op // op as the definition has it
 	meta   *pb.OpMetadata
 	name   string
 	inputs []solver.Edge
@@ -36,6 +37,15 @@ func (v *vertex) Name() string                  { return v.name }
 func MetadataOf(v solver.Vertex) *pb.OpMetadata {
 	if x, ok := v.(*vertex); ok {
 		return x.meta
+	}
+	return nil
+}
+
+// OpOf returns the op of a vertex as it is in the definition that Load made the vertex of:
+// clients look for it there by its digest. Nil if Load made none. It must not be changed.
+func OpOf(v solver.Vertex) *pb.Op {
+	if x, ok := v.(*vertex); ok {
+		return x.given
 	}
 	return nil
 }
@@ -90,7 +100,7 @@ func (l *loader) add(n int) error {
 	here := func(err error) error { return Locate(err, l.def.src.Source, o.digest) }
 	fail := func(err error) error { return here(fmt.Errorf("%s: %w", o.label(), err)) }
 	p := l.normalise(o.pb)
-	v := &vertex{op: p, meta: o.meta, opts: l.options(o.meta), inputs: make([]solver.Edge, len(o.inputs))}
+	v := &vertex{op: p, given: o.pb, meta: o.meta, opts: l.options(o.meta), inputs: make([]solver.Edge, len(o.inputs))}
 	if err := l.grantDevices(p.GetExec()); err != nil {
 		return fail(err)
 	}

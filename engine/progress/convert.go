@@ -176,7 +176,9 @@ func (c *Converter) plain(v *client.Vertex) *bkclient.Vertex {
 	b := &bkclient.Vertex{
 		Digest: v.Digest, Inputs: v.Inputs, Name: printable(v.Name),
 		Started: c.since(v.Started), Completed: c.since(v.Completed),
-		Cached: v.Outcome == client.Cached, Error: v.Error,
+		Cached: v.Outcome == client.Cached,
+		// The name stands beside it, wherever it is shown.
+		Error: strings.TrimPrefix(v.Error, v.Name+": "),
 	}
 	if g := v.ProgressGroup; g != nil {
 		b.ProgressGroup = &pb.ProgressGroup{Id: g.ID, Name: printable(g.Name), Weak: g.Weak}
