@@ -209,7 +209,13 @@ func (b *build) run(ctx context.Context) (res *Response, err error) {
 	if err := b.addExports(ctx, result.Metadata); err != nil {
 		return res, err
 	}
-	if err := b.exportAll(ctx, res, src); err != nil {
+	err = b.exportAll(ctx, res, src)
+	for n := 0; n < maxLost && errors.Is(err, store.ErrLost) && ctx.Err() == nil; n++ {
+		if err = b.makeAgain(ctx, result, src); err == nil {
+			err = b.exportAll(ctx, res, src)
+		}
+	}
+	if err != nil {
 		return res, err
 	}
 	of, err := cachedResults(ctx, result)
@@ -285,6 +291,7 @@ func (b *build) runEdge(ctx context.Context, res *Response) (err error) {
 }
 
 func (b *build) exportAll(ctx context.Context, res *Response, src *export.Source) error {
+	res.Exporters = nil
 	for i, x := range b.exporters {
 		said, err := b.export(ctx, x, src)
 		if err != nil {

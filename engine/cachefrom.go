@@ -58,7 +58,7 @@ func (b *build) importOf(o remotecache.Option) *remotecache.Import {
 		return nil
 	}
 	m.ended.Add(1)
-	opened := remotecache.Open(ctx, key, src, b.engine.store, func(err error) {
+	opened := remotecache.Open(ctx, key, o.Name(), src, b.engine.store, func(err error) {
 		if m.ctx.Err() != nil {
 			err = nil // the build has ended, and did not need it
 		}

@@ -75,6 +75,27 @@ func (r *Reference) known() (solver.CachedResult, error) {
 	return r.result, nil
 }
 
+// Again has the definition solved by another function, whose result takes the place of the
+// one that there is.
+func (r *Reference) Again(ctx context.Context, solve func(context.Context, solver.Edge) (solver.CachedResult, error)) error {
+	if r.graph.Edge.Vertex == nil {
+		return nil
+	}
+	res, err := solve(ctx, r.graph.Edge)
+	if err != nil {
+		return withSource(err, r.graph)
+	}
+	r.mu.Lock()
+	if !r.released {
+		r.result, res = res, r.result
+	}
+	r.mu.Unlock()
+	if res == nil {
+		return nil
+	}
+	return res.Release(context.WithoutCancel(ctx))
+}
+
 // Ref solves the definition, and returns the tree, which the reference keeps.
 func (r *Reference) Ref(ctx context.Context) (*store.Ref, error) {
 	res, err := r.Result(ctx)

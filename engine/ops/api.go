@@ -54,7 +54,11 @@ func (e *Env) Resolve(v solver.Vertex, b solver.Builder) (solver.Op, error) {
 	case Maker:
 		return sys.MakeOp(e, v, b)
 	case *pb.Op:
-		return e.resolve(sys, v, b)
+		op, err := e.resolve(sys, v, b)
+		if err != nil {
+			return nil, err
+		}
+		return losing{op}, nil
 	default:
 		return nil, fmt.Errorf("vertex %q: nothing runs a %T", v.Name(), sys)
 	}

@@ -161,7 +161,7 @@ func (c *Collector) Gather(ctx context.Context, st *store.Store, opt store.Layer
 func (l *layerList) stack(f found, made *store.Stacks, at map[*solver.Remote]int) (out []int32) {
 	if f.imported != nil {
 		for _, desc := range f.imported.graph.stack(f.imported.result) {
-			out = append(out, l.add(desc, f.imported.from.source))
+			out = append(out, l.add(desc, f.imported.from.layers))
 		}
 		return out
 	}

@@ -27,6 +27,7 @@ type Source interface {
 type Import struct {
 	id     string
 	source Source
+	layers *lossy
 	store  *store.Store
 	loaded chan struct{} // closed when there is what follows
 
@@ -54,10 +55,10 @@ const patience = 25 * time.Second
 // errPatience says that a cache took longer.
 var errPatience = fmt.Errorf("it has not answered within %v", patience)
 
-// Open begins to read a cache. Its ID is one for each place. Loading ends with ctx; tell is
+// Open begins to read a cache. Its ID is one for each place, its name for people. Loading ends with ctx; tell is
 // called once, with the reason if the cache cannot be had.
-func Open(ctx context.Context, id string, src Source, st *store.Store, tell func(error)) *Import {
-	m := &Import{id: id, source: src, store: st, loaded: make(chan struct{}), results: map[string]stack{}}
+func Open(ctx context.Context, id, name string, src Source, st *store.Store, tell func(error)) *Import {
+	m := &Import{id: id, source: src, layers: newLossy(name, src), store: st, loaded: make(chan struct{}), results: map[string]stack{}}
 	go func() {
 		defer close(m.loaded)
 		limited, cancel := context.WithTimeoutCause(ctx, patience, errPatience)
@@ -155,7 +156,12 @@ func (m *Import) Load(ctx context.Context, rec *solver.CacheRecord) (solver.Resu
 	if !ok {
 		return nil, fmt.Errorf("result %s of %s: %w", rec.ID, m.id, solver.ErrNotFound)
 	}
-	ref, err := m.store.FromLayers(ctx, s.graph.stack(s.result), m.source, store.NewOptions{
+	for _, l := range s.graph.stack(s.result) {
+		if m.layers.Gone(l.Digest) {
+			return nil, fmt.Errorf("layer %s of %s is gone: %w", l.Digest, m.id, solver.ErrNotFound)
+		}
+	}
+	ref, err := m.store.FromLayers(ctx, s.graph.stack(s.result), m.layers, store.NewOptions{
 		Description: "from " + m.id, CreatedAt: rec.CreatedAt,
 	})
 	if err != nil {

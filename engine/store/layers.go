@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strconv"
 	"time"
@@ -169,10 +168,13 @@ func (s *Store) existing(ctx context.Context, rec *record, opt LayerOptions) (bl
 func (s *Store) blobsThere(ctx context.Context, rec *record) []blob {
 	s.index.mu.Lock()
 	all := slices.Clone(rec.facts.Blobs)
-	known := maps.Clone(rec.providers)
+	known := map[digest.Digest]bool{}
+	for _, b := range all {
+		known[b.Descriptor.Digest] = rec.provider(b.Descriptor.Digest) != nil
+	}
 	s.index.mu.Unlock()
 	return slices.DeleteFunc(all, func(b blob) bool {
-		if known[b.Descriptor.Digest] != nil {
+		if known[b.Descriptor.Digest] {
 			return false
 		}
 		_, err := s.back.content.Info(ctx, b.Descriptor.Digest)

@@ -35,7 +35,7 @@ func (s *Store) sources(ctx context.Context, rec *record) []ocispec.Descriptor {
 	known := map[digest.Digest]bool{}
 	for _, b := range rec.facts.Blobs {
 		all = append(all, b.Descriptor)
-		known[b.Descriptor.Digest] = rec.providers[b.Descriptor.Digest] != nil
+		known[b.Descriptor.Digest] = rec.provider(b.Descriptor.Digest) != nil
 	}
 	s.index.mu.Unlock()
 	var here, there []ocispec.Descriptor
@@ -60,7 +60,7 @@ func (s *Store) trySources(ctx context.Context, rec *record, fn func(ocispec.Des
 		if err == nil || ctx.Err() != nil {
 			return err
 		}
-		errs = append(errs, err)
+		errs = append(errs, s.lost(ctx, rec, desc.Digest, err))
 		var lie *lieError
 		if errors.As(err, &lie) {
 			if err := s.dropBlob(ctx, rec, desc.Digest); err != nil {

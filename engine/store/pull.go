@@ -84,7 +84,7 @@ func (s *Store) FromLayers(ctx context.Context, layers []ocispec.Descriptor, pro
 		if r.providers == nil {
 			r.providers = map[digest.Digest]content.Provider{}
 		}
-		r.providers[layers[i].Digest] = provider
+		r.provide(layers[i].Digest, provider)
 		if teller := solver.ProgressFrom(ctx); *teller != (solver.Progress{}) {
 			r.teller = teller
 		}

@@ -78,7 +78,7 @@ func (s *Store) fetch(ctx context.Context, rec *record) (fetched ocispec.Descrip
 
 func (s *Store) fetchOne(ctx context.Context, rec *record, desc ocispec.Descriptor) error {
 	s.index.mu.Lock()
-	provider := rec.providers[desc.Digest]
+	provider := rec.provider(desc.Digest)
 	s.index.mu.Unlock()
 	_, err := s.fetches.Do(ctx, rec.id+" "+desc.Digest.String(), func(ctx context.Context) (struct{}, error) {
 		return struct{}{}, s.fetchBlob(ctx, rec, desc, provider)
@@ -95,7 +95,7 @@ func (s *Store) source(rec *record) (ocispec.Descriptor, content.Provider) {
 	s.index.mu.Lock()
 	defer s.index.mu.Unlock()
 	for _, b := range rec.facts.Blobs {
-		if p := rec.providers[b.Descriptor.Digest]; p != nil {
+		if p := rec.provider(b.Descriptor.Digest); p != nil {
 			return b.Descriptor, p
 		}
 	}
