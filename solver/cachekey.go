@@ -29,6 +29,9 @@ type CacheKey struct {
 	deps []keyDep
 	// export is what VertexOptions.ExportCache of the key's vertex says.
 	export *bool
+	// alias is another name of it, for caches other than the default one; nil if it has none.
+	// It belongs to keys of operations without inputs, and of content.
+	alias *CacheKey
 	// caches are the managers that may know more of the key than deps does. They
 	// are asked when the key is exported.
 	caches *cacheSet // nil: none
@@ -39,7 +42,7 @@ type CacheKey struct {
 
 // with returns a key of the same that knows other alternatives of its inputs.
 func (ck *CacheKey) with(id string, deps []keyDep) *CacheKey {
-	k := &CacheKey{ID: id, digest: ck.digest, output: ck.output, deps: deps, export: ck.export, caches: ck.caches}
+	k := &CacheKey{ID: id, digest: ck.digest, output: ck.output, deps: deps, export: ck.export, alias: ck.alias, caches: ck.caches}
 	k.along.Store(ck.along.Load())
 	return k
 }
@@ -90,6 +93,8 @@ type keyDep struct {
 	// content is the content key of the part of the input that is used; nil if it
 	// was not computed.
 	content *CacheKey
+	// aliases: the content key's is among the alternatives. See abroad.
+	aliases bool
 }
 
 // NewCacheKey returns the key of output of an operation that has no inputs and
@@ -105,14 +110,14 @@ func (ck *CacheKey) Digest() digest.Digest { return ck.digest }
 func (ck *CacheKey) Output() Index { return ck.output }
 
 // Deps are the alternatives for each input of the key, as far as the key itself
-// knows them.
+// knows them, with their aliases.
 func (ck *CacheKey) Deps() [][]CacheKeyWithSelector {
 	if len(ck.deps) == 0 {
 		return nil
 	}
 	out := make([][]CacheKeyWithSelector, len(ck.deps))
 	for i, d := range ck.deps {
-		out[i] = d.exportable()
+		out[i] = d.abroad().exportable()
 	}
 	return out
 }
@@ -139,19 +144,25 @@ func (d keyDep) exportable() []CacheKeyWithSelector {
 
 // alternatives is the number of keys that a dependency is known by.
 func (d *keyDep) alternatives() int {
-	if d.content != nil {
-		return len(d.keys) + 1
+	switch {
+	case d.content == nil:
+		return len(d.keys)
+	case d.aliases && d.content.alias != nil:
+		return len(d.keys) + 2
 	}
-	return len(d.keys)
+	return len(d.keys) + 1
 }
 
 // alternative returns one of them with its selector. A content key has none: it
 // stands for what was selected.
 func (d *keyDep) alternative(i int) (*CacheKey, digest.Digest) {
-	if i < len(d.keys) {
-		return d.keys[i], d.selector
+	switch i - len(d.keys) {
+	case 0:
+		return d.content, ""
+	case 1:
+		return d.content.alias, ""
 	}
-	return d.content, ""
+	return d.keys[i], d.selector
 }
 
 // randomPrefix marks digests that stand for something that is never the same

@@ -3,8 +3,6 @@ package solver
 import (
 	"context"
 
-	"github.com/opencontainers/go-digest"
-
 	"github.com/tenonbuild/tenon/solver/internal/edge"
 )
 
@@ -12,10 +10,10 @@ import (
 type digestCall struct {
 	task
 	input int32
-	fn    ResultBasedCacheFunc
+	by    digester
 	on    *SharedResult // there is a hold of it for the call
 
-	dgst digest.Digest
+	key *CacheKey
 	// ended is closed once the call is over, or will never begin; nil unless
 	// somebody waits for that. Guarded by Solver.mu.
 	ended chan struct{}
@@ -57,7 +55,7 @@ func (s *Solver) digest(e *edgeState, i int32) (edge.Event, bool) {
 		kind = TraceContentMayRuleOut
 	}
 	e.trace.add(traceEvent{kind: kind, input: i})
-	c := &digestCall{input: i, fn: v.op.first.Deps[i].ComputeDigestFunc, on: s.edge(in).result}
+	c := &digestCall{input: i, by: v.op.digester(int(i)), on: s.edge(in).result}
 	c.on.hold()
 	ck.call = c
 	s.enqueue(c, v, s.light, 1)
@@ -79,15 +77,7 @@ func (s *Solver) leaveDigests(e *edgeState) {
 func (c *digestCall) vertices(fn func(*vertex)) { fn(c.v) }
 
 func (c *digestCall) do(ctx context.Context) {
-	c.dgst, c.err = contentDigest(ctx, c.fn, (*borrowed)(c.on))
-}
-
-func contentDigest(ctx context.Context, fn ResultBasedCacheFunc, on Result) (dgst digest.Digest, err error) {
-	defer recovered("ComputeDigestFunc", &err)
-	if dgst, err = fn(ctx, on); err == nil {
-		err = checkDigest(dgst)
-	}
-	return dgst, err
+	c.key, c.err = c.by.key(ctx, (*borrowed)(c.on))
 }
 
 func (c *digestCall) done() {
@@ -105,7 +95,7 @@ func (c *digestCall) done() {
 		again = s.lose(s.g.Input(v.id, int(c.input)), c.on)
 	}
 	if c.err == nil {
-		ck.key, ck.of = NewCacheKey(c.dgst, contentOutput), c.on
+		ck.key, ck.of = c.key, c.on
 	}
 	for e := range waiting.all {
 		e.trace.add(traceEvent{kind: TraceContent, input: c.input, flag: ck.key != nil})

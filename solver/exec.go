@@ -6,8 +6,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/opencontainers/go-digest"
-
 	"github.com/tenonbuild/tenon/solver/client"
 	"github.com/tenonbuild/tenon/solver/internal/edge"
 	"github.com/tenonbuild/tenon/solver/internal/graph"
@@ -40,7 +38,7 @@ type alsoRun struct {
 type missingContent struct {
 	input int
 	of    *SharedResult
-	fn    ResultBasedCacheFunc
+	by    digester
 	call  *digestCall     // was under way when the op was to be run; nil if none was
 	ended <-chan struct{} // closed when it is over
 	key   *CacheKey
@@ -158,7 +156,7 @@ func (s *Solver) missingContents(v *vertex) []missingContent {
 	for i, d := range m.Deps {
 		known := contents != nil && contents[i].key != nil
 		if d.ComputeDigestFunc != nil && !known {
-			m := missingContent{input: i, of: s.input(v, i).result, fn: d.ComputeDigestFunc}
+			m := missingContent{input: i, of: s.input(v, i).result, by: v.op.digester(i)}
 			if contents != nil && contents[i].call != nil && contents[i].call.on == m.of {
 				m.call = contents[i].call
 				m.ended = m.call.awaited()
@@ -223,11 +221,11 @@ func (c *runCall) computeContents(ctx context.Context) error {
 	k := c.keys[0].with(c.keys[0].ID, slices.Clone(c.keys[0].deps))
 	for i := range c.also.contents {
 		m := &c.also.contents[i]
-		dgst, err := m.compute(ctx, (*borrowed)(c.inputs[m.input]))
+		key, err := m.compute(ctx, (*borrowed)(c.inputs[m.input]))
 		if err != nil {
 			return contentError(m.input, err)
 		}
-		m.key = NewCacheKey(dgst, contentOutput)
+		m.key = key
 		k.deps[m.input].content = m.key
 	}
 	c.keys = []*CacheKey{k}
@@ -244,18 +242,18 @@ func contentError(input int, err error) error {
 
 // compute waits for the call under way, if there is one, so that no content key is
 // computed twice.
-func (m *missingContent) compute(ctx context.Context, on Result) (digest.Digest, error) {
+func (m *missingContent) compute(ctx context.Context, on Result) (*CacheKey, error) {
 	if m.call != nil {
 		select {
 		case <-m.ended:
 		case <-ctx.Done():
-			return "", ctx.Err()
+			return nil, ctx.Err()
 		}
-		if m.call.dgst != "" && m.call.err == nil {
-			return m.call.dgst, nil
+		if m.call.key != nil && m.call.err == nil {
+			return m.call.key, nil
 		}
 	}
-	return contentDigest(ctx, m.fn, on)
+	return m.by.key(ctx, on)
 }
 
 func callPrepare(ctx context.Context, p Preparer, inputs []Result) (err error) {

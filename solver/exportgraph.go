@@ -119,7 +119,7 @@ func (w *exportWalk) key(k *CacheKey, stack []*CacheKey) []*CacheKey {
 	}
 	n.links = slices.Grow(n.links, len(k.deps))
 	for i := range k.deps {
-		dep := &k.deps[i]
+		dep := k.deps[i].abroad()
 		for j := range dep.alternatives() {
 			in, selector := dep.alternative(j)
 			n.links = append(n.links, exportLink{src: w.node(in.ID), input: Index(i), selector: selector})
@@ -176,7 +176,7 @@ func (w *exportWalk) backlinks(n *exportNode) error {
 		if b.link.Digest != n.digest || b.link.Output != n.output {
 			continue
 		}
-		l := exportLink{src: w.node(b.from), input: b.link.Input, selector: b.link.Selector}
+		l := exportLink{src: w.node(unaliased(b.from)), input: b.link.Input, selector: b.link.Selector}
 		if len(n.links) > fewLinks || !slices.Contains(n.links, l) {
 			n.links = append(n.links, l)
 		}

@@ -74,7 +74,11 @@ func (g *graphStore) save(key *CacheKey, res CacheResult) error {
 	var room [fewSources]keygraph.Source
 	sources := room[:0]
 	for i := range key.deps {
-		sources = key.deps[i].appendSources(sources, Index(i))
+		dep := &key.deps[i]
+		sources = dep.appendSources(sources, Index(i))
+		dep.eachAlias(func(id string, selector digest.Digest) {
+			sources = append(sources, keygraph.Source{Input: i, ID: id, Selector: string(selector)})
+		})
 	}
 	return g.graph().Save(&keygraph.Save{
 		ID: key.ID, Result: keygraph.Result(res), Op: string(key.digest), Output: int(key.output), Sources: sources,
@@ -138,21 +142,23 @@ func (s publicStore) save(key *CacheKey, res CacheResult) error {
 			return err
 		}
 	}
+	var err error
 	for i := range key.deps {
 		dep := &key.deps[i]
-		for j := range dep.alternatives() {
-			from, selector := dep.alternative(j)
+		add := func(from string, selector digest.Digest) {
 			link := CacheInfoLink{Input: Index(i), Output: key.output, Digest: key.digest, Selector: selector}
 			// To read is cheaper than to write what is there.
-			if known && s.HasLink(from.ID, link, key.ID) {
-				continue
-			}
-			if err := s.AddLink(from.ID, link, key.ID); err != nil {
-				return err
+			if err == nil && !(known && s.HasLink(from, link, key.ID)) {
+				err = s.AddLink(from, link, key.ID)
 			}
 		}
+		for j := range dep.alternatives() {
+			from, selector := dep.alternative(j)
+			add(from.ID, selector)
+		}
+		dep.eachAlias(add)
 	}
-	return nil
+	return err
 }
 
 // errEnough ends a walk that has seen enough.

@@ -93,7 +93,11 @@ func (s *Solver) probe(e *edgeState, i int32) (edge.Event, bool) {
 		if !src.inline || asked&(1<<m) == 0 {
 			continue
 		}
-		found, err := src.own.leads(item.dep, v.op.first.Digest, Index(i), e.index)
+		dep := item.dep
+		if m > 0 {
+			dep = dep.abroad()
+		}
+		found, err := src.own.leads(dep, v.op.first.Digest, Index(i), e.index)
 		if err != nil {
 			s.report(v, fmt.Errorf("cache %s: look-up: %w", src.id, err))
 		} else if found {
@@ -267,15 +271,19 @@ func (c *lookupCall) do(context.Context) {
 
 // probe asks the cache about one input.
 func (c *lookupCall) probe(item *probeItem) error {
+	dep := item.dep
+	if c.manager > 0 {
+		dep = dep.abroad()
+	}
 	if c.src.own != nil {
-		found, err := c.src.own.leads(item.dep, c.op.Digest, Index(item.input), c.output)
+		found, err := c.src.own.leads(dep, c.op.Digest, Index(item.input), c.output)
 		if err != nil {
 			return fmt.Errorf("cache %s: look-up: %w", c.src.id, err)
 		}
 		item.matched = found
 		return nil
 	}
-	keys, err := query(c.src, item.dep.exportable(), Index(item.input), c.op.Digest, c.output)
+	keys, err := query(c.src, dep.exportable(), Index(item.input), c.op.Digest, c.output)
 	for _, k := range keys {
 		item.answers = append(item.answers, answer{manager: c.manager, input: item.input, key: k})
 	}

@@ -21,6 +21,7 @@ type mapCall struct {
 	index  int32
 	inputs int // of the vertex
 	last   bool
+	named  Aliases
 	op     Op
 	m      CacheMap // a copy: the op may use its own again
 	// root is the key of output 0, if the op has no inputs. It is formed here
@@ -82,11 +83,14 @@ func (c *mapCall) do(ctx context.Context) {
 	if err == nil {
 		err = checkCacheMap(inputs, m, index, last)
 	}
+	if err == nil {
+		c.named, err = callAliases(c.op, index)
+	}
 	if c.err = err; err == nil {
 		c.m, c.last = *m, last
 		c.m.Deps = slices.Clone(m.Deps)
 		if inputs == 0 {
-			c.root = NewCacheKey(m.Digest, 0)
+			c.root = c.named.root(m.Digest, 0)
 		}
 	}
 }
@@ -161,6 +165,7 @@ func (c *mapCall) done() {
 	} else {
 		st.op = c.op // no op runs before all its cache maps are there
 		st.addMap(c.m)
+		st.addAliases(c.named)
 		st.root = c.root
 		st.done = c.last
 	}
@@ -219,7 +224,7 @@ func (s *Solver) formKey(e *edgeState) {
 func (st *opState) takeRoot(e *edgeState) *CacheKey {
 	root := st.root
 	if root == nil || e.index != 0 || e.maps != st.n {
-		return NewCacheKey(st.mapAt(e.maps-1).Digest, e.index)
+		return st.aliasesOf(e.maps-1).root(st.mapAt(e.maps-1).Digest, e.index)
 	}
 	st.root = nil // the edge's from now on
 	return root

@@ -38,7 +38,7 @@ func (s *Solver) match(e *edgeState) (edge.Event, bool) {
 			continue
 		}
 		if src.inline {
-			keys, err := matchIn(src, op.Digest, e.index, deps, roots)
+			keys, err := matchIn(src, op.Digest, e.index, depsFor(m, deps), roots)
 			if err != nil {
 				s.report(v, err)
 			}
@@ -50,8 +50,8 @@ func (s *Solver) match(e *edgeState) (edge.Event, bool) {
 	if among = s.elsewhere(v, among); among == 0 {
 		return s.takeFound(e, found), true
 	}
-	s.gather(e, among, func(int) *lookupCall {
-		return &lookupCall{op: op, match: deps, roots: roots}
+	s.gather(e, among, func(m int) *lookupCall {
+		return &lookupCall{op: op, match: depsFor(m, deps), roots: roots}
 	}, func(s *Solver, e *edgeState, ask *asking) {
 		s.tell(e, s.takeFound(e, ask.found))
 	}).found = found

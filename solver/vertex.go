@@ -114,10 +114,12 @@ type opState struct {
 	forgotten bool
 }
 
-// opExtra is state that few ops need: those that fail, or have several cache maps.
+// opExtra is state that few ops need: those that fail, or have several cache maps
+// or aliases.
 type opExtra struct {
 	err     error // the op could not be resolved, or CacheMap failed
 	further []*CacheMap
+	aliases map[int32]*Aliases // by the number of the cache map
 }
 
 // err is why an op cannot be used; nil if it can.

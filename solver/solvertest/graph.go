@@ -30,6 +30,8 @@ type Node struct {
 	In []Input
 	// Outputs is how many results Exec returns; 0 stands for 1.
 	Outputs int
+	// Alias, if set, makes an alias of a node without inputs.
+	Alias string
 	// Value is the value of the results; "" stands for one that is computed from
 	// Key and the values of the inputs. Output n>0 has "#n" appended.
 	Value string
@@ -55,6 +57,8 @@ type Input struct {
 	Selector string
 	// Content gives the input a content key: the digest of its value.
 	Content bool
+	// Alias gives the content key an alias, which does not tell upper from lower case.
+	Alias bool
 	// OnDigest, if set, is called before the content key is computed.
 	OnDigest func(ctx context.Context) error
 }
@@ -186,6 +190,25 @@ func (o *op) CacheMap(ctx context.Context, index int) (*solver.CacheMap, bool, e
 		}
 	}
 	return cm, last, nil
+}
+
+// Aliases implements solver.Aliaser.
+func (o *op) Aliases(int) (a solver.Aliases) {
+	if o.n.Alias != "" {
+		a.Digest = digest.FromString("op alias " + o.n.Alias)
+	}
+	for i, in := range o.n.In {
+		if !in.Alias {
+			continue
+		}
+		if a.Contents == nil {
+			a.Contents = make([]solver.ResultBasedCacheFunc, len(o.n.In))
+		}
+		a.Contents[i] = func(_ context.Context, r solver.Result) (digest.Digest, error) {
+			return digest.FromString("content alias " + strings.ToLower(Value(r))), nil
+		}
+	}
+	return a
 }
 
 func (o *op) Exec(ctx context.Context, inputs []solver.Result) ([]solver.Result, error) {
