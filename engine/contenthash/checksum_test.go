@@ -160,9 +160,9 @@ func TestGolden(t *testing.T) {
 	link := Entry{Kind: Symlink, Mode: 0o700, Target: "x"}
 	node := Node{Entry: Entry{Kind: Dir, Mode: 0o755}, Children: []*Node{{Name: "l", Entry: link}, {Name: "f", Entry: file}, {Name: "n", Entry: Entry{Kind: Char, Major: 1, Minor: 3}}}}
 	for name, c := range map[string][2]string{
-		"file": {file.Sum().Digest().Encoded(), "02b51eb990f55aeb807f474d7bd3a37839e4fc1f072f7556bb620eaf60cfe4f2"},
-		"link": {link.Sum().Digest().Encoded(), "54e2821e0638e12d6ff8ad3bf6710957f9728b1837f2df05b5de6743fa401472"},
-		"tree": {node.Sum().Digest().Encoded(), "ad433f86147b5afbd895fd4153b19efc663f0e1e46776878f1d958a5e7bf9ca5"},
+		"file": {file.Sum().Digest().Encoded(), "ac25dfaabc2fec915775d4bb091c396175c41554d537b79b8770f626893a2884"},
+		"link": {link.Sum().Digest().Encoded(), "2173ed2fcb6f56ab593c2121fcd166b834c6d5a95ec8342b7b9843f20bd73c36"},
+		"tree": {node.Sum().Digest().Encoded(), "dc874d06a0c4affc431a2dfa0aba0987cb88209837709457fbe7e134db99d66b"},
 	} {
 		if c[0] != c[1] {
 			t.Errorf("%s: %s, want %s", name, c[0], c[1])

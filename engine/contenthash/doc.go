@@ -20,6 +20,12 @@
 // Everything hashed is of fixed length or preceded by its length, so names of any
 // bytes are told apart.
 //
+// # BuildKit's digests
+//
+// BuildKit has digests of its own for the same paths, by which its caches are found: see
+// BuildKit. They say less, so nothing here is decided by them. A file's is computed in
+// one go with ours, which is made of it; both are kept.
+//
 // # Cost
 //
 // A Ref's tree is read as far as a path needs, each directory and each file once,

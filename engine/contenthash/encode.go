@@ -11,6 +11,7 @@ import (
 // A tree is kept as
 //
 //	version  1 byte
+//	sent     1 byte: 1 if a client has sent it
 //	node     the root
 //	crc      4 bytes, big endian: CRC-32 (Castagnoli) of all before
 //
@@ -20,12 +21,12 @@ import (
 //	flags    1 byte: flagKnown, flagListed
 //	name     uvarint length, bytes; empty for the root only
 //	target   of a symlink: uvarint length, bytes
-//	header   if flagKnown: 32 bytes
+//	header   if flagKnown: 32 bytes, and 32 of what BuildKit has for it
 //	count    if flagListed: uvarint number of the nodes that follow, by name
 //
 // What does not decode is computed again.
 const (
-	treeVersion = 1
+	treeVersion = 2
 
 	flagKnown  = 1
 	flagListed = 2
@@ -40,8 +41,11 @@ var errBadTree = errors.New("not the hash tree of this version")
 
 // encode writes what is known of a tree.
 func (t *tree) encode() []byte {
-	b := make([]byte, 0, 64*t.nodes)
-	b = append(b, treeVersion)
+	b := make([]byte, 0, nodeCost*t.nodes)
+	b = append(b, treeVersion, 0)
+	if t.sent {
+		b[1] = 1
+	}
 	b = t.root.encode(b)
 	return appendCRC(b)
 }
@@ -62,7 +66,7 @@ func (n *node) encode(b []byte) []byte {
 		b = append(b, n.target...)
 	}
 	if n.known {
-		b = append(b, n.header[:]...)
+		b = append(append(b, n.header[:]...), n.peer[:]...)
 	}
 	if n.listed {
 		b = binary.AppendUvarint(b, uint64(len(n.children)))
@@ -75,14 +79,14 @@ func (n *node) encode(b []byte) []byte {
 
 // decodeTree reads what encode wrote. Anything else is an error.
 func decodeTree(b []byte) (*tree, error) {
-	if len(b) < 5 || b[0] != treeVersion {
+	if len(b) < 6 || b[0] != treeVersion || b[1] > 1 {
 		return nil, errBadTree
 	}
 	body, crc := b[:len(b)-4], binary.BigEndian.Uint32(b[len(b)-4:])
 	if crc32.Checksum(body, castagnoli) != crc {
 		return nil, errBadTree
 	}
-	d := &decoder{b: body[1:], t: &tree{}}
+	d := &decoder{b: body[2:], t: &tree{sent: b[1] == 1}}
 	root, err := d.node(nil, 0)
 	if err != nil {
 		return nil, err
@@ -126,10 +130,11 @@ func (d *decoder) node(parent *node, depth int) (*node, error) {
 		return nil, errBadTree
 	}
 	if n.known {
-		if len(d.b) < len(n.header) {
+		if len(d.b) < len(n.header)+len(n.peer) {
 			return nil, errBadTree
 		}
 		d.b = d.b[copy(n.header[:], d.b):]
+		d.b = d.b[copy(n.peer[:], d.b):]
 	}
 	if n.listed {
 		return n, d.children(n, depth)

@@ -67,7 +67,7 @@ type Entry struct {
 	Target       string            // of symlinks
 	Xattrs       map[string][]byte // those that KeepXattr keeps; others are left out of the sum
 	Size         int64             // of files: the number of their bytes
-	Content      Sum               // of files: the SHA-256 of their bytes
+	Content      Sum               // of files: what SumContent returns
 	ModTime      time.Time         // zero where times do not count, and of directories
 }
 
@@ -99,7 +99,7 @@ func UnixMode(m fs.FileMode) uint32 {
 // Each thing that is hashed begins with one of these, so that no two of different
 // sorts have one sum. A change of the format changes them.
 const (
-	sumEntry = "tenon entry 1\x00"
+	sumEntry = "tenon entry 2\x00"
 	sumDir   = "tenon directory 1\x00"
 	sumList  = "tenon list 1\x00"
 	// sumTime comes behind the attributes, the name of none of which is as long as its

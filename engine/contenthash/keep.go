@@ -13,7 +13,7 @@ import (
 // valueKey is where a tree is kept with a Ref's record.
 const valueKey = "contenthash"
 
-// maxNodes bounds what is kept in memory: at some 150 bytes a node, 75 MB.
+// maxNodes bounds what is kept in memory: at some 220 bytes a node, 110 MB.
 const maxNodes = 500_000
 
 // trees are those of the Refs that were asked about last. A record's ID names its
@@ -41,7 +41,12 @@ type kept struct {
 	nodes int           // of the tree, as counted in keeper.nodes; guarded by keeper.mu
 }
 
-func (k *keeper) checksum(ctx context.Context, ref *store.Ref, p string, opt Opt) (_ digest.Digest, err error) {
+func (k *keeper) checksum(ctx context.Context, ref *store.Ref, p string, opt Opt) (digest.Digest, error) {
+	return k.with(ctx, ref, func(t *tree, d disk) (digest.Digest, error) { return t.checksum(ctx, d, p, opt) })
+}
+
+// with calls fn, which has the tree alone, with what can read it.
+func (k *keeper) with(ctx context.Context, ref *store.Ref, fn func(*tree, disk) (digest.Digest, error)) (_ digest.Digest, err error) {
 	e := k.acquire(ref.ID())
 	defer k.release(e)
 	select {
@@ -61,7 +66,7 @@ func (k *keeper) checksum(ctx context.Context, ref *store.Ref, p string, opt Opt
 			err = cerr
 		}
 	}()
-	return e.tree.checksum(ctx, m, p, opt)
+	return fn(e.tree, m)
 }
 
 func (k *keeper) acquire(id string) *kept {

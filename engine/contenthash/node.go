@@ -35,9 +35,10 @@ func (n *Node) sort() {
 }
 
 // Keep keeps with ref what its tree is, so that Checksum need not read it. Root is
-// trusted, so it has to be what was written into ref's tree. Both are borrowed.
+// trusted, so it has to be what was written into ref's tree. What is in it was sent by a
+// client, which for BuildKit has no root. Both are borrowed.
 func Keep(ref *store.Ref, root *Node) error {
-	t := &tree{}
+	t := &tree{sent: true}
 	t.root = t.take(nil, root)
 	if err := ref.SetValue(valueKey, t.encode()); err != nil {
 		return fmt.Errorf("keeping the content digests of %s: %w", ref.ID(), err)
@@ -47,7 +48,8 @@ func Keep(ref *store.Ref, root *Node) error {
 
 func (t *tree) take(parent *node, from *Node) *node {
 	t.nodes++
-	n := &node{parent: parent, name: from.Name, kind: from.Entry.Kind, target: from.Entry.Target, header: from.Entry.Sum(), known: true}
+	n := &node{parent: parent, name: from.Name, kind: from.Entry.Kind, target: from.Entry.Target}
+	n.take(&from.Entry)
 	if n.kind == Dir {
 		from.sort()
 		n.listed = true

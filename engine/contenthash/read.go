@@ -2,9 +2,9 @@ package contenthash
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"io/fs"
 	"os"
@@ -39,15 +39,15 @@ func readEntry(ctx context.Context, path string, times bool) (*Entry, error) {
 		if e.Target, err = os.Readlink(path); err != nil {
 			return nil, err
 		}
-	case File:
-		if e.Size, e.Content, err = sumFile(ctx, path); err != nil {
-			return nil, err
-		}
 	}
 	if e.Xattrs, err = readXattrs(path); err != nil {
 		return nil, err
 	}
-	return e, nil
+	if e.Kind == File {
+		e.Size = fi.Size()
+		err = e.sumFile(ctx, path)
+	}
+	return e, err
 }
 
 func readXattrs(path string) (map[string][]byte, error) {
@@ -75,13 +75,14 @@ func readXattrs(path string) (map[string][]byte, error) {
 	return kept, nil
 }
 
-func sumFile(ctx context.Context, path string) (int64, Sum, error) {
+func (e *Entry) sumFile(ctx context.Context, path string) error {
 	f, err := os.Open(path)
 	if err != nil {
-		return 0, Sum{}, err
+		return err
 	}
 	defer f.Close()
-	return SumContent(ctx, f)
+	e.Size, e.Content, err = e.SumContent(ctx, f)
+	return err
 }
 
 var buffers = sync.Pool{New: func() any {
@@ -89,13 +90,18 @@ var buffers = sync.Pool{New: func() any {
 	return &b
 }}
 
-// SumContent reads r to its end and returns the number and the SHA-256 of its bytes.
-// It stops when ctx ends.
-func SumContent(ctx context.Context, r io.Reader) (int64, Sum, error) {
+// ContentHash is the hash whose sum over the bytes of a file is its Content. It has been
+// told all else that the entry says: see SumContent.
+func (e *Entry) ContentHash() hash.Hash { return e.buildKitHash() }
+
+// SumContent reads the bytes of a file to their end and returns their number, and their
+// SHA-256 after all else that the entry says, Size included, as BuildKit has it. Where that
+// is the same, equal sums are of equal bytes. It stops when ctx ends.
+func (e *Entry) SumContent(ctx context.Context, r io.Reader) (int64, Sum, error) {
 	buf := buffers.Get().(*[]byte)
 	defer buffers.Put(buf)
 	var (
-		h    = sha256.New()
+		h    = e.buildKitHash()
 		size int64
 		sum  Sum
 	)

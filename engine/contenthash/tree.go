@@ -23,11 +23,15 @@ type node struct {
 	kind     Kind
 	target   string  // of symlinks
 	header   Sum     // the Entry's, if known
+	peer     Sum     // what BuildKit has for it, if known
 	sum      Sum     // of a directory and all below, if summed
+	peerSum  Sum     // what BuildKit has for that, if peerSummed
 	children []*node // by name, if listed
 	known    bool
 	listed   bool
 	summed   bool
+
+	peerSummed bool
 }
 
 // rel returns the node's path below the root, as the operating system takes it.
@@ -37,6 +41,9 @@ func (n *node) rel() string {
 	}
 	return filepath.Join(n.parent.rel(), n.name)
 }
+
+// take makes an entry known.
+func (n *node) take(e *Entry) { n.header, n.peer, n.known = e.Sum(), e.buildKit(), true }
 
 func (n *node) child(name string) *node {
 	i, ok := slices.BinarySearchFunc(n.children, name, func(c *node, name string) int { return cmp.Compare(c.name, name) })
@@ -51,6 +58,8 @@ type tree struct {
 	root *node
 	// times: they count in this tree.
 	times bool
+	// sent: a client has sent what is in the root, and not the root.
+	sent bool
 	// nodes counts what is in memory.
 	nodes int
 	// unsaved is about how many bytes were read to learn what is not kept on disk yet.
@@ -58,7 +67,7 @@ type tree struct {
 }
 
 // nodeCost is about what a node takes when it is encoded.
-const nodeCost = 64
+const nodeCost = 96
 
 func newTree() *tree {
 	return &tree{root: &node{kind: Dir}, nodes: 1}
@@ -68,7 +77,7 @@ func newTree() *tree {
 func emptyTree() *tree {
 	t := newTree()
 	t.root.listed, t.root.known = true, true
-	t.root.header = (&Entry{Kind: Dir, Mode: 0o755}).Sum()
+	t.root.take(&Entry{Kind: Dir, Mode: 0o755})
 	return t
 }
 
@@ -146,7 +155,7 @@ func (t *tree) learn(ctx context.Context, d disk, nodes []*node) error {
 			if err != nil {
 				return inTree(root, err)
 			}
-			n.header, n.known = e.Sum(), true
+			n.take(e)
 			read.Add(nodeCost + e.Size)
 			return nil
 		})

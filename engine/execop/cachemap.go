@@ -59,6 +59,30 @@ func (o *op) CacheMap(context.Context, int) (*solver.CacheMap, bool, error) {
 	return cm, true, nil
 }
 
+// Aliases implements solver.Aliaser: the digest that BuildKit has for the content of an
+// input. Where mounts select several parts of it, that does not say which selects what.
+func (o *op) Aliases(int) solver.Aliases {
+	contents := make([]solver.ResultBasedCacheFunc, len(o.deps))
+	for i, d := range o.deps {
+		paths := oneOrAll(d.paths)
+		if !d.byContent || len(paths) != 1 {
+			continue
+		}
+		contents[i] = func(ctx context.Context, r solver.Result) (digest.Digest, error) {
+			ref, err := store.RefOf(r)
+			if err != nil {
+				return "", err
+			}
+			sum, err := contenthash.BuildKit(ctx, ref, paths[0], contenthash.Opt{FollowLinks: paths[0] != "/"})
+			if err != nil || sum == "" {
+				return "", err
+			}
+			return digest.FromString(sum.String()), nil
+		}
+	}
+	return solver.Aliases{Contents: contents}
+}
+
 func (o *op) key() opKey {
 	exec := o.exec.CloneVT()
 	exec.Meta.ProxyEnv = nil
@@ -150,7 +174,8 @@ func contentKeyed(s slot, sel string) (bool, error) {
 // oneOrAll are the paths whose content is digested: one for each mount, since the
 // digest of the op does not say which mount selects what. Where all select the same,
 // once is enough. (BuildKit sorts them and drops what is inside another: mounts that
-// change places, or select another part inside, then find each other's results.)
+// change places, or select another part inside, then find each other's results. So there
+// is no alias of several.)
 func oneOrAll(paths []string) []string {
 	if distinct := slices.Compact(slices.Clone(paths)); len(distinct) == 1 {
 		return distinct

@@ -16,11 +16,12 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// cacheType is what the digests of file ops begin with. It changes when the meaning
+// cacheType is what our own digests of file ops begin with. It changes when the meaning
 // of a file op does.
-const cacheType = "tenon.file.v1"
+const cacheType = "tenon.file.v2"
 
-// selector is one part of an input that the op uses.
+// selector is one part of an input that the op uses. As JSON it is what our own digests
+// are made of.
 type selector struct {
 	Path            string
 	FollowLinks     bool     `json:",omitempty"`
@@ -28,19 +29,60 @@ type selector struct {
 	IncludePatterns []string `json:",omitempty"`
 	ExcludePatterns []string `json:",omitempty"`
 	RequiredPaths   []string `json:",omitempty"`
+
+	asked string // Path as it was asked for
 }
 
-// CacheMap gives the digest of the actions. Of an input that is only copied from, or
+func (s selector) opt() contenthash.Opt {
+	return contenthash.Opt{
+		FollowLinks: s.FollowLinks, Wildcard: s.Wildcard,
+		IncludePatterns: s.IncludePatterns, ExcludePatterns: s.ExcludePatterns,
+		RequiredPaths: s.RequiredPaths,
+	}
+}
+
+// CacheMap gives the digest of the actions: BuildKit's, where that tells the op apart from
+// all others, and else one of our own. Of an input that is only copied from, or
 // only searched for owners, it selects the paths that are used, and the content key is
 // the digest of those: what else is in the input does not matter, nor where in it
 // they are. An input that the result is built on is used whole and has no content key:
 // to read all of it costs more than the actions do.
 func (o *op) CacheMap(ctx context.Context, index int) (*solver.CacheMap, bool, error) {
 	parts := selectors(o.file.Actions, len(o.trees))
-	file := proto.CloneOf(o.file)
+	theirs := plain(o.file.Actions, parts)
+	dgst, err := ownDigest(o.file, parts)
+	if theirs {
+		dgst, err = buildKitDigest(o.file.Actions, len(parts))
+	}
+	if err != nil {
+		return nil, false, err
+	}
+	cm := solver.NewCacheMap(dgst, len(parts))
+	for i, sels := range parts {
+		if sels == nil {
+			continue
+		}
+		cm.Deps[i].ComputeDigestFunc = contentOf(sels)
+		if theirs {
+			cm.Deps[i].Selector = buildKitSelector(sels)
+			continue
+		}
+		dt, err := json.Marshal(sels)
+		if err != nil {
+			return nil, false, err
+		}
+		cm.Deps[i].Selector = digest.FromBytes(dt)
+	}
+	return cm, true, nil
+}
+
+// ownDigest is the digest of the actions without where their sources are, if selectors say
+// that.
+func ownDigest(file *pb.FileOp, parts [][]selector) (digest.Digest, error) {
+	file = proto.CloneOf(file)
 	for _, a := range file.Actions {
 		c := a.GetCopy()
-		if c == nil || a.SecondaryInput < 0 || a.SecondaryInput >= int64(len(o.trees)) || parts[a.SecondaryInput] == nil {
+		if c == nil || a.SecondaryInput < 0 || a.SecondaryInput >= int64(len(parts)) || parts[a.SecondaryInput] == nil {
 			continue
 		}
 		// The selector says from where; only the name can show in the result.
@@ -52,21 +94,9 @@ func (o *op) CacheMap(ctx context.Context, index int) (*solver.CacheMap, bool, e
 	}
 	dt, err := proto.MarshalOptions{Deterministic: true}.Marshal(file)
 	if err != nil {
-		return nil, false, err
+		return "", err
 	}
-	cm := solver.NewCacheMap(digest.FromBytes(append([]byte(cacheType+"\x00"), dt...)), len(o.trees))
-	for i, sels := range parts {
-		if sels == nil {
-			continue
-		}
-		dt, err := json.Marshal(sels)
-		if err != nil {
-			return nil, false, err
-		}
-		cm.Deps[i].Selector = digest.FromBytes(dt)
-		cm.Deps[i].ComputeDigestFunc = contentOf(sels)
-	}
-	return cm, true, nil
+	return digest.FromBytes(append([]byte(cacheType+"\x00"), dt...)), nil
 }
 
 // selectors lists for each input the parts that are used, in the order in which the
@@ -87,6 +117,7 @@ func selectors(actions []*pb.FileAction, inputs int) [][]selector {
 		if c := a.GetCopy(); c != nil {
 			add(a.SecondaryInput, selector{
 				Path:            path.Join("/", c.Src),
+				asked:           c.Src,
 				FollowLinks:     c.FollowSymlink,
 				Wildcard:        c.AllowWildcard && contenthash.HasWildcard(c.Src),
 				IncludePatterns: c.IncludePatterns,
@@ -96,10 +127,10 @@ func selectors(actions []*pb.FileAction, inputs int) [][]selector {
 		}
 		o := owner(a)
 		if by := o.GetUser().GetByName(); by != nil {
-			add(by.Input, selector{Path: passwdFile, FollowLinks: true})
+			add(by.Input, selector{Path: passwdFile, asked: passwdFile, FollowLinks: true})
 		}
 		if by := o.GetGroup().GetByName(); by != nil {
-			add(by.Input, selector{Path: groupFile, FollowLinks: true})
+			add(by.Input, selector{Path: groupFile, asked: groupFile, FollowLinks: true})
 		}
 	}
 	for i := range parts {
@@ -120,11 +151,7 @@ func contentOf(sels []selector) solver.ResultBasedCacheFunc {
 		}
 		sums := make([]string, len(sels))
 		for i, s := range sels {
-			sum, err := contenthash.Checksum(ctx, ref, s.Path, contenthash.Opt{
-				FollowLinks: s.FollowLinks, Wildcard: s.Wildcard,
-				IncludePatterns: s.IncludePatterns, ExcludePatterns: s.ExcludePatterns,
-				RequiredPaths: s.RequiredPaths,
-			})
+			sum, err := contenthash.Checksum(ctx, ref, s.Path, s.opt())
 			if _, ok := errors.AsType[*contenthash.NotFoundError](err); ok {
 				sums[i] = "missing"
 				continue

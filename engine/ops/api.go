@@ -5,14 +5,38 @@
 // # Cache keys
 //
 // What an op is cached by is made of what it does and of content, never of times or of
-// what belongs to one request. A source is known by its kind and the key it gives
-// itself: a manifest's digest, a commit, a tree's digest. A merge and a diff are
-// known by their inputs' keys alone: they have no content keys, because to compute
-// those would fetch and read layers that a merge of lazy trees need not even have.
+// what belongs to one request. A merge and a diff are known by their inputs' keys alone:
+// they have no content keys, because to compute those would fetch and read layers that a
+// merge of lazy trees need not even have.
+//
+// Keys are BuildKit's (v0.33), so that a cache that one of both has written is one for the
+// other, step for step. They decide where two trees of one key look the same to a step.
+// Where BuildKit's key says less, one of our own decides, and BuildKit's is an alias of it
+// (solver.Aliaser): it is looked up in caches that are imported, and exported, and the
+// local cache never answers to it. By kind of key:
+//
+//   - an image, of a registry or a layout: BuildKit's, which is what the reference stands
+//     for and the platform. Besides, a key of our own: the layers, each by its blob and its
+//     content, so that other images of these layers are found. Content that nobody has
+//     checked yet is never a key: an image could take the place of another.
+//   - a blob, and a file of a server: BuildKit's, and one of our own without how the file was
+//     asked for.
+//   - a git commit: BuildKit's. Of a tree with its .git directory, of a bundle, and of a
+//     directory with a parenthesis in its name it is an alias.
+//   - a local directory: its content. BuildKit's is of one session, and is never exported.
+//   - exec, merge, diff, build, passthrough: BuildKit's.
+//   - file: BuildKit's, unless it does not tell which of two paths is copied where. The op
+//     then has a key of its own, and no alias: by that, an honest mistake would be found.
+//   - the content of an input: our own (package contenthash). BuildKit's is an alias. There
+//     is none of several parts of one input that are mounted, or lie in each other.
+//
+// That they are BuildKit's is shown by TestCacheKeysOfBuildKit in package engine, on what
+// buildkitd has exported; bench/cmd/keys records that.
 package ops
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 
 	"github.com/moby/buildkit/executor"
@@ -24,7 +48,6 @@ import (
 	"github.com/tenonbuild/tenon/engine/source"
 	"github.com/tenonbuild/tenon/engine/store"
 	"github.com/tenonbuild/tenon/solver"
-	"google.golang.org/protobuf/proto"
 )
 
 // Env is what ops work with.
@@ -86,13 +109,13 @@ func (e *Env) resolve(o *pb.Op, v solver.Vertex, b solver.Builder) (solver.Op, e
 }
 
 // cacheMap is the cache map of an op that is known by what it is told, and by the keys
-// of its inputs.
-func cacheMap(kind string, told proto.Message, inputs int) (*solver.CacheMap, bool, error) {
-	dt, err := proto.MarshalOptions{Deterministic: true}.Marshal(told)
+// of its inputs. As in BuildKit its digest is that of JSON.
+func cacheMap(told any, inputs int) (*solver.CacheMap, bool, error) {
+	dt, err := json.Marshal(told)
 	if err != nil {
 		return nil, false, err
 	}
-	return solver.NewCacheMap(digest.FromBytes(append([]byte(kind+"\x00"), dt...)), inputs), true, nil
+	return solver.NewCacheMap(digest.FromBytes(dt), inputs), true, nil
 }
 
 // trees returns the trees of results, borrowed from them.
@@ -123,7 +146,10 @@ type passthroughOp struct {
 }
 
 func (o *passthroughOp) CacheMap(ctx context.Context, index int) (*solver.CacheMap, bool, error) {
-	return cacheMap("tenon.passthrough.v1", o.pass, o.inputs)
+	return cacheMap(struct {
+		Type        string
+		Passthrough *pb.PassthroughOp
+	}{"buildkit.passthrough.v0", o.pass}, o.inputs)
 }
 
 func (o *passthroughOp) Exec(ctx context.Context, inputs []solver.Result) ([]solver.Result, error) {

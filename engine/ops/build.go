@@ -32,7 +32,10 @@ type buildOp struct {
 }
 
 func (o *buildOp) CacheMap(ctx context.Context, index int) (*solver.CacheMap, bool, error) {
-	return cacheMap("tenon.build.v1", o.build, o.inputs)
+	return cacheMap(struct {
+		Type string
+		Exec *pb.BuildOp // so called by BuildKit
+	}{"buildkit.build.v0", o.build}, o.inputs)
 }
 
 func (o *buildOp) Exec(ctx context.Context, inputs []solver.Result) ([]solver.Result, error) {

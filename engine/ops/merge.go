@@ -16,7 +16,10 @@ type mergeOp struct {
 }
 
 func (o *mergeOp) CacheMap(ctx context.Context, index int) (*solver.CacheMap, bool, error) {
-	return cacheMap("tenon.merge.v1", o.merge, len(o.merge.Inputs))
+	return cacheMap(struct {
+		Type  string
+		Merge *pb.MergeOp
+	}{"buildkit.merge.v0", o.merge}, len(o.merge.Inputs))
 }
 
 func (o *mergeOp) Exec(ctx context.Context, inputs []solver.Result) ([]solver.Result, error) {
@@ -50,7 +53,10 @@ type diffOp struct {
 }
 
 func (o *diffOp) CacheMap(ctx context.Context, index int) (*solver.CacheMap, bool, error) {
-	return cacheMap("tenon.diff.v1", o.diff, o.inputs)
+	return cacheMap(struct {
+		Type string
+		Diff *pb.DiffOp
+	}{"buildkit.diff.v0", o.diff}, o.inputs)
 }
 
 func (o *diffOp) Exec(ctx context.Context, inputs []solver.Result) ([]solver.Result, error) {

@@ -3,6 +3,7 @@ package ops
 import (
 	"context"
 	"fmt"
+	"sync"
 
 	"github.com/moby/buildkit/solver/pb"
 	"github.com/opencontainers/go-digest"
@@ -14,6 +15,10 @@ import (
 type sourceOp struct {
 	kind     string
 	instance source.Instance
+	mu       sync.Mutex // guards all below
+	// theirs is the digest that BuildKit has, "" before it is known, or where there is none.
+	theirs digest.Digest
+	whole  bool // it tells all
 }
 
 func (e *Env) source(o *pb.SourceOp, platform *pb.Platform) (solver.Op, error) {
@@ -33,14 +38,52 @@ func (e *Env) source(o *pb.SourceOp, platform *pb.Platform) (solver.Op, error) {
 	return &sourceOp{kind: schemes[0], instance: in}, nil
 }
 
-// CacheMap is known by the kind of the source and the key it gives: trees of equal
-// keys are equal, whatever they are called.
+// CacheMap is known by what BuildKit keys the source by, if that tells all, and then by the
+// kind of the source and the key it gives itself: trees of equal keys are equal, whatever
+// they are called.
 func (o *sourceOp) CacheMap(ctx context.Context, index int) (*solver.CacheMap, bool, error) {
+	theirs, whole, err := o.ask(ctx)
+	if err != nil {
+		return nil, false, err
+	}
+	if whole {
+		if index == 0 {
+			return solver.NewCacheMap(theirs, 0), false, nil
+		}
+		index--
+	}
 	key, done, err := o.instance.CacheKey(ctx, index)
 	if err != nil {
 		return nil, false, err
 	}
-	return &solver.CacheMap{Digest: digest.FromString("tenon.source.v1\x00" + o.kind + "\x00" + key)}, done, nil
+	return solver.NewCacheMap(digest.FromString("tenon.source.v1\x00"+o.kind+"\x00"+key), 0), done, nil
+}
+
+// ask asks the source, once, for what BuildKit keys it by.
+func (o *sourceOp) ask(ctx context.Context) (theirs digest.Digest, whole bool, err error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	named, ok := o.instance.(source.BuildKitKeyer)
+	if !ok || o.theirs != "" {
+		return o.theirs, o.whole, nil
+	}
+	key, whole, err := named.BuildKitKey(ctx)
+	if err != nil {
+		return "", false, err
+	}
+	o.theirs, o.whole = digest.FromString("buildkit.source.v0:"+key), whole
+	return o.theirs, o.whole, nil
+}
+
+// Aliases implements solver.Aliaser: what BuildKit keys the source by, if that does not tell
+// all.
+func (o *sourceOp) Aliases(index int) (a solver.Aliases) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if index == 0 && !o.whole {
+		a.Digest = o.theirs
+	}
+	return a
 }
 
 func (o *sourceOp) Exec(ctx context.Context, inputs []solver.Result) ([]solver.Result, error) {

@@ -9,6 +9,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"net"
 	"net/url"
@@ -107,8 +108,10 @@ type Arrival interface {
 	// Entry is told of each path of the directory, in the order of fsutil's walk, and of
 	// some more than once in a row. The Stat is not changed afterwards.
 	Entry(st *types.Stat)
+	// Hash is what the bytes of a regular file are hashed with that is written.
+	Hash(st *types.Stat) hash.Hash
 	// File is told of a regular file that was written to the path: its size in bytes, and
-	// their SHA-256.
+	// their sum by Hash.
 	File(path string, size int64, sum [sha256.Size]byte)
 }
 

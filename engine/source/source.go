@@ -39,6 +39,17 @@ type Instance interface {
 	Snapshot(ctx context.Context) (*store.Ref, error)
 }
 
+// BuildKitKeyer is implemented by an Instance of a kind that BuildKit has, too. By its key the
+// steps that stand on the tree are found in caches that BuildKit has written, and BuildKit
+// finds them in ours.
+type BuildKitKeyer interface {
+	// BuildKitKey returns what BuildKit v0.33 keys the source by. Whole says that the key
+	// tells all that the tree depends on: two instances of one key have the same tree. One
+	// that tells less is looked up in caches that were imported, and goes with what is
+	// exported, and decides nothing here.
+	BuildKitKey(ctx context.Context) (key string, whole bool, err error)
+}
+
 // Describer is implemented by an Instance that can tell what it stands for: in provenance.
 type Describer interface {
 	// Describe notes the source, as it was resolved in the build that ctx is of.

@@ -80,7 +80,7 @@ func (*arriving) MarkSupported(bool) {}
 // ContentHasher implements filesync.CacheUpdater.
 func (c *arriving) ContentHasher() fsutil.ContentHasher {
 	return func(st *types.Stat) (hash.Hash, error) {
-		h := &counting{Hash: sha256.New()}
+		h := &counting{Hash: c.to.Hash(st)}
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		c.open[st] = h

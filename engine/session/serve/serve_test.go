@@ -2,9 +2,11 @@ package serve_test
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"net"
 	"os"
@@ -94,6 +96,8 @@ func (a *arrival) Entry(st *types.Stat) {
 		a.entries = append(a.entries, st.Path)
 	}
 }
+
+func (*arrival) Hash(*types.Stat) hash.Hash { return sha256.New() }
 
 func (a *arrival) File(path string, _ int64, sum [32]byte) {
 	a.mu.Lock()

@@ -6,11 +6,13 @@ package blob
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 
 	"github.com/moby/buildkit/solver/pb"
+	"github.com/opencontainers/go-digest"
 
 	"github.com/tenonbuild/tenon/engine/provenance"
 	"github.com/tenonbuild/tenon/engine/source"
@@ -61,6 +63,8 @@ type instance struct {
 	s          *Source
 	at         Locator
 	file       trees.File
+	named      bool // the operation names the file
+	perm       int  // as it was asked for: 0 if it was not
 	recordType string
 }
 
@@ -70,10 +74,10 @@ func (i *instance) attr(k, v string) (err error) {
 	switch k {
 	case pb.AttrHTTPFilename:
 		if v != "" {
-			i.file.Name = trees.Name(v)
+			i.file.Name, i.named = trees.Name(v), true
 		}
 	case pb.AttrHTTPPerm:
-		i.file.Perm, err = trees.Perm(v)
+		i.file.Perm, i.perm, err = trees.Perm(v)
 	case pb.AttrHTTPUID:
 		i.file.UID, err = trees.Owner(v)
 	case pb.AttrHTTPGID:
@@ -111,6 +115,24 @@ func (i *instance) layout(k, v string) error {
 func (i *instance) CacheKey(context.Context, int) (string, bool, error) {
 	f := i.file
 	return fmt.Sprintf("blob %s %#o %d:%d %q", i.at.Digest, f.Perm, f.UID, f.GID, f.Name), true, nil
+}
+
+// BuildKitKey implements source.BuildKitKeyer.
+func (i *instance) BuildKitKey(context.Context) (key string, whole bool, err error) {
+	about := struct {
+		Version        string
+		Digest         digest.Digest
+		Filename       string
+		Perm, UID, GID int
+	}{Version: "v1", Digest: i.at.Digest, Perm: i.perm, UID: i.file.UID, GID: i.file.GID}
+	if i.named {
+		about.Filename = i.file.Name
+	}
+	dt, err := json.Marshal(about)
+	if err != nil {
+		return "", false, fmt.Errorf("blob %s: %w", i.at.Ref, err)
+	}
+	return digest.FromBytes(dt).String(), true, nil
 }
 
 // Describe implements source.Describer.

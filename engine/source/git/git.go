@@ -25,6 +25,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -131,6 +132,16 @@ func (i *instance) CacheKey(ctx context.Context, _ int) (string, bool, error) {
 	return i.spec.key(r), true, nil
 }
 
+// BuildKitKey implements source.BuildKitKeyer.
+func (i *instance) BuildKitKey(ctx context.Context) (key string, whole bool, err error) {
+	r, err := i.resolve(ctx)
+	if err != nil {
+		return "", false, err
+	}
+	key, whole = i.spec.buildKitKey(r)
+	return key, whole, nil
+}
+
 func (i *instance) resolve(ctx context.Context) (resolved, error) {
 	if i.known != nil {
 		return *i.known, nil
@@ -208,6 +219,30 @@ func (sp spec) key(r resolved) string {
 		key += fmt.Sprintf(" as a bundle of %q, %s", r.target(), r.object)
 	}
 	return key
+}
+
+// buildKitKey is what BuildKit keys a tree by, and whether that tells it apart from all
+// others. Of a tree with its .git directory it leaves out where the repository is, and of a
+// bundle what the ref is called. A directory with a parenthesis in its name could be read
+// as what follows it.
+func (sp spec) buildKitKey(r resolved) (key string, whole bool) {
+	key = r.commit
+	if sp.keepGitDir {
+		key = r.object + ".git#" + r.ref
+	}
+	if sp.subdir != "" {
+		key += ":" + sp.subdir
+	}
+	if sp.skipSubmodules {
+		key += "(skip-submodules)"
+	}
+	if sp.mtimeCommit {
+		key += "(mtime=commit)"
+	}
+	if sp.asBundle {
+		key += "(bundle)"
+	}
+	return key, !sp.keepsGit() && !sp.asBundle && !strings.Contains(sp.subdir, "(")
 }
 
 func (s *Source) snapshot(ctx context.Context, sp spec, r resolved) (*store.Ref, error) {

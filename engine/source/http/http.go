@@ -16,6 +16,7 @@ package http
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -121,8 +122,10 @@ type request struct {
 	UID, GID int
 	// Secret is the name of the secret that is the Authorization header; "" for
 	// those that are tried.
-	Secret   string
-	Header   []field
+	Secret string
+	Header []field
+	// perm is Perm as it was asked for: 0 if it was not.
+	perm     int
 	Checksum digest.Digest `json:"-"` // "" if it may be anything
 	// Signature is to be one of the file, with one of Keys; both may be "".
 	Signature, Keys string `json:"-"`
@@ -175,7 +178,7 @@ func (r *request) attr(k, v string) (err error) {
 	case pb.AttrHTTPFilename:
 		r.Filename = v
 	case pb.AttrHTTPPerm:
-		r.Perm, err = trees.Perm(v)
+		r.Perm, r.perm, err = trees.Perm(v)
 	case pb.AttrHTTPUID:
 		r.UID, err = trees.Owner(v)
 	case pb.AttrHTTPGID:
@@ -235,6 +238,32 @@ func (i *instance) CacheKey(ctx context.Context, _ int) (string, bool, error) {
 		key += " of " + f.LastModified.UTC().Format(time.RFC3339)
 	}
 	return key, true, nil
+}
+
+// BuildKitKey implements source.BuildKitKeyer. It tells all, and what does not matter: how
+// the file was asked for.
+func (i *instance) BuildKitKey(ctx context.Context) (key string, whole bool, err error) {
+	f, err := i.verified(ctx)
+	if err != nil {
+		return "", false, err
+	}
+	r := i.request
+	about := struct {
+		Filename         string
+		Perm, UID, GID   int
+		Checksum         digest.Digest
+		LastModTime      string  `json:",omitempty"`
+		AuthHeaderSecret string  `json:",omitempty"`
+		Header           []field `json:",omitempty"`
+	}{Filename: f.Filename, Perm: r.perm, UID: r.UID, GID: r.GID, Checksum: f.Digest, AuthHeaderSecret: r.Secret, Header: r.Header}
+	if !f.LastModified.IsZero() {
+		about.LastModTime = f.LastModified.UTC().Format(http.TimeFormat)
+	}
+	dt, err := json.Marshal(about)
+	if err != nil {
+		return "", false, fmt.Errorf("%s: %w", redact(r.URL), err)
+	}
+	return digest.FromBytes(dt).String(), true, nil
 }
 
 // find tells what the file is, with as little as serves: if a checksum says it,

@@ -59,6 +59,7 @@ func (s *Source) Schemes() []string { return []string{scheme} }
 type identifier struct {
 	name       reference.Named // with a tag or a digest
 	platform   ocispec.Platform
+	asked      ocispec.Platform // platform, before it was normalized
 	mode       mode
 	checksum   digest.Digest // "": any
 	limit      int           // 0: all layers
@@ -97,7 +98,8 @@ func (s *Source) Parse(op *pb.SourceOp, platform *pb.Platform) (source.Instance,
 		return nil, fmt.Errorf("%s: %w", op.GetIdentifier(), err)
 	}
 	if platform != nil {
-		id.platform = platforms.Normalize(platform.Spec())
+		id.asked = platform.Spec()
+		id.platform = platforms.Normalize(id.asked)
 	}
 	return &instance{s: s, id: id}, nil
 }
@@ -114,6 +116,7 @@ func parse(op *pb.SourceOp) (identifier, error) {
 	id := identifier{
 		name:       reference.TagNameOnly(named),
 		platform:   platforms.Normalize(platforms.DefaultSpec()),
+		asked:      platforms.DefaultSpec(),
 		mode:       modeDefault,
 		recordType: "regular",
 	}

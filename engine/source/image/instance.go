@@ -78,6 +78,16 @@ func (i *instance) CacheKey(ctx context.Context, index int) (key string, done bo
 	return keys[index], index == len(keys)-1, nil
 }
 
+// BuildKitKey implements source.BuildKitKeyer.
+func (i *instance) BuildKitKey(ctx context.Context) (key string, whole bool, err error) {
+	img, err := i.image(ctx)
+	if err != nil {
+		return "", false, err
+	}
+	key, err = img.BuildKitKey(i.id.asked, i.id.limit)
+	return key, true, err
+}
+
 // Snapshot implements source.Instance. Nothing is pulled.
 func (i *instance) Snapshot(ctx context.Context) (*store.Ref, error) {
 	img, err := i.image(ctx)

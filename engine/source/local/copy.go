@@ -258,7 +258,7 @@ func (w *writer) bytes(ctx context.Context, f *found, to *os.File) (same bool, e
 			return false, err
 		}
 	}
-	size, sum, err := contenthash.SumContent(ctx, io.TeeReader(counted{from, w.progress}, to))
+	size, sum, err := f.node.Entry.SumContent(ctx, io.TeeReader(counted{from, w.progress}, to))
 	if err != nil {
 		return false, fmt.Errorf("%s: %w", f.path, err)
 	}

@@ -22,7 +22,7 @@ import (
 //	         mode, day   uvarints
 //	         sum         32 bytes
 //	crc      4 bytes, big endian: CRC-32 (Castagnoli) of all before
-const magic = "tnlocal\x01"
+const magic = "tnlocal\x02"
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 

@@ -47,7 +47,7 @@ func (l *listing) contents() map[string]content {
 			return nil
 		}
 		if e := &f.node.Entry; e.Kind == contenthash.File {
-			files[f.path] = content{e.Size, e.Content}
+			files[f.path] = content{e.Size, e.Content, headOf(e)}
 		}
 	}
 	return files

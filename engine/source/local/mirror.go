@@ -104,8 +104,12 @@ func (i *instance) receive(ctx context.Context, from *session.Sync, m *mirror) e
 		i.source.know(m, nil)
 		return errors.Join(err, os.RemoveAll(m.dir))
 	}
+	files, err := come.contents(ctx, m, i.source.filesOf(m))
+	i.source.know(m, files)
+	if err != nil {
+		return err
+	}
 	m.come = come
-	i.source.know(m, come.contents(i.source.filesOf(m)))
 	now := i.source.now() // the last use, which List tells
 	return os.Chtimes(m.dir, now, now)
 }

@@ -167,8 +167,7 @@ func vanished(p string) *types.Stat {
 // add takes a path into the tree.
 func (r *reader) add(p string, st *types.Stat) error {
 	mode := fs.FileMode(st.Mode)
-	f := &found{path: p, mtime: st.ModTime, node: &contenthash.Node{Name: path.Base(p)}}
-	f.node.Entry = contenthash.Entry{Kind: contenthash.KindOf(mode), Mode: contenthash.UnixMode(mode), Xattrs: keptXattrs(st.Xattrs)}
+	f := &found{path: p, mtime: st.ModTime, node: &contenthash.Node{Name: path.Base(p), Entry: entryOf(st)}}
 	parent, err := r.parent(p)
 	if err != nil {
 		return err
@@ -188,6 +187,7 @@ func (r *reader) add(p string, st *types.Stat) error {
 	case contenthash.Char, contenthash.Block:
 		e.Major, e.Minor = uint32(st.Devmajor), uint32(st.Devminor)
 	case contenthash.File:
+		e.Size = st.Size
 		if there, err := r.content(f); err != nil || !there {
 			return err
 		}
@@ -198,6 +198,12 @@ func (r *reader) add(p string, st *types.Stat) error {
 	parent.Children = append(parent.Children, f.node)
 	r.found = append(r.found, f)
 	return nil
+}
+
+// entryOf is what a Stat tells at once.
+func entryOf(st *types.Stat) contenthash.Entry {
+	mode := fs.FileMode(st.Mode)
+	return contenthash.Entry{Kind: contenthash.KindOf(mode), Mode: contenthash.UnixMode(mode), Xattrs: keptXattrs(st.Xattrs)}
 }
 
 // parent returns the directory that a path is in; nil if that has vanished.
@@ -241,11 +247,12 @@ func (r *reader) file(f *found) (there bool, err error) {
 
 func (r *reader) addData(name string, data []byte) error {
 	f := &found{path: name, data: data, node: &contenthash.Node{Name: name}}
-	size, sum, err := contenthash.SumContent(context.Background(), strings.NewReader(string(data)))
-	if err != nil {
+	e := &f.node.Entry
+	*e = contenthash.Entry{Kind: contenthash.File, Mode: 0o644, Size: int64(len(data))}
+	var err error
+	if _, e.Content, err = e.SumContent(context.Background(), strings.NewReader(string(data))); err != nil {
 		return err
 	}
-	f.node.Entry = contenthash.Entry{Kind: contenthash.File, Mode: 0o644, Size: size, Content: sum}
 	r.root.Children = append(r.root.Children, f.node)
 	r.found = append(r.found, f)
 	return nil
@@ -307,7 +314,11 @@ func (r *reader) try(ctx context.Context, f *found) (same bool, err error) {
 			return false, nil
 		}
 	}
-	size, sum, err := contenthash.SumContent(ctx, counted{file, r.progress})
+	e := &f.node.Entry
+	if r.place.root != nil {
+		e.Size = before.size
+	}
+	size, sum, err := e.SumContent(ctx, counted{file, r.progress})
 	if err != nil {
 		return false, fmt.Errorf("%s: %w", f.path, err)
 	}
@@ -315,8 +326,12 @@ func (r *reader) try(ctx context.Context, f *found) (same bool, err error) {
 	if err != nil || after != before {
 		return false, err
 	}
-	f.node.Entry.Size, f.node.Entry.Content = size, sum
-	f.settled = r.place.devs[before.dev] && before.settled(r.start)
+	if size != e.Size { // which the sum is of, too
+		e.Size = size
+		return false, nil
+	}
+	e.Content = sum
+	f.settled = r.place.devs[before.dev] && before.settled(r.start) && before.mode == f.id.mode
 	f.id = before
 	return true, nil
 }

@@ -56,7 +56,8 @@ type identifier struct {
 	ref      string // as it was given
 	root     digest.Digest
 	platform ocispec.Platform
-	limit    int // 0: all layers
+	asked    ocispec.Platform // platform, before it was normalized
+	limit    int              // 0: all layers
 	layout   Layout
 }
 
@@ -74,7 +75,8 @@ func (s *Source) Parse(op *pb.SourceOp, platform *pb.Platform) (source.Instance,
 		return nil, fmt.Errorf("%s: %w", op.GetIdentifier(), err)
 	}
 	if platform != nil {
-		id.platform = platforms.Normalize(platform.Spec())
+		id.asked = platform.Spec()
+		id.platform = platforms.Normalize(id.asked)
 	}
 	return &instance{s: s, id: id}, nil
 }
@@ -96,6 +98,7 @@ func (s *Source) parse(op *pb.SourceOp) (identifier, error) {
 		ref:      ref,
 		root:     root,
 		platform: platforms.Normalize(platforms.DefaultSpec()),
+		asked:    platforms.DefaultSpec(),
 		layout:   Layout{Sessions: s.opt.Sessions, Name: Untagged(name)},
 	}
 	for k, v := range op.GetAttrs() {
@@ -237,6 +240,16 @@ func (i *instance) CacheKey(ctx context.Context, index int) (key string, done bo
 		return "", false, fmt.Errorf("image %s has no key %d", i.id.root, index)
 	}
 	return keys[index], index == len(keys)-1, nil
+}
+
+// BuildKitKey implements source.BuildKitKeyer.
+func (i *instance) BuildKitKey(ctx context.Context) (key string, whole bool, err error) {
+	img, _, err := i.image(ctx)
+	if err != nil {
+		return "", false, err
+	}
+	key, err = img.BuildKitKey(i.id.asked, i.id.limit)
+	return key, true, err
 }
 
 // Describe implements source.Describer.

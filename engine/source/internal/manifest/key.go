@@ -39,6 +39,32 @@ func (i *Image) Keys(layers []ocispec.Descriptor) ([]string, error) {
 	return []string{byManifest, "layers " + digest.FromBytes(dt).String()}, nil
 }
 
+// BuildKitKey is what BuildKit knows the tree by, as source.BuildKitKeyer has it: what the
+// reference stands for, the platform as it was asked for, and how many layers of it, if not
+// all. The platform's manifest follows from these.
+func (i *Image) BuildKitKey(platform ocispec.Platform, limit int) (string, error) {
+	key := struct {
+		Digest     digest.Digest
+		OS         string
+		Arch       string
+		Variant    string   `json:",omitempty"`
+		OSVersion  string   `json:",omitempty"`
+		OSFeatures []string `json:",omitempty"`
+		Limit      *int     `json:",omitempty"`
+	}{
+		Digest: i.Root.Digest, OS: platform.OS, Arch: platform.Architecture, Variant: platform.Variant,
+		OSVersion: platform.OSVersion, OSFeatures: platform.OSFeatures,
+	}
+	if limit > 0 {
+		key.Limit = &limit
+	}
+	dt, err := json.Marshal(key)
+	if err != nil {
+		return "", fmt.Errorf("key of image %s: %w", i.Root.Digest, err)
+	}
+	return digest.FromBytes(dt).String(), nil
+}
+
 // Limit returns the image's lowest layers: n of them, all if n is 0.
 func (i *Image) Limit(n int) ([]ocispec.Descriptor, error) {
 	switch {

@@ -55,13 +55,13 @@ func (f File) Write(dir string, body io.Reader, seen io.Writer) (err error) {
 	return root.Chtimes(f.Name, changed, changed)
 }
 
-// Perm reads a mode from an attribute.
-func Perm(s string) (uint32, error) {
+// Perm reads a mode from an attribute: what it means, and what it says, which may be 0.
+func Perm(s string) (means uint32, says int, err error) {
 	n, err := strconv.ParseUint(s, 0, 32)
 	if err != nil || n > 0o777 {
-		return 0, fmt.Errorf("permissions %q: they are an octal number up to 0777", s)
+		return 0, 0, fmt.Errorf("permissions %q: they are an octal number up to 0777", s)
 	}
-	return cmp.Or(uint32(n), DefaultPerm), nil
+	return cmp.Or(uint32(n), DefaultPerm), int(n), nil
 }
 
 // Owner reads a user or a group from an attribute.
