@@ -88,6 +88,9 @@ func (d *Daemon) stop() error {
 // Name implements Builder.
 func (d *Daemon) Name() string { return d.name }
 
+// Client is connected to the daemon.
+func (d *Daemon) Client() *client.Client { return d.client }
+
 // Build implements Builder, with the Go client.
 func (d *Daemon) Build(ctx context.Context, req Request) (ran int, err error) {
 	opt := client.SolveOpt{Frontend: "dockerfile.v0", FrontendAttrs: frontendAttrs(), SharedKey: req.Dir, LocalMounts: map[string]fsutil.FS{}}

@@ -21,12 +21,17 @@ func StartOurs(ctx context.Context, dir string) (*Ours, error) {
 // StartPeer makes BuildKit's programs, of the version that the module's tool
 // directives say, and starts the daemon in dir.
 func StartPeer(ctx context.Context, dir string) (*Daemon, error) {
-	fmt.Fprintln(os.Stderr, "# building the peer, which takes minutes the first time") // Go keeps it
-	buildkitd, err := output(ctx, "go", "tool", "-n", "buildkitd")
+	buildkitd, err := MakePeer(ctx)
 	if err != nil {
 		return nil, err
 	}
 	return startDaemon(ctx, "peer", dir, buildkitd)
+}
+
+// MakePeer makes BuildKit's daemon, and returns its path.
+func MakePeer(ctx context.Context) (string, error) {
+	fmt.Fprintln(os.Stderr, "# building the peer, which takes minutes the first time") // Go keeps it
+	return output(ctx, "go", "tool", "-n", "buildkitd")
 }
 
 // StartTenond makes tenond of this tree, and starts it in dir.
