@@ -149,6 +149,7 @@ type build struct {
 	// cacheExports are those of Request.CacheTo.
 	cacheExports []cacheExport
 	imports      imports
+	vertices     vertices
 	attester     *attester
 	groups       groups
 	dropped      sync.Map // llb.CacheMount: true
@@ -181,6 +182,7 @@ func (b *build) run(ctx context.Context) (res *Response, err error) {
 	}()
 	result, err := b.solve(ctx, c)
 	if err != nil {
+		res.Caches = b.salvage(ctx)
 		return res, err
 	}
 	if result == nil { // a subrequest without an answer
@@ -195,6 +197,7 @@ func (b *build) run(ctx context.Context) (res *Response, err error) {
 	res.Metadata = result.Metadata
 	src, err := exportSource(ctx, result)
 	if err != nil {
+		res.Caches = b.salvage(ctx)
 		return res, err
 	}
 	if src == nil {
@@ -352,6 +355,7 @@ func (b *build) load(ctx context.Context, def *pb.Definition, policies []*spb.Po
 	g, err := b.engine.load(def, opt)
 	if err == nil {
 		b.groups.add(g)
+		b.vertices.add(g)
 	}
 	return g, err
 }

@@ -154,3 +154,21 @@ func TestCacheFaults(t *testing.T) {
 type errorOf string
 
 func (e errorOf) Error() string { return string(e) }
+
+// What a build had done when it failed is in its caches, also that of steps beside the one
+// that failed.
+func TestCacheOfFailedBuild(t *testing.T) {
+	testenv.Root(t)
+	w := &traveller{t: t, reg: registrytest.New(t)}
+	bad := steps().File(llb.Copy(llb.Scratch().File(llb.Mkfile("/x", 0o644, nil)), "/none", "/"))
+	_, res, err := w.build(w.open(), bad, engine.Request{CacheTo: []remotecache.Option{w.cache("app:c")}})
+	check.Says(t, err, "none")
+	check.Equal(t, "told", res.Caches[0][remotecache.ResponseManifest] != "", true)
+	got := w.output(w.open(), steps(), w.cache("app:c"))
+	check.Equal(t, "executed", got.executed, 0)
+
+	// Where the cache cannot be written, the build's own error is told.
+	w.reg.Fault("", 1<<30, registrytest.Status(500))
+	_, _, err = w.build(w.open(), bad, engine.Request{CacheTo: []remotecache.Option{w.cache("app:d")}})
+	check.Says(t, err, "none")
+}
