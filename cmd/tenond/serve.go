@@ -28,6 +28,7 @@ import (
 	"github.com/tenonbuild/tenon/engine/history"
 	"github.com/tenonbuild/tenon/engine/runtime"
 	"github.com/tenonbuild/tenon/engine/store"
+	"github.com/tenonbuild/tenon/engine/tracing"
 	"github.com/tenonbuild/tenon/internal/ownersocket"
 	"github.com/tenonbuild/tenon/internal/release"
 )
@@ -56,6 +57,12 @@ func serve(ctx context.Context, cfg *configuration) (err error) {
 	if opt.ProvenanceEnv, err = readProvenanceEnv(cfg.ProvenanceEnv); err != nil {
 		return err
 	}
+	// They outlive the engine: its builds end when it closes.
+	traces, err := tracing.FromEnv(ctx, "tenond", notice)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, traces.Close()) }()
 	e, err := open(ctx, opt)
 	if err != nil {
 		return err
@@ -74,7 +81,7 @@ func serve(ctx context.Context, cfg *configuration) (err error) {
 		return fmt.Errorf("socket for tenon build: %w", err)
 	}
 	listeners = append(listeners, listener{own, control.Local()})
-	api := control.New(control.Options{Engine: e, History: past, Version: version(), Notice: notice})
+	api := control.New(control.Options{Engine: e, History: past, Traces: traces, Version: version(), Notice: notice})
 	eg, ctx := errgroup.WithContext(ctx)
 	if addr := cfg.GRPC.DebugAddress; addr != "" {
 		if err := serveDebug(ctx, eg, addr, newMetrics(e, &gone)); err != nil {

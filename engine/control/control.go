@@ -10,6 +10,7 @@ import (
 	controlapi "github.com/moby/buildkit/api/services/control"
 	apitypes "github.com/moby/buildkit/api/types"
 	_ "github.com/moby/buildkit/util/grpcutil/encoding/proto" // clients send what only this decodes fast
+	tracev1 "go.opentelemetry.io/proto/otlp/collector/trace/v1"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/health"
 	"google.golang.org/grpc/health/grpc_health_v1"
@@ -18,6 +19,7 @@ import (
 	"github.com/tenonbuild/tenon/engine"
 	"github.com/tenonbuild/tenon/engine/gateway"
 	"github.com/tenonbuild/tenon/engine/history"
+	"github.com/tenonbuild/tenon/engine/tracing"
 )
 
 // Options are what a Server works with.
@@ -26,6 +28,9 @@ type Options struct {
 	Engine *engine.Engine
 	// History keeps records of builds.
 	History *history.Store
+	// Traces get the spans of builds and of clients; nil for none. They are the caller's, who
+	// closes them when the server has stopped.
+	Traces *tracing.Sender
 	// Version is what clients are told of the daemon.
 	Version *apitypes.BuildkitVersion
 	// Notice is told what went wrong that is nobody's request's fault, if it is not nil.
@@ -46,12 +51,13 @@ func New(opt Options) *Server {
 	return &Server{opt: opt, forwarder: gateway.NewForwarder()}
 }
 
-// Register adds the control API, the gateway API, the content of records and gRPC's health to a server that
-// GRPCOptions are for.
+// Register adds the control API, the gateway API, the content of records, the service for
+// spans and gRPC's health to a server that GRPCOptions are for.
 func (s *Server) Register(to grpc.ServiceRegistrar) {
 	controlapi.RegisterControlServer(to, s)
 	s.forwarder.Register(to)
 	s.registerContent(to)
+	tracev1.RegisterTraceServiceServer(to, &traces{s: s})
 	grpc_health_v1.RegisterHealthServer(to, health.NewServer())
 }
 

@@ -34,6 +34,7 @@ import (
 	"github.com/tenonbuild/tenon/engine"
 	"github.com/tenonbuild/tenon/engine/control"
 	"github.com/tenonbuild/tenon/engine/history"
+	"github.com/tenonbuild/tenon/engine/tracing"
 	"github.com/tenonbuild/tenon/internal/check"
 	"github.com/tenonbuild/tenon/internal/testenv"
 )
@@ -41,12 +42,16 @@ import (
 // daemon is a server on a socket, and a client of it.
 type daemon struct {
 	*bkclient.Client
-	t *testing.T
-	e *engine.Engine
+	t    *testing.T
+	e    *engine.Engine
+	addr string
 }
 
 // start starts a daemon that ends with the test. Then no session is left.
-func start(t *testing.T) *daemon {
+func start(t *testing.T) *daemon { return startWith(t, nil) }
+
+// startWith is start with traces.
+func startWith(t *testing.T, traces *tracing.Sender) *daemon {
 	t.Helper()
 	testenv.Root(t)
 	dir, err := os.MkdirTemp("", "control") // short enough for a socket's path
@@ -55,7 +60,7 @@ func start(t *testing.T) *daemon {
 	check.OK(t, err)
 	h, err := history.Open(filepath.Join(dir, "history"), history.DefaultLimits)
 	check.OK(t, err)
-	api := control.New(control.Options{Engine: e, History: h, Notice: func(text string) { t.Error(text) }, Version: &apitypes.BuildkitVersion{Version: "v0.0.0"}})
+	api := control.New(control.Options{Engine: e, History: h, Traces: traces, Notice: func(text string) { t.Error(text) }, Version: &apitypes.BuildkitVersion{Version: "v0.0.0"}})
 	s := grpc.NewServer(append(api.GRPCOptions(), grpc.Creds(control.Local()))...)
 	api.Register(s)
 	l, err := net.Listen("unix", filepath.Join(dir, "sock"))
@@ -76,7 +81,7 @@ func start(t *testing.T) *daemon {
 		check.OK(t, e.Close())
 		check.OK(t, os.RemoveAll(dir))
 	})
-	return &daemon{c, t, e}
+	return &daemon{c, t, e, "unix://" + l.Addr().String()}
 }
 
 // seen is what was told of a build.

@@ -2,7 +2,6 @@ package control
 
 import (
 	"context"
-	"errors"
 	"maps"
 	"strconv"
 	"strings"
@@ -32,12 +31,19 @@ func (s *Server) Solve(ctx context.Context, req *controlapi.SolveRequest) (*cont
 	if err != nil {
 		return nil, err
 	}
+	trace := s.opt.Traces.Begin(ctx, "build", map[string]string{"ref": req.Ref, "frontend": req.Frontend})
 	var log errgroup.Group
 	var happens chan *client.SolveStatus
-	if rec != nil {
+	if rec != nil || trace != nil {
 		happens = make(chan *client.SolveStatus)
 		log.Go(func() error {
-			err := each(happens, rec.Log)
+			err := each(happens, func(m *controlapi.StatusResponse) error {
+				trace.See(m)
+				if rec == nil {
+					return nil
+				}
+				return rec.Log(m)
+			})
 			for range happens { // the build goes on without a log
 			}
 			return err
@@ -45,8 +51,10 @@ func (s *Server) Solve(ctx context.Context, req *controlapi.SolveRequest) (*cont
 	}
 	said, err := s.build(ctx, req, rec, happens)
 	err = gateway.Wire(err)
+	s.notice(log.Wait())
+	trace.End(err)
 	if rec != nil {
-		s.notice(errors.Join(log.Wait(), rec.End(said, err)))
+		s.notice(rec.End(said, err))
 	}
 	if err != nil {
 		return nil, err
