@@ -30,7 +30,7 @@ func (t *Tally) Add(st *client.SolveStatus) {
 
 // isStep tells what the user wrote from what has to be done for it.
 func isStep(name string) bool {
-	for _, other := range []string{"[internal]", "[context ", "[auth]", "exporting "} {
+	for _, other := range []string{"[internal]", "[context ", "[auth]", "exporting ", "importing ", "pushing ", "verifying "} {
 		if strings.HasPrefix(name, other) {
 			return false
 		}

@@ -29,6 +29,8 @@ func TestTally(t *testing.T) {
 	add("[internal] load build context", client.Executed)
 	add("[context go] load from client", client.Cached)
 	add("exporting to image", client.Executed)
+	add("importing cache manifest from a.example/c", client.Failed)
+	add("pushing a.example/b", client.Executed)
 	if got := tally.String(); got != "4 steps: 1 executed, 1 cached, 2 not needed" {
 		t.Errorf("got %q", got)
 	}
