@@ -52,6 +52,9 @@ func (b *build) importOf(o remotecache.Option) *remotecache.Import {
 	}
 	ctx, end := b.job.Begin(m.ctx, "importing cache manifest from "+o.Name())
 	src, err := remotecache.From(b.engine.caches, o)
+	if err == nil {
+		err = unmixed(&b.req, o)
+	}
 	if err != nil {
 		end(err)
 		m.byKey[key] = nil

@@ -29,6 +29,9 @@ func (e *Engine) checkCaches(req *Request) ([]cacheExport, error) {
 		if _, err := remotecache.From(e.caches, o); err != nil && !o.Lenient {
 			return nil, err
 		}
+		if err := unmixed(req, o); err != nil {
+			return nil, err
+		}
 	}
 	var out []cacheExport
 	for _, o := range req.CacheTo {
@@ -39,6 +42,16 @@ func (e *Engine) checkCaches(req *Request) ([]cacheExport, error) {
 		out = append(out, cacheExport{Option: o, Extent: extent, to: to})
 	}
 	return out, nil
+}
+
+// unmixed sees that nothing is signed that anybody may have written: what a build takes from
+// a cache, it vouches for.
+func unmixed(req *Request, from remotecache.Option) error {
+	signs := slices.ContainsFunc(req.CacheTo, func(o remotecache.Option) bool { return o.Attrs["sign"] != "" })
+	if signs && from.Attrs["verify"] == "" {
+		return fmt.Errorf("the build signs a cache, and would take things from the cache %s, which is not verified: add verify=KEY there", from.Name())
+	}
+	return nil
 }
 
 // exportCaches writes the caches that the request names, of what was built. What they have

@@ -15,6 +15,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/tonistiigi/go-csvvalue"
 
+	"github.com/tenonbuild/tenon/engine/cachesign"
 	"github.com/tenonbuild/tenon/engine/remotecache"
 	"github.com/tenonbuild/tenon/engine/session/local"
 )
@@ -24,15 +25,20 @@ type buildCaches struct {
 	from, to []remotecache.Option
 	// read and written are folders, by the names that the build knows them by.
 	read, written map[string]string
+	// keys sign caches of to, which name them in their attribute sign.
+	keys map[string]*cachesign.Key
 	// tags are what the caches of to are called in the indexes of their folders.
 	tags []string
 }
 
 // caches reads --cache-from and --cache-to. A folder without a cache is said, and left out.
 func (c *cli) caches(f *buildFlags) (*buildCaches, error) {
-	b := &buildCaches{read: map[string]string{}, written: map[string]string{}}
+	b := &buildCaches{read: map[string]string{}, written: map[string]string{}, keys: map[string]*cachesign.Key{}}
 	for _, s := range f.cacheFrom {
 		o, err := parseCache(s)
+		if err == nil {
+			err = withVerifier(o)
+		}
 		if err != nil {
 			return nil, fmt.Errorf("--cache-from %q: %w", s, err)
 		}
@@ -52,6 +58,9 @@ func (c *cli) caches(f *buildFlags) (*buildCaches, error) {
 		o, err := parseCache(s)
 		if err == nil && o.Type == "local" {
 			err = b.writeFolder(o)
+		}
+		if err == nil {
+			err = c.withKey(o, b.keys)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("--cache-to %q: %w", s, err)

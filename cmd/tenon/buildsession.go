@@ -22,7 +22,7 @@ func (c *cli) session(ctx context.Context, in *buildInput, f *buildFlags, caches
 	}
 	opt := local.Options{
 		Dirs: in.dirs, Trees: map[string]fsutil.FS{}, Layouts: in.layouts, Outputs: f.written(), NoPull: f.pull == pullNever,
-		Caches: caches.read, CachesTo: caches.written,
+		Caches: caches.read, CachesTo: caches.written, CacheKeys: caches.keys,
 	}
 	for name, tree := range in.aside {
 		opt.Trees[name] = tree

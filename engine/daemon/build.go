@@ -35,6 +35,9 @@ func (c *Client) Build(ctx context.Context, req engine.Request) (_ *engine.Respo
 	if err := check(req); err != nil {
 		return nil, err
 	}
+	if err := c.checkSigned(ctx, req); err != nil {
+		return nil, err
+	}
 	sess := cmp.Or(req.Session, session.Empty(identity.NewID()))
 	outs, err := newOutputs(req.Exports)
 	if err != nil {

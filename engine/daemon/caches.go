@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"maps"
 
 	"github.com/containerd/containerd/v2/core/content"
@@ -13,6 +14,7 @@ import (
 	"github.com/tenonbuild/tenon/engine"
 	"github.com/tenonbuild/tenon/engine/remotecache"
 	"github.com/tenonbuild/tenon/engine/session"
+	"github.com/tenonbuild/tenon/internal/release"
 )
 
 // cacheEntries are caches as BuildKit's client has them. It changes attributes.
@@ -21,6 +23,25 @@ func cacheEntries(all []remotecache.Option) (out []bkclient.CacheOptionsEntry) {
 		out = append(out, bkclient.CacheOptionsEntry{Type: o.Type, Attrs: maps.Clone(o.Attrs)})
 	}
 	return out
+}
+
+// checkSigned sees that a daemon which signs and verifies is asked to: others would pass over
+// these attributes.
+func (c *Client) checkSigned(ctx context.Context, req engine.Request) error {
+	for _, o := range append(req.CacheFrom[:len(req.CacheFrom):len(req.CacheFrom)], req.CacheTo...) {
+		if o.Attrs["sign"] == "" && o.Attrs["verify"] == "" {
+			continue
+		}
+		info, err := c.bk.Info(ctx)
+		if err != nil {
+			return said(err)
+		}
+		if info.BuildkitVersion.Package != release.Package {
+			return fmt.Errorf("cache %s: the daemon is %s, which knows no signatures of caches: use tenond, or leave sign= and verify= out", o.Name(), info.BuildkitVersion.Package)
+		}
+		return nil
+	}
+	return nil
 }
 
 func importEntries(all []remotecache.Option) (out []gwclient.CacheOptionsEntry) {

@@ -7,6 +7,8 @@ import (
 
 	"github.com/moby/buildkit/util/compression"
 
+	"github.com/tenonbuild/tenon/engine/cachesign"
+	"github.com/tenonbuild/tenon/engine/session"
 	"github.com/tenonbuild/tenon/engine/store"
 	"github.com/tenonbuild/tenon/solver"
 )
@@ -67,12 +69,28 @@ func (a *attrs) boolean(key string, otherwise bool) bool {
 	return b
 }
 
+// trust reads whose caches are used: verify is a public key, in PEM.
+func (a *attrs) trust() *Trust {
+	pem, ok := a.Attrs["verify"]
+	if !ok {
+		return nil
+	}
+	v, err := cachesign.ParseVerifier([]byte(pem))
+	if err != nil {
+		a.fail("verify: %w", err)
+	}
+	return &Trust{v}
+}
+
 // form reads how a manifest is written.
-func (a *attrs) form() Form {
+func (a *attrs) form(all *session.Sessions) Form {
 	oci := a.boolean("oci-mediatypes", true)
 	f := Form{Docker: !oci, Index: !a.boolean("image-manifest", oci)}
 	if f.Docker && !f.Index {
 		a.fail("image-manifest=true needs OCI media types: drop oci-mediatypes=false")
+	}
+	if key := a.Attrs["sign"]; key != "" {
+		f.Sign = signer(all, key)
 	}
 	return f
 }

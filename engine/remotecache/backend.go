@@ -21,6 +21,8 @@ type Backend struct {
 	Source func(a *attrs) Source
 	// Destination finds a place to write to. Nil: it is not written by itself.
 	Destination func(a *attrs) Destination
+	// Unsigned says that its caches have no signatures.
+	Unsigned bool
 }
 
 // Deps are what the built-in backends work with.
@@ -41,17 +43,17 @@ func Builtin(d Deps) map[string]Backend {
 				if err := root.Validate(); err != nil {
 					a.fail("digest=%q: %w", root, err)
 				}
-				return folderSource{Folder{d.Sessions, a.needed("src")}, root}
+				return folderSource{Folder{d.Sessions, a.needed("src")}, root, a.trust()}
 			},
 			Destination: func(a *attrs) Destination {
-				return &folderDestination{Folder: Folder{d.Sessions, a.needed("dest")}, form: a.form()}
+				return &folderDestination{Folder: Folder{d.Sessions, a.needed("dest")}, form: a.form(d.Sessions)}
 			},
 		},
-		TypeInline: {},
+		TypeInline: {Unsigned: true},
 		"registry": {
 			Source: func(a *attrs) Source { return d.registryPlace(a) },
 			Destination: func(a *attrs) Destination {
-				return &registryDestination{registryPlace: d.registryPlace(a), form: a.form()}
+				return &registryDestination{registryPlace: d.registryPlace(a), form: a.form(d.Sessions)}
 			},
 		},
 	}
@@ -66,7 +68,7 @@ func From(backends map[string]Backend, o Option) (Source, error) {
 	if b.Source == nil {
 		return nil, fmt.Errorf("cache type=%s cannot be read by this type: name the image with type=registry,ref=NAME", o.Type)
 	}
-	a := &attrs{Option: o}
+	a := b.attrs(o)
 	src := b.Source(a)
 	return src, a.err
 }
@@ -78,13 +80,24 @@ func To(backends map[string]Backend, o Option) (Destination, Extent, error) {
 	if err != nil {
 		return nil, Extent{}, err
 	}
-	a := &attrs{Option: o}
+	a := b.attrs(o)
 	e := a.extent()
 	var to Destination
 	if b.Destination != nil {
 		to = b.Destination(a)
 	}
 	return to, e, a.err
+}
+
+// attrs are the attributes of a cache at the backend.
+func (b Backend) attrs(o Option) *attrs {
+	a := &attrs{Option: o}
+	for _, key := range []string{"sign", "verify"} {
+		if _, ok := o.Attrs[key]; ok && b.Unsigned {
+			a.fail("%s is not for this type: its caches have no signatures", key)
+		}
+	}
+	return a
 }
 
 func backendOf(backends map[string]Backend, o Option) (Backend, error) {

@@ -36,7 +36,8 @@ func (f Folder) open(ctx context.Context) (content.Store, error) {
 // folderSource is the cache in a folder whose manifest is known by its digest.
 type folderSource struct {
 	Folder
-	root digest.Digest
+	root  digest.Digest
+	trust *Trust
 }
 
 // Load implements Source.
@@ -49,7 +50,7 @@ func (f folderSource) Load(ctx context.Context) ([]*Graph, error) {
 	if err != nil {
 		return nil, fmt.Errorf("folder %s: the cache's manifest: %w", f.Path, err)
 	}
-	return ReadOCI(ctx, cs, ocispec.Descriptor{Digest: f.root, Size: info.Size})
+	return ReadOCI(ctx, cs, ocispec.Descriptor{Digest: f.root, Size: info.Size}, f.trust)
 }
 
 // ReaderAt implements content.Provider.

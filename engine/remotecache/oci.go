@@ -17,8 +17,9 @@ import (
 )
 
 // ReadOCI reads the cache of a manifest: a manifest or an index that is one, or images that
-// have inline caches. Layers are not read.
-func ReadOCI(ctx context.Context, from content.Provider, root ocispec.Descriptor) ([]*Graph, error) {
+// have inline caches. Layers are not read. Trust says who has to have signed it; nil: anybody
+// may have written it.
+func ReadOCI(ctx context.Context, from content.Provider, root ocispec.Descriptor, trust *Trust) ([]*Graph, error) {
 	dt, err := readBlob(ctx, from, root)
 	if err != nil {
 		return nil, fmt.Errorf("the cache's manifest: %w", err)
@@ -28,6 +29,9 @@ func ReadOCI(ctx context.Context, from content.Provider, root ocispec.Descriptor
 		return nil, fmt.Errorf("the cache's manifest %s: %w", root.Digest, err)
 	}
 	config, layers, ok := m.cache()
+	if err := trust.check(m, config, layers, ok); err != nil {
+		return nil, err
+	}
 	if !ok {
 		return readInline(ctx, from, m)
 	}
@@ -44,10 +48,11 @@ func ReadOCI(ctx context.Context, from content.Provider, root ocispec.Descriptor
 
 // manifest is a manifest or an index.
 type manifest struct {
-	MediaType string               `json:"mediaType"`
-	Config    *ocispec.Descriptor  `json:"config"`
-	Layers    []ocispec.Descriptor `json:"layers"`
-	Manifests []ocispec.Descriptor `json:"manifests"`
+	MediaType   string               `json:"mediaType"`
+	Config      *ocispec.Descriptor  `json:"config"`
+	Layers      []ocispec.Descriptor `json:"layers"`
+	Manifests   []ocispec.Descriptor `json:"manifests"`
+	Annotations map[string]string    `json:"annotations"`
 }
 
 func parseManifest(dt []byte) (*manifest, error) {
@@ -115,6 +120,8 @@ type Form struct {
 	Index bool
 	// Docker writes docker's media types. It needs Index.
 	Docker bool
+	// Sign makes the signature of a statement of package cachesign; nil: there is to be none.
+	Sign func(ctx context.Context, statement []byte) ([]byte, error)
 }
 
 // document is a manifest with its config, as they are written.
@@ -135,15 +142,19 @@ func (f Form) document(ctx context.Context, g *Graph) (*document, error) {
 	for _, b := range blobs {
 		d.blobs = append(d.blobs, convertType(ctx, b, !f.Docker))
 	}
+	signed, err := f.signature(ctx, d)
+	if err != nil {
+		return nil, err
+	}
 	version := specs.Versioned{SchemaVersion: 2}
 	mediaType := ocispec.MediaTypeImageManifest
-	var v any = ocispec.Manifest{Versioned: version, MediaType: mediaType, Config: d.configDesc, Layers: d.blobs}
+	var v any = ocispec.Manifest{Versioned: version, MediaType: mediaType, Config: d.configDesc, Layers: d.blobs, Annotations: signed}
 	if f.Index {
 		mediaType = ocispec.MediaTypeImageIndex
 		if f.Docker {
 			mediaType = images.MediaTypeDockerSchema2ManifestList
 		}
-		v = ocispec.Index{Versioned: version, MediaType: mediaType, Manifests: append(d.blobs[:len(d.blobs):len(d.blobs)], d.configDesc)}
+		v = ocispec.Index{Versioned: version, MediaType: mediaType, Manifests: append(d.blobs[:len(d.blobs):len(d.blobs)], d.configDesc), Annotations: signed}
 	}
 	if d.manifest, err = json.Marshal(v); err != nil {
 		return nil, err

@@ -16,14 +16,15 @@ import (
 
 // registryPlace is a name in a registry.
 type registryPlace struct {
-	r   *registry.Registry
-	ref string
+	r     *registry.Registry
+	ref   string
+	trust *Trust
 }
 
 // registryPlace reads where a cache in a registry is.
 func (d Deps) registryPlace(a *attrs) registryPlace {
 	ref := a.needed("ref")
-	p := registryPlace{d.Registry, ref}
+	p := registryPlace{r: d.Registry, ref: ref, trust: a.trust()}
 	if a.err != nil {
 		return p
 	}
@@ -48,7 +49,7 @@ func (p registryPlace) Load(ctx context.Context) ([]*Graph, error) {
 	if err != nil {
 		return nil, err
 	}
-	graphs, err := ReadOCI(ctx, p, desc)
+	graphs, err := ReadOCI(ctx, p, desc, p.trust)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", p.ref, err)
 	}

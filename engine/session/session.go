@@ -58,6 +58,14 @@ type Uploader interface {
 // UploadHost is the host of URLs that stand for an upload: BuildKit's.
 const UploadHost = "buildkit-session"
 
+// CacheSigner is implemented by a Session that may sign the caches which a build writes, with
+// keys that stay where they are.
+type CacheSigner interface {
+	// SignCache signs a statement of package cachesign with the key of this name. The error
+	// is ErrNotFound if there is no such key.
+	SignCache(ctx context.Context, key string, statement []byte) ([]byte, error)
+}
+
 // CacheKeeper is implemented by a Session that may have folders of caches.
 type CacheKeeper interface {
 	// Cache returns the content of the folder that the caller knows by path. ErrNotFound

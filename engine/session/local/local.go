@@ -16,6 +16,7 @@ import (
 	"github.com/moby/buildkit/identity"
 	"github.com/tonistiigi/fsutil"
 
+	"github.com/tenonbuild/tenon/engine/cachesign"
 	"github.com/tenonbuild/tenon/engine/session"
 )
 
@@ -39,6 +40,8 @@ type Options struct {
 	// Caches are the folders of caches by the names that the build knows them by. Those of
 	// CachesTo are written to, too, and made if need be.
 	Caches, CachesTo map[string]string
+	// CacheKeys sign caches, by the names that the build knows them by.
+	CacheKeys map[string]*cachesign.Key
 	// DockerConfig is the directory of docker's config.json, which has the
 	// credentials of registries. "" is what DOCKER_CONFIG says, or ~/.docker, and then
 	// podman's auth.json.
@@ -57,6 +60,7 @@ func New(ctx context.Context, opt Options) (session.Session, error) {
 		agents:  map[string]dialer{},
 		layouts: map[string]content.Store{},
 		caches:  map[string]content.Store{},
+		keys:    opt.CacheKeys,
 		creds:   newLogins(opt.DockerConfig),
 		noPull:  opt.NoPull,
 	}
@@ -163,6 +167,7 @@ type local struct {
 	agents  map[string]dialer
 	layouts map[string]content.Store
 	caches  map[string]content.Store
+	keys    map[string]*cachesign.Key
 	creds   *logins
 	noPull  bool
 }
@@ -176,6 +181,15 @@ func (s *local) Lent() (secrets, agents []string) {
 }
 
 func (s *local) Dirs() []string { return slices.Sorted(maps.Keys(s.dirs)) }
+
+// SignCache implements session.CacheSigner.
+func (s *local) SignCache(_ context.Context, key string, statement []byte) ([]byte, error) {
+	k, ok := s.keys[key]
+	if !ok {
+		return nil, fmt.Errorf("key %q for caches: %w", key, session.ErrNotFound)
+	}
+	return k.Sign(statement)
+}
 
 // Cache implements session.CacheKeeper.
 func (s *local) Cache(_ context.Context, path string) (content.Store, error) {

@@ -35,6 +35,9 @@ func Attach(to *bksession.Session, s session.Session, stores map[string]content.
 	to.Allow(attachable(func(g *grpc.Server) {
 		auth.RegisterAuthServer(g, &credentials{s: s})
 		sshforward.RegisterSSHServer(g, &agents{s: s})
+		if signer, ok := s.(session.CacheSigner); ok {
+			registerSigning(g, signer)
+		}
 	}))
 	if len(stores) > 0 {
 		to.Allow(sessioncontent.NewAttachable(stores))
@@ -108,11 +111,7 @@ func (a *agents) CheckAgent(ctx context.Context, req *sshforward.CheckAgentReque
 
 // ForwardAgent implements sshforward.SSHServer.
 func (a *agents) ForwardAgent(stream sshforward.SSH_ForwardAgentServer) error {
-	id := ""
-	if md, ok := metadata.FromIncomingContext(stream.Context()); ok && len(md[sshforward.KeySSHID]) > 0 {
-		id = md[sshforward.KeySSHID][0]
-	}
-	conn, err := a.dial(stream.Context(), id)
+	conn, err := a.dial(stream.Context(), fromMetadata(stream.Context(), sshforward.KeySSHID))
 	if err != nil {
 		return err
 	}
@@ -121,8 +120,21 @@ func (a *agents) ForwardAgent(stream sshforward.SSH_ForwardAgentServer) error {
 
 func (a *agents) dial(ctx context.Context, id string) (net.Conn, error) {
 	conn, err := a.s.SSH(ctx, id)
-	if errors.Is(err, session.ErrNotFound) {
-		return nil, status.Error(codes.NotFound, err.Error())
+	return conn, refused(err)
+}
+
+// fromMetadata is what a request says beside its message.
+func fromMetadata(ctx context.Context, key string) string {
+	if md, ok := metadata.FromIncomingContext(ctx); ok && len(md[key]) > 0 {
+		return md[key][0]
 	}
-	return conn, err
+	return ""
+}
+
+// refused is an error as the protocol has it.
+func refused(err error) error {
+	if errors.Is(err, session.ErrNotFound) {
+		return status.Error(codes.NotFound, err.Error())
+	}
+	return err
 }

@@ -3,7 +3,12 @@ package serve_test
 import (
 	"context"
 	"crypto/sha256"
+
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/x509"
 	"encoding/hex"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"hash"
@@ -22,6 +27,7 @@ import (
 	"github.com/tonistiigi/fsutil"
 	"github.com/tonistiigi/fsutil/types"
 
+	"github.com/tenonbuild/tenon/engine/cachesign"
 	"github.com/tenonbuild/tenon/engine/session"
 	"github.com/tenonbuild/tenon/engine/session/local"
 	"github.com/tenonbuild/tenon/engine/session/remote"
@@ -39,6 +45,10 @@ func (a agent) SSH(_ context.Context, id string) (net.Conn, error) {
 	here, there := net.Pipe()
 	go func() { io.Copy(there, there) }() //nolint:errcheck // ends with the test
 	return here, nil
+}
+
+func (a agent) SignCache(ctx context.Context, key string, statement []byte) ([]byte, error) {
+	return a.Session.(session.CacheSigner).SignCache(ctx, key, statement)
 }
 
 func (agent) Credentials(_ context.Context, host, _ string) (session.Credentials, error) {
@@ -115,8 +125,14 @@ func TestLend(t *testing.T) {
 	write(t, layout+"/blobs/sha256/"+blob.Encoded(), "blob", 0o644)
 	secret, err := local.ParseSecret("id=s,src=" + dir + "/secret")
 	check.OK(t, err)
+	_, private, err := ed25519.GenerateKey(rand.Reader)
+	check.OK(t, err)
+	der, err := x509.MarshalPKCS8PrivateKey(private)
+	check.OK(t, err)
+	key, err := cachesign.ParseKey(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), nil)
+	check.OK(t, err)
 	here, err := local.New(t.Context(), local.Options{
-		Dirs: map[string]string{"context": dir}, Secrets: []local.Secret{secret}, Layouts: map[string]string{"l": layout},
+		CacheKeys: map[string]*cachesign.Key{"k": key}, Dirs: map[string]string{"context": dir}, Secrets: []local.Secret{secret}, Layouts: map[string]string{"l": layout},
 	})
 	check.OK(t, err)
 	store, err := here.Layout(t.Context(), "l")
@@ -135,6 +151,18 @@ func TestLend(t *testing.T) {
 	c, err = there.Credentials(t.Context(), "other.example", "app")
 	check.OK(t, err)
 	check.Equal(t, "no credentials", c, session.Credentials{})
+
+	_, err = there.SignCache(t.Context(), "none", nil)
+	check.Equal(t, "no key", errors.Is(err, session.ErrNotFound), true)
+	statement, err := cachesign.Statement(ocispec.Descriptor{}, nil)
+	check.OK(t, err)
+	signed, err := there.SignCache(t.Context(), "k", statement)
+	check.OK(t, err)
+	want, err := key.Sign(statement)
+	check.OK(t, err)
+	check.Equal(t, "signature", string(signed), string(want))
+	_, err = there.SignCache(t.Context(), "k", []byte("something else"))
+	check.Says(t, err, "only caches are signed")
 
 	conn, err := there.SSH(t.Context(), "echo")
 	check.OK(t, err)
