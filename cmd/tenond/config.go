@@ -12,6 +12,7 @@ import (
 	"github.com/moby/buildkit/executor/oci"
 	"github.com/moby/buildkit/util/resolver/config"
 	"github.com/pelletier/go-toml/v2"
+	"golang.org/x/sys/unix"
 
 	"github.com/tenonbuild/tenon/engine"
 	"github.com/tenonbuild/tenon/engine/devices"
@@ -26,7 +27,12 @@ import (
 // configuration is the configuration file: those keys of buildkitd.toml that mean
 // something here.
 type configuration struct {
-	Debug        bool     `toml:"debug"`
+	// Debug and Trace are older words for levels of Log.
+	Debug bool `toml:"debug"`
+	Trace bool `toml:"trace"`
+	Log   logs `toml:"log"`
+	// ProxyNetwork is refused: it would keep steps from what they reach.
+	ProxyNetwork bool     `toml:"proxyNetwork"`
 	Root         string   `toml:"root"`
 	Entitlements []string `toml:"insecure-entitlements"`
 	// Grace is how long builds may go on when the daemon is to stop. It is tenond's own.
@@ -71,6 +77,8 @@ type configuration struct {
 		Options       []string `toml:"options"`
 		SearchDomains []string `toml:"searchDomains"`
 	} `toml:"dns"`
+	// notices are what there is to say of the configuration.
+	notices []string
 }
 
 // ociWorker is [worker.oci].
@@ -87,7 +95,11 @@ type ociWorker struct {
 	ApparmorProfile     string            `toml:"apparmor-profile"`
 	SELinux             bool              `toml:"selinux"`
 	MaxParallelism      int               `toml:"max-parallelism"`
-	Collect             *bool             `toml:"gc"`
+	// UserRemap is refused: steps would have other users than it says.
+	UserRemap string `toml:"userRemapUnsupported"`
+	Collect   *bool  `toml:"gc"`
+	// KeepStorage is an older word for ReservedSpace.
+	KeepStorage gcpolicy.Space `toml:"gckeepstorage"`
 	gcpolicy.Limits
 	Policies []gcpolicy.Policy `toml:"gcpolicy"`
 	// GC is made of these.
@@ -108,6 +120,9 @@ const maxConfiguration = 1 << 20
 // here is said: a configuration that was written for buildkitd goes on serving.
 func readConfiguration(path string) (*configuration, error) {
 	cfg := &configuration{}
+	if isNull(path) {
+		return cfg, nil
+	}
 	dt, err := regular.Read(path, maxConfiguration)
 	if errors.Is(err, fs.ErrNotExist) {
 		// As buildkitd has it, also of a file that was named.
@@ -124,7 +139,7 @@ func readConfiguration(path string) (*configuration, error) {
 	switch {
 	case errors.As(err, &unknown):
 		for _, e := range unknown.Errors {
-			notice(fmt.Sprintf("configuration %s: the key %s means nothing here, and is passed over", path, strings.Join(e.Key(), ".")))
+			cfg.notices = append(cfg.notices, fmt.Sprintf("configuration %s: the key %s means nothing here, and is passed over", path, strings.Join(e.Key(), ".")))
 		}
 	case errors.As(err, &syntax):
 		return nil, fmt.Errorf("configuration %s:\n%s", path, strings.TrimRight(syntax.String(), "\n"))
@@ -134,8 +149,30 @@ func readConfiguration(path string) (*configuration, error) {
 	return cfg, nil
 }
 
+// isNull is whether a path leads to /dev/null: a configuration that says nothing. Other
+// devices and pipes are none, since they may never end.
+func isNull(path string) bool {
+	var st unix.Stat_t
+	return unix.Stat(path, &st) == nil && st.Mode&unix.S_IFMT == unix.S_IFCHR && st.Rdev == unix.Mkdev(1, 3)
+}
+
+// settleLogs has the older words for levels count where the level is not said.
+func (c *configuration) settleLogs() {
+	switch {
+	case c.Log.Level != "":
+	case c.Trace:
+		c.Log.Level = "trace"
+	case c.Debug:
+		c.Log.Level = "debug"
+	}
+}
+
 // settle fills in what was not said, and checks what was.
 func (c *configuration) settle(d defaults) error {
+	c.settleLogs()
+	if c.ProxyNetwork {
+		return fmt.Errorf("configuration: proxyNetwork: %w", errProxyNetwork)
+	}
 	c.ProvenanceEnv = cmp.Or(c.ProvenanceEnv, d.provenance)
 	root, err := filepath.Abs(cmp.Or(c.Root, d.root))
 	if err != nil {
@@ -151,6 +188,9 @@ func (c *configuration) settle(d defaults) error {
 	o := &c.Worker.OCI
 	if o.Enabled != nil && !*o.Enabled {
 		return errors.New("configuration: worker.oci is not enabled: there is no other worker")
+	}
+	if o.UserRemap != "" {
+		return errors.New("configuration: worker.oci.userRemapUnsupported: users of steps cannot be mapped to others")
 	}
 	switch o.Snapshotter {
 	case "auto":
@@ -168,6 +208,7 @@ func (c *configuration) settle(d defaults) error {
 	if o.GC.Enabled == nil {
 		o.GC.Enabled = o.Collect
 	}
+	o.ReservedSpace = cmp.Or(o.ReservedSpace, o.KeepStorage)
 	o.GC.Limits, o.GC.Policies = o.Limits, o.Policies
 	return o.GC.Check()
 }

@@ -19,7 +19,8 @@ type flags struct {
 	config       string
 	root         string
 	addr         []string
-	debug        bool
+	debug, trace bool
+	log          logs
 	debugAddr    string
 	grace        time.Duration
 	group        string
@@ -64,12 +65,18 @@ stands on them. Its flags are buildkitd's, and it reads buildkitd.toml.
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if seen != nil {
-				notice(fmt.Sprintf("%v: what is mounted is seen by the whole machine", seen))
-			}
 			cfg, err := f.configuration(cmd, d)
 			if err != nil {
 				return err
+			}
+			if err := cfg.Log.apply(); err != nil {
+				return err
+			}
+			if seen != nil {
+				notice(fmt.Sprintf("%v: what is mounted is seen by the whole machine", seen))
+			}
+			for _, text := range cfg.notices {
+				notice(text)
 			}
 			return serve(cmd.Context(), cfg)
 		},
@@ -86,6 +93,10 @@ func (f *flags) add(cmd *cobra.Command, d defaults) {
 	p.StringVar(&f.root, "root", "", "folder of all state (default: "+d.root+")")
 	p.StringSliceVar(&f.addr, "addr", nil, "address to listen at: unix://PATH, tcp://HOST:PORT, fd:// or fd://NAME for sockets from systemd (default: "+d.address+")")
 	p.BoolVar(&f.debug, "debug", false, "show what the libraries log")
+	p.BoolVar(&f.trace, "trace", false, "show all that the libraries log")
+	p.Lookup("trace").Hidden = true
+	p.StringVar(&f.log.Format, "log-format", "", "how the daemon logs: text or json (default: text)")
+	p.StringVar(&f.log.Level, "log-level", os.Getenv("BUILDKITD_LOG_LEVEL"), "how much of what the libraries log is shown: error, warn, info, debug or trace (default: error; BUILDKITD_LOG_LEVEL)")
 	p.StringVar(&f.debugAddr, "debugaddr", os.Getenv("BUILDKITD_DEBUGADDR"), "address of the debugging pages (/debug/pprof) and of /metrics for Prometheus: HOST:PORT or unix://PATH (BUILDKITD_DEBUGADDR)")
 	p.DurationVar(&f.grace, "shutdown-timeout", 0, "how long builds may go on when the daemon is to stop (default: 10s)")
 	p.StringVar(&f.group, "group", "", "group, by name or number, that may use unix sockets")
@@ -109,6 +120,7 @@ func (f *flags) add(cmd *cobra.Command, d defaults) {
 	p.BoolVar(&w.selinux, "oci-worker-selinux", false, "label steps for SELinux")
 	p.IntVar(&w.maxParallelism, "oci-max-parallelism", 0, "how many steps run at once")
 	p.BoolVar(&w.gc, "oci-worker-gc", true, "remove what was not used for long")
+	addBuildkit(p)
 }
 
 // configuration is what the configuration file says, and the flags, which go before it.
@@ -120,11 +132,11 @@ func (f *flags) configuration(cmd *cobra.Command, d defaults) (*configuration, e
 	if err := f.checkWorkers(); err != nil {
 		return nil, err
 	}
-	set := func(to *string, v string) {
-		if v != "" {
-			*to = v
-		}
+	notices, err := checkBuildkit(cmd.Flags())
+	if err != nil {
+		return nil, err
 	}
+	cfg.notices = append(cfg.notices, notices...)
 	set(&cfg.Root, f.root)
 	set(&cfg.GRPC.DebugAddress, f.debugAddr)
 	set(&cfg.GRPC.TLS.Cert, f.tls.Cert)
@@ -139,7 +151,15 @@ func (f *flags) configuration(cmd *cobra.Command, d defaults) (*configuration, e
 	if len(f.addr) > 0 {
 		cfg.GRPC.Address = f.addr
 	}
-	if cfg.Debug = cfg.Debug || f.debug; f.entitlements != nil {
+	set(&cfg.Log.Format, f.log.Format)
+	switch {
+	case f.trace:
+		cfg.Log.Level = "trace"
+	case f.debug:
+		cfg.Log.Level = "debug"
+	}
+	set(&cfg.Log.Level, f.log.Level)
+	if f.entitlements != nil {
 		cfg.Entitlements = f.entitlements
 	}
 	if cmd.Flags().Changed("cdi-disabled") {
@@ -155,7 +175,25 @@ func (f *flags) configuration(cmd *cobra.Command, d defaults) (*configuration, e
 		}
 		cfg.GRPC.GID = &gid
 	}
-	o, w := &cfg.Worker.OCI, &f.worker
+	o := &cfg.Worker.OCI
+	if cmd.Flags().Changed("oci-worker-gc") {
+		o.GC.Enabled = &f.worker.gc
+	}
+	if err := f.worker.apply(o); err != nil {
+		return nil, err
+	}
+	return cfg, cfg.settle(d)
+}
+
+// set is for a flag that goes before the configuration file, if it is given.
+func set(to *string, v string) {
+	if v != "" {
+		*to = v
+	}
+}
+
+// apply has what the flags say go before what the configuration file says.
+func (w *workerFlags) apply(o *ociWorker) error {
 	set(&o.Snapshotter, w.snapshotter)
 	set(&o.NetworkMode, w.network)
 	set(&o.CNIConfigPath, w.cniConfig)
@@ -169,20 +207,17 @@ func (f *flags) configuration(cmd *cobra.Command, d defaults) (*configuration, e
 	if w.maxParallelism > 0 {
 		o.MaxParallelism = w.maxParallelism
 	}
-	if cmd.Flags().Changed("oci-worker-gc") {
-		o.GC.Enabled = &w.gc
-	}
 	for _, label := range w.labels {
 		k, v, ok := strings.Cut(label, "=")
 		if !ok || k == "" {
-			return nil, fmt.Errorf("--oci-worker-labels=%s: it should be KEY=VALUE", label)
+			return fmt.Errorf("--oci-worker-labels=%s: it should be KEY=VALUE", label)
 		}
 		if o.Labels == nil {
 			o.Labels = map[string]string{}
 		}
 		o.Labels[k] = v
 	}
-	return cfg, cfg.settle(d)
+	return nil
 }
 
 // checkWorkers refuses to do without the only worker, or with another one.

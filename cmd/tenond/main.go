@@ -5,7 +5,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"os/signal"
 	"syscall"
@@ -25,7 +24,7 @@ func main() {
 	defer stop()
 	cmd := command(byName(os.Args[0]), seen)
 	if err := cmd.ExecuteContext(ctx); err != nil {
-		fmt.Fprintf(os.Stderr, "tenond: %v\n", err)
+		say("error", err.Error())
 		os.Exit(1)
 	}
 }

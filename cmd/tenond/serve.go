@@ -5,20 +5,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"net/http/pprof"
-	"os"
 	"path/filepath"
 	"strings"
 	"time"
 
-	"github.com/containerd/log"
 	systemd "github.com/coreos/go-systemd/v22/daemon"
 	apitypes "github.com/moby/buildkit/api/types"
 	dockerfile "github.com/moby/buildkit/frontend/dockerfile/version"
-	"github.com/sirupsen/logrus"
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
 
@@ -39,12 +35,8 @@ const defaultGrace = 10 * time.Second
 // maxOwn is how many commands of tenon may be connected at a time.
 const maxOwn = 1000
 
-// notice tells whoever runs the daemon.
-func notice(text string) { fmt.Fprintf(os.Stderr, "tenond: %s\n", text) }
-
 // serve serves until ctx ends.
 func serve(ctx context.Context, cfg *configuration) (err error) {
-	logging(cfg.Debug)
 	if err := runtime.DelegateCgroups(); err != nil {
 		notice(fmt.Sprintf("steps cannot have limits: %v", err))
 	}
@@ -162,16 +154,6 @@ func listenDebug(addr string) (net.Listener, error) {
 		return listenUnix(path, nil, nil)
 	}
 	return net.Listen("tcp", addr)
-}
-
-// logging settles what the libraries that log to logrus show.
-func logging(debug bool) {
-	log.L = logrus.NewEntry(logrus.StandardLogger())
-	logrus.SetOutput(io.Writer(os.Stderr))
-	logrus.SetLevel(logrus.ErrorLevel)
-	if debug {
-		logrus.SetLevel(logrus.DebugLevel)
-	}
 }
 
 // version is what clients are told. They ask what the daemon can do by BuildKit's
