@@ -43,7 +43,13 @@ func runInside(args []string) int {
 // network makes a network for the tests of CNI: the plug-ins and their configuration lie
 // over the machine's directories, and a server answers as example.com.
 func network(source string) error {
-	for _, args := range [][]string{{"link", "set", "lo", "up"}, {"addr", "add", exampleAddress + "/32", "dev", "lo"}} {
+	// Tests look for an address of the machine that is not of its loopback.
+	for _, args := range [][]string{
+		{"link", "set", "lo", "up"},
+		{"link", "add", "example", "type", "veth", "peer", "name", "nobody"},
+		{"link", "set", "example", "up"}, {"link", "set", "nobody", "up"},
+		{"addr", "add", exampleAddress + "/24", "dev", "example"},
+	} {
 		if out, err := exec.Command("ip", args...).CombinedOutput(); err != nil {
 			return fmt.Errorf("ip: %w: %s", err, out)
 		}

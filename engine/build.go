@@ -73,12 +73,9 @@ func (e *Engine) Build(ctx context.Context, req Request) (_ *Response, err error
 	defer e.builds.add(req.ID, b)()
 	forget := e.sources.BeginBuild(job.SessionID)
 	discard := func() error { return errors.Join(job.Discard(), forget(context.WithoutCancel(ctx))) }
-	// Definitions that are found while building are checked like the first one.
-	found, err := b.withPolicy(ctx, e.loadOptions(b.loadOptions()), nil)
-	if err != nil {
+	if err := b.lendToOps(ctx); err != nil {
 		return nil, errors.Join(err, discard())
 	}
-	job.SetValue(ops.LoadOptionsKey, found)
 	// The stream ends when the job is discarded, whatever happens to ctx: so the
 	// last status always arrives.
 	var stream errgroup.Group
@@ -160,7 +157,22 @@ type build struct {
 	failed       failed.Steps
 	keeping      sync.Once // failed is among the job's values
 	looked       looked    // of other builds
+	proxy        *proxyUse // nil where steps have a network
 	inputs       sync.Map  // *frontend.Client: inputs of its request
+}
+
+// lendToOps makes values of the job of what ops ask the build for.
+func (b *build) lendToOps(ctx context.Context) error {
+	if err := b.useProxy(ctx); err != nil {
+		return err
+	}
+	// Definitions that are found while building are checked like the first one.
+	found, err := b.withPolicy(ctx, b.engine.loadOptions(b.loadOptions()), nil)
+	if err != nil {
+		return err
+	}
+	b.job.SetValue(ops.LoadOptionsKey, found)
+	return nil
 }
 
 // run solves and exports. The Response is never nil.
@@ -365,6 +377,7 @@ func (b *build) loadOptions() llb.LoadOptions {
 	opt := llb.LoadOptions{
 		Allowed: b.allowed, NoCache: b.req.NoCache, SessionID: b.req.SessionID, DropCaches: b.dropCaches,
 	}
+	opt.Proxy = b.proxy != nil
 	opt.Devices = func(asked []*pb.CDIDevice) ([]*pb.CDIDevice, error) { return b.engine.devices.Grant(asked, b.allowed) }
 	if b.req.Compatibility == compat.CompatibilityVersion013 {
 		opt.GitAttrs = map[string]string{git.AttrOpenFiles: "true"}

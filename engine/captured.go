@@ -13,6 +13,7 @@ import (
 	"github.com/moby/buildkit/solver/pb"
 
 	"github.com/tenonbuild/tenon/engine/frontend"
+	"github.com/tenonbuild/tenon/engine/llb"
 	"github.com/tenonbuild/tenon/engine/provenance"
 	"github.com/tenonbuild/tenon/engine/source"
 )
@@ -69,6 +70,9 @@ func (b *build) sourcesOf(ctx context.Context, ref *frontend.Reference) (*proven
 			continue
 		}
 		src := op.GetSource()
+		if llb.Proxied(v) {
+			b.proxy.note(c, v.Digest(), op.GetExec().GetMeta().GetArgs())
+		}
 		if src == nil {
 			c.AddOp(op)
 			continue

@@ -27,7 +27,9 @@ func (b *build) newContainer(ctx context.Context, req gwclient.NewContainerReque
 			CacheOpt: m.CacheOpt, SecretOpt: m.SecretOpt, SSHOpt: m.SSHOpt,
 		}
 	}
-	c, err := execop.NewContainer(b.job.Context(ctx), b.engine.ops.Exec(), execop.ContainerOptions{
+	deps := b.engine.ops.Exec()
+	deps.Proxy = b.proxy.ofContainers()
+	c, err := execop.NewContainer(b.job.Context(ctx), deps, execop.ContainerOptions{
 		Mounts: mounts, Trees: trees, Hostname: req.Hostname, Network: req.NetMode, ExtraHosts: req.ExtraHosts,
 		Platform: req.Platform, Allowed: b.allowed,
 	})

@@ -83,6 +83,8 @@ type Options struct {
 	// Entitlements are those that builds can be granted (Request.Allow); nil stands for
 	// all: who asks for a build then decides.
 	Entitlements []string
+	// ProxyNetwork has the steps of all builds reach others only by a proxy.
+	ProxyNetwork bool
 	// Devices are what steps can be given; nil stands for none.
 	Devices *devices.Devices
 	// ProvenanceEnv is what provenance says of the builder, beside what it is made of.
@@ -121,6 +123,7 @@ type Engine struct {
 	worker    Worker
 	grantable []entitlements.Entitlement // nil: all
 	devices   *devices.Devices
+	proxied   bool
 	collected func(store.UsageInfo, error)
 	answers   *remote.Server // nil where there can be none
 	ops       *ops.Env
@@ -142,7 +145,7 @@ func Open(ctx context.Context, opt Options) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &Engine{store: st, sessions: &session.Sessions{}, collected: opt.Collected, provenanceEnv: opt.ProvenanceEnv, devices: opt.Devices}
+	e := &Engine{store: st, sessions: &session.Sessions{}, collected: opt.Collected, provenanceEnv: opt.ProvenanceEnv, devices: opt.Devices, proxied: opt.ProxyNetwork}
 	if err := e.assemble(ctx, opt); err != nil {
 		return nil, errors.Join(err, st.Close())
 	}

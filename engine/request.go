@@ -53,6 +53,9 @@ type Request struct {
 	SourcePolicy *spb.Policy
 	// PolicyVerifier, if not nil, decides about each source, after SourcePolicy.
 	PolicyVerifier policysession.PolicyVerifierClient
+	// ProxyNetwork has steps reach others only by a proxy for HTTP and HTTPS, which asks
+	// SourcePolicy and PolicyVerifier about each request.
+	ProxyNetwork bool
 	// Compatibility is the version of BuildKit's ways to make images that is followed
 	// (docs/tenond.md); 0 is the newest.
 	Compatibility int

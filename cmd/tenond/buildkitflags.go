@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 
 	"github.com/spf13/pflag"
@@ -35,21 +34,14 @@ func addBuildkit(p *pflag.FlagSet) {
 			p.Lookup(name).Hidden = true
 		}
 	}
-	p.Bool("proxy-network", false, "")
-	p.Lookup("proxy-network").Hidden = true
 }
 
-var errProxyNetwork = errors.New("the proxy network is not there: steps would reach what it is to keep them from")
-
-// checkBuildkit names the flags that are passed over, and refuses what cannot be.
-func checkBuildkit(p *pflag.FlagSet) (notices []string, err error) {
-	if on, err := p.GetBool("proxy-network"); err != nil || on {
-		return nil, errors.Join(err, errProxyNetwork)
-	}
+// checkBuildkit names the flags that are passed over.
+func checkBuildkit(p *pflag.FlagSet) (notices []string) {
 	p.Visit(func(f *pflag.Flag) {
 		if _, ok := passedOver[f.Name]; ok {
 			notices = append(notices, fmt.Sprintf("the flag --%s means nothing here, and is passed over", f.Name))
 		}
 	})
-	return notices, nil
+	return notices
 }

@@ -28,15 +28,15 @@ import (
 // something here.
 type configuration struct {
 	// Debug and Trace are older words for levels of Log.
-	Debug bool `toml:"debug"`
-	Trace bool `toml:"trace"`
-	Log   logs `toml:"log"`
-	// ProxyNetwork is refused: it would keep steps from what they reach.
-	ProxyNetwork bool     `toml:"proxyNetwork"`
+	Debug        bool     `toml:"debug"`
+	Trace        bool     `toml:"trace"`
+	Log          logs     `toml:"log"`
 	Root         string   `toml:"root"`
 	Entitlements []string `toml:"insecure-entitlements"`
 	// Grace is how long builds may go on when the daemon is to stop. It is tenond's own.
 	Grace *gcpolicy.Duration `toml:"shutdownTimeout"`
+	// ProxyNetwork has the steps of all builds reach others only by a proxy.
+	ProxyNetwork bool `toml:"proxyNetwork"`
 	// ProvenanceEnv is a directory of what provenance says of the builder.
 	ProvenanceEnv string `toml:"provenanceEnvDir"`
 	GRPC          struct {
@@ -90,6 +90,8 @@ type ociWorker struct {
 	CNIConfigPath       string            `toml:"cniConfigPath"`
 	CNIBinaryPath       string            `toml:"cniBinaryPath"`
 	CNIPoolSize         int               `toml:"cniPoolSize"`
+	BridgeName          string            `toml:"bridgeName"`
+	BridgeSubnet        string            `toml:"bridgeSubnet"`
 	Binary              string            `toml:"binary"`
 	DefaultCgroupParent string            `toml:"defaultCgroupParent"`
 	ApparmorProfile     string            `toml:"apparmor-profile"`
@@ -170,9 +172,6 @@ func (c *configuration) settleLogs() {
 // settle fills in what was not said, and checks what was.
 func (c *configuration) settle(d defaults) error {
 	c.settleLogs()
-	if c.ProxyNetwork {
-		return fmt.Errorf("configuration: proxyNetwork: %w", errProxyNetwork)
-	}
 	c.ProvenanceEnv = cmp.Or(c.ProvenanceEnv, d.provenance)
 	root, err := filepath.Abs(cmp.Or(c.Root, d.root))
 	if err != nil {
@@ -201,9 +200,9 @@ func (c *configuration) settle(d defaults) error {
 	}
 	o.NetworkMode = cmp.Or(o.NetworkMode, d.network)
 	switch o.NetworkMode {
-	case "", "auto", "slirp4netns", "cni", "host", "none":
+	case "", "auto", "slirp4netns", "cni", "bridge", "host", "none":
 	default:
-		return fmt.Errorf("network %q: it can be auto, slirp4netns, cni, host or none", o.NetworkMode)
+		return fmt.Errorf("network %q: it can be auto, slirp4netns, cni, bridge, host or none", o.NetworkMode)
 	}
 	if o.GC.Enabled == nil {
 		o.GC.Enabled = o.Collect
@@ -231,11 +230,12 @@ func (c *configuration) engine() (engine.Options, error) {
 		Root: c.Root, Snapshotter: o.Snapshotter, Parallelism: o.MaxParallelism, GC: o.GC,
 		Registries: c.Registry, Labels: o.Labels, NoWait: true, Notice: notice,
 		// Not nil: a build gets none but these.
-		Entitlements: append([]string{}, c.Entitlements...),
+		Entitlements: append([]string{}, c.Entitlements...), ProxyNetwork: c.ProxyNetwork,
 		Runtime: runtime.Options{
 			Binary: o.Binary,
 			Network: runtime.Network{
 				Mode: o.NetworkMode, CNIConfig: o.CNIConfigPath, CNIBinaries: o.CNIBinaryPath, CNIPool: o.CNIPoolSize,
+				BridgeName: o.BridgeName, BridgeSubnet: o.BridgeSubnet,
 			},
 			CgroupParent: o.DefaultCgroupParent, ApparmorProfile: o.ApparmorProfile, SELinux: o.SELinux,
 		},

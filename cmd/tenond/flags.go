@@ -27,6 +27,7 @@ type flags struct {
 	tls          tlsFiles
 	entitlements []string
 	noDevices    bool
+	proxyNetwork bool
 	devices      []string
 	worker       workerFlags
 }
@@ -104,6 +105,7 @@ func (f *flags) add(cmd *cobra.Command, d defaults) {
 	p.StringVar(&f.tls.Key, "tlskey", "", "key of the certificate")
 	p.StringVar(&f.tls.CA, "tlscacert", "", "certificate of the authority that clients' certificates are to be from")
 	p.StringSliceVar(&f.entitlements, "allow-insecure-entitlement", nil, "entitlements that builds can be granted: network.host, security.insecure, device")
+	p.BoolVar(&f.proxyNetwork, "proxy-network", false, "steps of all builds reach others only by a proxy for HTTP and HTTPS")
 	p.BoolVar(&f.noDevices, "cdi-disabled", false, "steps get no devices")
 	p.StringSliceVar(&f.devices, "cdi-spec-dir", nil, "folders of CDI specifications of devices that steps can be given (default: "+strings.Join(devices.Directories, ", ")+")")
 	w := &f.worker
@@ -111,7 +113,7 @@ func (f *flags) add(cmd *cobra.Command, d defaults) {
 	p.StringVar(&w.containerd, "containerd-worker", "false", "false or auto: there is no worker of containerd's")
 	p.StringSliceVar(&w.labels, "oci-worker-labels", nil, "labels of the worker: KEY=VALUE")
 	p.StringVar(&w.snapshotter, "oci-worker-snapshotter", "", "auto, overlayfs or native")
-	p.StringVar(&w.network, "oci-worker-net", "", "network of steps: auto, slirp4netns, cni, host or none")
+	p.StringVar(&w.network, "oci-worker-net", "", "network of steps: auto, slirp4netns, cni, bridge, host or none")
 	p.StringVar(&w.cniConfig, "oci-cni-config-path", "", "configuration of CNI networks")
 	p.StringVar(&w.cniBinaries, "oci-cni-binary-dir", "", "folder of CNI's plugins")
 	p.IntVar(&w.cniPool, "oci-cni-pool-size", 0, "how many network namespaces of CNI's are kept ready")
@@ -132,11 +134,7 @@ func (f *flags) configuration(cmd *cobra.Command, d defaults) (*configuration, e
 	if err := f.checkWorkers(); err != nil {
 		return nil, err
 	}
-	notices, err := checkBuildkit(cmd.Flags())
-	if err != nil {
-		return nil, err
-	}
-	cfg.notices = append(cfg.notices, notices...)
+	cfg.notices = append(cfg.notices, checkBuildkit(cmd.Flags())...)
 	set(&cfg.Root, f.root)
 	set(&cfg.GRPC.DebugAddress, f.debugAddr)
 	set(&cfg.GRPC.TLS.Cert, f.tls.Cert)
@@ -161,6 +159,9 @@ func (f *flags) configuration(cmd *cobra.Command, d defaults) (*configuration, e
 	set(&cfg.Log.Level, f.log.Level)
 	if f.entitlements != nil {
 		cfg.Entitlements = f.entitlements
+	}
+	if cmd.Flags().Changed("proxy-network") {
+		cfg.ProxyNetwork = f.proxyNetwork
 	}
 	if cmd.Flags().Changed("cdi-disabled") {
 		cfg.CDI.Disabled = f.noDevices

@@ -381,7 +381,6 @@ func TestBadRequests(t *testing.T) {
 		{&controlapi.SolveRequest{Ref: "a", Exporters: []*controlapi.Exporter{nil}}, codes.Unknown, "output"},
 		{&controlapi.SolveRequest{Ref: "a", Frontend: "dockerfile.v0", CompatibilityVersion: 15}, codes.Unknown, "unsupported compatibility-version 15"},
 		{&controlapi.SolveRequest{Ref: "a", Frontend: "dockerfile.v0", CompatibilityVersion: 10, Exporters: []*controlapi.Exporter{{Type: "image", Attrs: map[string]string{"compression": "zstd"}}}}, codes.Unknown, "unsupported compatibility-version 10 feature image exporter compression=zstd"},
-		{&controlapi.SolveRequest{Ref: "a", ProxyNetwork: true}, codes.Unimplemented, "proxy network"},
 		{&controlapi.SolveRequest{Ref: "a", SourcePolicy: &spb.Policy{Rules: []*spb.Rule{nil}}}, codes.Unknown, "in policy"},
 	} {
 		_, err := d.ControlClient().Solve(t.Context(), c.req)

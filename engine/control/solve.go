@@ -24,8 +24,8 @@ import (
 
 // Solve builds, and ends when the client does.
 func (s *Server) Solve(ctx context.Context, req *controlapi.SolveRequest) (*controlapi.SolveResponse, error) {
-	if err := unmet(req); err != nil {
-		return nil, err
+	if req.Ref == "" {
+		return nil, status.Error(codes.InvalidArgument, "a build needs a name (Ref)")
 	}
 	rec, err := s.record(req)
 	if err != nil {
@@ -76,7 +76,7 @@ func (s *Server) build(ctx context.Context, req *controlapi.SolveRequest, rec *h
 	res, err := s.opt.Engine.Build(ctx, engine.Request{
 		ID: req.Ref, SessionID: req.Session, Client: sender(ctx),
 		Definition: definition(req), Frontend: req.Frontend, Run: s.run(req, more),
-		FrontendAttrs: req.FrontendAttrs, FrontendInputs: req.FrontendInputs, Compatibility: int(req.CompatibilityVersion),
+		FrontendAttrs: req.FrontendAttrs, FrontendInputs: req.FrontendInputs, Compatibility: int(req.CompatibilityVersion), ProxyNetwork: req.ProxyNetwork,
 		Exports: exports, More: more.exports(len(exports), keep), Allow: req.Entitlements, Status: happens, Built: built,
 		SourcePolicy: req.SourcePolicy, PolicyVerifier: s.verifier(req),
 		AwaitStatus: statusWait,
@@ -115,18 +115,6 @@ func (s *Server) run(req *controlapi.SolveRequest, more *chosen) gwclient.BuildF
 		return nil
 	}
 	return s.forwarder.Frontend(req.Ref, more.returned())
-}
-
-// unmet says what a request asks for that is not there yet, and would be missed.
-func unmet(req *controlapi.SolveRequest) error {
-	no := func(what string) error { return status.Error(codes.Unimplemented, what+" is not there yet") }
-	switch {
-	case req.Ref == "":
-		return status.Error(codes.InvalidArgument, "a build needs a name (Ref)")
-	case req.ProxyNetwork:
-		return no("the proxy network")
-	}
-	return nil
 }
 
 // exporters are those that a request asks for, also in the words of old clients.

@@ -208,11 +208,15 @@ func (c *Container) meta(ctx context.Context, req gwclient.StartRequest) (execut
 	if cwd == "" {
 		cwd = "/"
 	}
-	return executor.Meta{
+	meta := executor.Meta{
 		Args: slices.Clone(req.Args), Env: append(env, secrets...), User: req.User, Cwd: cwd, Tty: req.Tty,
 		Hostname: c.opt.Hostname, ExtraHosts: c.hosts, NetMode: c.opt.Network, SecurityMode: req.SecurityMode,
 		ReadonlyRootFS: c.mounts.root.Readonly, RemoveMountStubsRecursive: req.RemoveMountStubsRecursive,
-	}, nil
+	}
+	if c.opt.Network != pb.NetMode_NONE {
+		c.op.Proxy.into(&meta)
+	}
+	return meta, nil
 }
 
 // withDefault adds a variable that is not there.

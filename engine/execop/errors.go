@@ -92,11 +92,15 @@ func (o *op) runError(ctx context.Context, err error, tail []byte) error {
 	if exit.Err != nil && !oom {
 		return fmt.Errorf("running %q: %w", o.command(), exit.Err)
 	}
+	said := cmp.Or(hint(int(exit.ExitCode), oom, tail, o.platform), o.refusedHint(tail))
+	if more := errors.Join(besides(err)...); more != nil {
+		said = strings.TrimPrefix(said+"; "+more.Error(), "; ")
+	}
 	return &ExitError{
 		Args:        o.exec.Meta.Args,
 		Code:        int(exit.ExitCode),
 		OutOfMemory: oom,
-		Hint:        cmp.Or(hint(int(exit.ExitCode), oom, tail, o.platform), o.refusedHint(tail)),
+		Hint:        said,
 		Tail:        tail,
 	}
 }

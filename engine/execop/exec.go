@@ -62,7 +62,9 @@ func (o *op) Exec(ctx context.Context, inputs []solver.Result) (results []solver
 	}); ok {
 		runCtx = n.Noticing(ctx, func(text string) { warn(ctx, text) })
 	}
+	asked := o.Proxy.into(&meta)
 	_, err = o.Executor.Run(runCtx, "", m.root, m.others, executor.ProcessInfo{Meta: meta, Stdout: l.stdout, Stderr: l.stderr}, nil)
+	o.Proxy.tell(ctx, asked, l.stderr)
 	if err != nil {
 		l.failed()
 		return nil, o.keepLeft(ctx, o.runError(ctx, err, l.tail.bytes()), refs, m)

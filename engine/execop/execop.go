@@ -46,6 +46,8 @@ type Deps struct {
 	Resources *pb.LinuxResources
 	// Log bounds what is shown of the output.
 	Log LogLimits
+	// Proxy, if not nil, has the process reach others only by a proxy.
+	Proxy *Proxy
 	// Failed, if not nil, says who may want to look at what a failed run leaves.
 	Failed failed.Jobs
 }

@@ -14,10 +14,9 @@ import (
 
 // missing are the capabilities of LLB that this engine does not have yet.
 var missing = map[apicaps.CapID]string{
-	pb.CapExecMetaNetworkProxy: "there is no proxy network yet",
-	pb.CapRemoteCacheGHA:       "there are no remote caches yet",
-	pb.CapRemoteCacheS3:        "there are no remote caches yet",
-	pb.CapRemoteCacheAzBlob:    "there are no remote caches yet",
+	pb.CapRemoteCacheGHA:    "there are no remote caches yet",
+	pb.CapRemoteCacheS3:     "there are no remote caches yet",
+	pb.CapRemoteCacheAzBlob: "there are no remote caches yet",
 }
 
 // Caps lists LLB's capabilities and which of them this engine has, for frontends to

@@ -61,6 +61,8 @@ type LoadOptions struct {
 	// Devices returns the devices that a step gets which asks for some. Nil stands for
 	// none.
 	Devices func(asked []*pb.CDIDevice) ([]*pb.CDIDevice, error)
+	// Proxy has steps reach others only by a proxy: see Proxied.
+	Proxy bool
 	// WorkerLabels are what worker constraints are matched with. Nil matches any
 	// constraint that is well-formed.
 	WorkerLabels map[string]string

@@ -23,6 +23,7 @@ type vertex struct {
 	name   string
 	inputs []solver.Edge
 	opts   solver.VertexOptions
+	proxy  bool
 }
 
 func (v *vertex) Digest() digest.Digest         { return v.digest }
@@ -48,6 +49,12 @@ func OpOf(v solver.Vertex) *pb.Op {
 		return x.given
 	}
 	return nil
+}
+
+// Proxied says whether a vertex that Load made is a step that reaches others only by a proxy.
+func Proxied(v solver.Vertex) bool {
+	x, ok := v.(*vertex)
+	return ok && x.proxy
 }
 
 // loader makes vertices of ops.
@@ -112,6 +119,10 @@ func (l *loader) add(n int) error {
 	dt, err := proto.MarshalOptions{Deterministic: true}.Marshal(p)
 	if err != nil {
 		return fail(err)
+	}
+	if e := p.GetExec(); e != nil && l.opt.Proxy && e.Network != pb.NetMode_NONE {
+		v.proxy = true
+		dt = append(dt, "\x00tenon.proxy"...)
 	}
 	v.digest = digest.FromBytes(dt)
 	v.name = v.opts.Description["llb.customname"]

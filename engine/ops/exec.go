@@ -12,7 +12,7 @@ import (
 
 func (e *Env) exec(o *pb.ExecOp, platform *pb.Platform, v solver.Vertex, b solver.Builder) (solver.Op, error) {
 	d := e.Exec()
-	d.Resources, d.Failed = llb.MetadataOf(v).GetLinuxResources(), looking(b)
+	d.Resources, d.Failed, d.Proxy = llb.MetadataOf(v).GetLinuxResources(), looking(b), proxy(v, b)
 	return execop.New(o, platform, v, d)
 }
 

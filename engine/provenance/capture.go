@@ -6,11 +6,14 @@ package provenance
 import (
 	"cmp"
 	"slices"
+	"strings"
 
 	"github.com/distribution/reference"
 	"github.com/moby/buildkit/solver/llbsolver/provenance/types"
 	"github.com/moby/buildkit/solver/pb"
+	"github.com/moby/buildkit/util/network"
 	"github.com/moby/buildkit/util/urlutil"
+	"github.com/opencontainers/go-digest"
 )
 
 // Capture is what a result was made of, and by what request. The zero value is nothing.
@@ -21,6 +24,10 @@ type Capture struct {
 	Network bool
 	// Incomplete says that there is more than could be told.
 	Incomplete bool
+	// Proxied says that steps could reach others only by a proxy, and Untold what they have
+	// asked it for that is not known.
+	Proxied bool
+	Untold  []types.ProxyCaptureIncomplete
 }
 
 // add adds to a list what is not in it.
@@ -110,6 +117,21 @@ func (c *Capture) AddOp(op *pb.Op) {
 	}
 }
 
+// AddProxied notes a step that could reach others only by a proxy, and what it has asked that
+// for; nil if it has not run.
+func (c *Capture) AddProxied(step digest.Digest, args []string, asked *network.ProxyCapture) {
+	c.Proxied = true
+	for _, m := range asked.Materials() {
+		c.AddHTTP(types.HTTPSource{URL: m.URL, Digest: m.Digest})
+	}
+	for _, i := range asked.Incomplete() {
+		c.Incomplete = true
+		c.Untold = append(c.Untold, types.ProxyCaptureIncomplete{
+			Op: step.String(), Name: strings.Join(args, " "), Method: i.Method, URI: i.URL, Reason: i.Reason,
+		})
+	}
+}
+
 // Merge adds what another result of the same request was made of.
 func (c *Capture) Merge(o *Capture) {
 	for _, i := range o.Sources.Images {
@@ -135,6 +157,10 @@ func (c *Capture) Merge(o *Capture) {
 	}
 	c.Network = c.Network || o.Network
 	c.Incomplete = c.Incomplete || o.Incomplete
+	c.Proxied = c.Proxied || o.Proxied
+	for _, u := range o.Untold {
+		add(&c.Untold, u, func(a, b types.ProxyCaptureIncomplete) bool { return a == b })
+	}
 }
 
 // Settle puts what was noted in an order that does not depend on when it was. An image
@@ -155,6 +181,9 @@ func (c *Capture) Settle() {
 	slices.SortFunc(c.Sources.Local, func(a, b types.LocalSource) int { return cmp.Compare(a.Name, b.Name) })
 	slices.SortFunc(c.Sources.Git, func(a, b types.GitSource) int { return cmp.Compare(a.URL, b.URL) })
 	slices.SortFunc(c.Sources.HTTP, func(a, b types.HTTPSource) int { return cmp.Compare(a.URL, b.URL) })
+	slices.SortFunc(c.Untold, func(a, b types.ProxyCaptureIncomplete) int {
+		return cmp.Or(cmp.Compare(a.Op, b.Op), cmp.Compare(a.URI, b.URI), cmp.Compare(a.Method, b.Method))
+	})
 	slices.SortFunc(c.Request.Secrets, func(a, b *types.Secret) int { return cmp.Compare(a.ID, b.ID) })
 	slices.SortFunc(c.Request.SSH, func(a, b *types.SSH) int { return cmp.Compare(a.ID, b.ID) })
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -134,6 +135,13 @@ func (o Options) Check(c *Capture) error {
 		text += fmt.Sprintf("\n  - %s\n    reason: local_source", cmp.Or(l.Name, "<unnamed>"))
 		details = append(details, &errdefs.ProvenanceMaterialIncomplete{Name: l.Name, Reason: "local_source"})
 	}
+	for i, u := range c.Untold {
+		if i == 0 {
+			text += "\n\nUncaptured requests:"
+		}
+		text += fmt.Sprintf("\n  - %s\n    method: %s\n    url: %s\n    reason: %s", u.Name, u.Method, u.URI, u.Reason)
+		details = append(details, &errdefs.ProvenanceMaterialIncomplete{Op: u.Op, Name: u.Name, Method: u.Method, Uri: u.URI, Reason: u.Reason})
+	}
 	return errdefs.WithProvenanceMaterialsIncomplete(errors.New(text), details)
 }
 
@@ -173,6 +181,13 @@ func predicate(c *Capture) (*types.ProvenancePredicateSLSA1, error) {
 	p.RunDetails.Metadata = &types.ProvenanceMetadataSLSA1{
 		Completeness: types.BuildKitComplete{Request: c.Request.Frontend != "", ResolvedDependencies: complete},
 		Hermetic:     complete && !c.Network,
+	}
+	if c.Proxied {
+		n := &types.NetworkMetadata{Mode: "proxy"}
+		if len(c.Untold) > 0 {
+			n.Proxy = &types.ProxyNetworkMetadata{Incomplete: slices.Clone(c.Untold)}
+		}
+		p.RunDetails.Metadata.BuildKitMetadata.Network = n
 	}
 	if len(vcs) > 0 {
 		p.RunDetails.Metadata.BuildKitMetadata.VCS = vcs

@@ -17,8 +17,9 @@ import (
 // Network is what a step gets that asks for no particular network. One that asks
 // for the host's, or for none, gets that whatever Mode is.
 type Network struct {
-	// Mode is "slirp4netns" or "cni" (a network of the step's own that reaches out,
-	// by that program or those plugins), "none" (only a loopback of its own), "host"
+	// Mode is "slirp4netns", "cni" or "bridge" (a network of the step's own that reaches
+	// out, by that program, by CNI's plugins as CNIConfig says, or by these and a bridge
+	// that is made), "none" (only a loopback of its own), "host"
 	// (this machine's network, shared: a step reaches what listens on this machine's
 	// loopback, and abstract unix sockets), or "auto", which is also what "" stands
 	// for: cni where CNIConfig is there, else slirp4netns where it works, else none.
@@ -29,6 +30,8 @@ type Network struct {
 	CNIBinaries string
 	// CNIPool is how many network namespaces of CNI's are kept ready.
 	CNIPool int
+	// BridgeName and BridgeSubnet are of the bridge; "" is tenon0, 10.11.0.0/16.
+	BridgeName, BridgeSubnet string
 }
 
 const slirp4netns = "slirp4netns"
@@ -68,6 +71,11 @@ func (n Network) providers(root string, st *state, dns *oci.DNSConfig) (networks
 			return nil, fmt.Errorf("the network of containers (cni): %w", err)
 		}
 		all[pb.NetMode_UNSET] = keeping{&lazy{make: func() (network.Provider, error) { return n.cni(root) }}, files}
+	case "bridge":
+		if _, err := os.Stat(n.binaries()); err != nil {
+			return nil, fmt.Errorf("the network of containers (bridge): %w", err)
+		}
+		all[pb.NetMode_UNSET] = keeping{&lazy{make: func() (network.Provider, error) { return n.bridge(root) }}, files}
 	case slirp4netns:
 		program, err := exec.LookPath(slirp4netns)
 		if err != nil {
@@ -77,7 +85,7 @@ func (n Network) providers(root string, st *state, dns *oci.DNSConfig) (networks
 	case "auto":
 		all[pb.NetMode_UNSET] = newAuto(none, files, dns)
 	default:
-		return nil, fmt.Errorf("the network of containers: mode %q is not known: use auto, slirp4netns, cni, host or none", n.Mode)
+		return nil, fmt.Errorf("the network of containers: mode %q is not known: use auto, slirp4netns, cni, bridge, host or none", n.Mode)
 	}
 	return all, nil
 }
@@ -112,6 +120,18 @@ func (n Network) cni(root string) (network.Provider, error) {
 	p, err := cniprovider.New(cniprovider.Opt{Root: root, ConfigPath: n.CNIConfig, BinaryDir: n.binaries(), PoolSize: n.CNIPool})
 	if err != nil {
 		return nil, fmt.Errorf("the network of containers (cni): %w", err)
+	}
+	return p, nil
+}
+
+// bridge makes a bridge, which is removed again, and a network of it.
+func (n Network) bridge(root string) (network.Provider, error) {
+	p, err := cniprovider.NewBridge(cniprovider.Opt{
+		Root: root, BinaryDir: n.binaries(), PoolSize: n.CNIPool,
+		BridgeName: cmp.Or(n.BridgeName, "tenon0"), BridgeSubnet: cmp.Or(n.BridgeSubnet, "10.11.0.0/16"),
+	})
+	if err != nil {
+		return nil, fmt.Errorf("the network of containers (bridge): %w", err)
 	}
 	return p, nil
 }

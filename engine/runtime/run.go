@@ -33,7 +33,9 @@ func (e *Executor) Run(ctx context.Context, id string, root executor.Mount, moun
 	if e.host && process.Meta.NetMode == pb.NetMode_UNSET {
 		process.Meta.NetMode = pb.NetMode_HOST // it has this machine's name servers, too
 	}
-	e.networks.warm(ctx, process.Meta.NetMode)
+	if process.Meta.Proxy == nil {
+		e.networks.warm(ctx, process.Meta.NetMode)
+	}
 	root, mounts, err := prepare(e.context(ctx), root, mounts)
 	if err != nil {
 		if started != nil {

@@ -76,6 +76,7 @@ type Options struct {
 type Executor struct {
 	inner    executor.Executor
 	networks networks
+	proxies  *proxies
 	state    *state
 	runc     *runc.Runc // for what inner does not do
 	log      *logrus.Entry
@@ -129,6 +130,7 @@ func newExecutor(opt Options, st *state, binary string) (*Executor, error) {
 	if err != nil {
 		return nil, err
 	}
+	proxy := opt.Network.proxies(opt.Root, st, providers)
 	inner, err := runcexecutor.New(runcexecutor.Opt{
 		Root:                st.memory,
 		CommandCandidates:   []string{binary},
@@ -140,6 +142,7 @@ func newExecutor(opt Options, st *state, binary string) (*Executor, error) {
 		ApparmorProfile:     opt.ApparmorProfile,
 		SELinux:             opt.SELinux,
 		CDIManager:          opt.Devices,
+		ProxyProvider:       proxy,
 		// The zero Monitor records nothing. Where it records, it keeps containers
 		// until a goroutine has taken the last sample.
 		ResourceMonitor: &resources.Monitor{},
@@ -153,7 +156,7 @@ func newExecutor(opt Options, st *state, binary string) (*Executor, error) {
 		logger.SetOutput(opt.Log)
 	}
 	return &Executor{
-		inner: inner, networks: providers, state: st,
+		inner: inner, networks: providers, proxies: proxy, state: st,
 		runc:   &runc.Runc{Command: binary, Setpgid: true},
 		log:    logrus.NewEntry(logger),
 		init:   opt.Init,
@@ -164,7 +167,9 @@ func newExecutor(opt Options, st *state, binary string) (*Executor, error) {
 
 // Close gives up the networks that are kept ready, and the memory that has the state
 // of containers.
-func (e *Executor) Close() error { return errors.Join(e.networks.close(), e.state.close()) }
+func (e *Executor) Close() error {
+	return errors.Join(e.proxies.Close(), e.networks.close(), e.state.close())
+}
 
 // OwnNetwork is whether a step that asks for no particular network has one of its own,
 // in which this machine's loopback is not reached.
