@@ -36,11 +36,18 @@ func MakePeer(ctx context.Context) (string, error) {
 
 // StartTenond makes tenond of this tree, and starts it in dir.
 func StartTenond(ctx context.Context, dir string) (*Daemon, error) {
-	program := filepath.Join(dir, "tenond-program")
-	if _, err := output(ctx, "go", "build", "-o", program, "github.com/tenonbuild/tenon/cmd/tenond"); err != nil {
+	program, err := MakeTenond(ctx, dir)
+	if err != nil {
 		return nil, err
 	}
 	return startDaemon(ctx, "tenond", dir, program)
+}
+
+// MakeTenond makes tenond of this tree in dir, and returns its path.
+func MakeTenond(ctx context.Context, dir string) (string, error) {
+	program := filepath.Join(dir, "tenond-program")
+	_, err := output(ctx, "go", "build", "-o", program, "github.com/tenonbuild/tenon/cmd/tenond")
+	return program, err
 }
 
 func startDaemon(ctx context.Context, name, dir, program string) (*Daemon, error) {

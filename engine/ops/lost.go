@@ -29,6 +29,21 @@ func (o losing) CacheMap(ctx context.Context, index int) (*solver.CacheMap, bool
 	return cm, done, nil
 }
 
+// Aliases implements solver.Aliaser.
+func (o losing) Aliases(index int) (a solver.Aliases) {
+	named, ok := o.Op.(solver.Aliaser)
+	if !ok {
+		return a
+	}
+	a = named.Aliases(index)
+	for i, compute := range a.Contents {
+		if compute != nil {
+			a.Contents[i] = lostContent(compute)
+		}
+	}
+	return a
+}
+
 // Prepare implements solver.Preparer.
 func (o losing) Prepare(ctx context.Context, inputs []solver.Result) error {
 	p, ok := o.Op.(solver.Preparer)

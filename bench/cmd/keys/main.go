@@ -4,6 +4,7 @@
 //
 //	go run ./cmd/keys            # all cases
 //	go run ./cmd/keys git copy   # those whose names begin so
+//	go run ./cmd/keys -exchange  # nothing is written: both daemons build with each other's caches
 package main
 
 import (
@@ -24,20 +25,29 @@ import (
 	"github.com/moby/buildkit/client/llb"
 	"github.com/opencontainers/go-digest"
 	"github.com/tonistiigi/fsutil"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/tenonbuild/tenon/bench/build"
 	"github.com/tenonbuild/tenon/internal/keycases"
 )
 
 func main() {
+	exchange := flag.Bool("exchange", false, "write nothing; have buildkitd and tenond build with each other's caches, and compare what they run")
 	flag.Parse()
-	if err := run(context.Background(), filepath.Join("..", "engine", "testdata", "keys"), flag.Args()); err != nil {
+	do := record
+	if *exchange {
+		do = compare
+	}
+	if err := run(context.Background(), filepath.Join("..", "engine", "testdata", "keys"), flag.Args(), do); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, cases string, only []string) (err error) {
+// programs are the daemons.
+type programs struct{ buildkitd, tenond string }
+
+func run(ctx context.Context, cases string, only []string, do func(context.Context, programs, *keycases.Case, *keycases.World, string) error) (err error) {
 	dir, err := os.MkdirTemp("", "keys-")
 	if err != nil {
 		return err
@@ -52,70 +62,102 @@ func run(ctx context.Context, cases string, only []string) (err error) {
 	if err != nil {
 		return err
 	}
-	buildkitd, err := build.MakePeer(ctx)
-	if err != nil {
+	var made programs
+	if made.buildkitd, err = build.MakePeer(ctx); err != nil {
 		return err
 	}
+	if made.tenond, err = build.MakeTenond(ctx, dir); err != nil {
+		return err
+	}
+	var failed error
 	for _, c := range all {
 		if len(only) > 0 && !slices.ContainsFunc(only, func(p string) bool { return strings.HasPrefix(c.Name, p) }) {
 			continue
 		}
-		fmt.Println(c.Name)
-		r, err := record(ctx, buildkitd, c, w, filepath.Join(dir, c.Name))
+		in := filepath.Join(dir, c.Name)
+		err := os.Mkdir(in, 0o755)
 		if err == nil {
-			err = c.Write(r.Named(w.Names))
+			err = c.Context(in, w)
+		}
+		if err == nil {
+			err = do(ctx, made, c, w, in)
 		}
 		if err != nil {
-			return fmt.Errorf("%s: %w", c.Name, err)
+			failed = errors.Join(failed, fmt.Errorf("%s: %w", c.Name, err))
 		}
 	}
-	return nil
+	return failed
 }
 
-// record builds a case with a daemon of its own, so that no other has told it anything.
-func record(ctx context.Context, buildkitd string, c *keycases.Case, w *keycases.World, dir string) (_ keycases.Records, err error) {
-	d, err := build.NewDaemon(ctx, "buildkitd", dir, buildkitd, "")
+// record writes down what buildkitd exports.
+func record(ctx context.Context, made programs, c *keycases.Case, w *keycases.World, dir string) error {
+	fmt.Println(c.Name)
+	to := filepath.Join(dir, "cache")
+	if _, err := once(ctx, made.buildkitd, c, w, dir, "", to); err != nil {
+		return err
+	}
+	r, err := readCache(to)
+	if err != nil {
+		return err
+	}
+	return c.Write(r.Named(w.Names))
+}
+
+// once builds a case with a daemon of its own, so that no other has told it anything, and
+// returns which steps were run. Caches are folders; "" is none.
+func once(ctx context.Context, program string, c *keycases.Case, w *keycases.World, dir, from, to string) (ran []string, err error) {
+	root, err := os.MkdirTemp(dir, "root-")
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, d.Close()) }()
+	d, err := build.NewDaemon(ctx, filepath.Base(program), root, program, "")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, d.Close(), os.RemoveAll(root)) }()
+	opt, def, err := asked(ctx, c, w, dir)
+	if err != nil {
+		return nil, err
+	}
+	if from != "" {
+		opt.CacheImports = []client.CacheOptionsEntry{{Type: "local", Attrs: map[string]string{"src": from}}}
+	}
+	if to != "" {
+		opt.CacheExports = []client.CacheOptionsEntry{{Type: "local", Attrs: map[string]string{"dest": to, "mode": "max"}}}
+	}
+	status := make(chan *client.SolveStatus)
+	var eg errgroup.Group
+	eg.Go(func() error {
+		ran = steps(status)
+		return nil
+	})
+	_, err = d.Client().Solve(ctx, def, opt, status)
+	return ran, errors.Join(err, eg.Wait())
+}
+
+// asked is what a client asks for.
+func asked(ctx context.Context, c *keycases.Case, w *keycases.World, dir string) (opt client.SolveOpt, def *llb.Definition, err error) {
 	layout, err := contentlocal.NewStore(w.Layout)
 	if err != nil {
-		return nil, err
+		return opt, nil, err
 	}
-	to := filepath.Join(dir, "cache")
-	opt := client.SolveOpt{
-		OCIStores:    map[string]content.Store{"layout": layout},
-		LocalMounts:  map[string]fsutil.FS{},
-		CacheExports: []client.CacheOptionsEntry{{Type: "local", Attrs: map[string]string{"dest": to, "mode": "max"}}},
+	opt.OCIStores, opt.LocalMounts = map[string]content.Store{"layout": layout}, map[string]fsutil.FS{}
+	for name, dir := range map[string]string{"layout": w.Layout, "context": filepath.Join(dir, "context"), "dockerfile": filepath.Join(dir, "dockerfile")} {
+		if opt.LocalMounts[name], err = fsutil.NewFS(dir); err != nil {
+			return opt, nil, err
+		}
 	}
-	if opt.LocalMounts["layout"], err = fsutil.NewFS(w.Layout); err != nil {
-		return nil, err
-	}
-	var def *llb.Definition
-	if make, ok := keycases.Definitions[c.Name]; ok {
-		st, err := make(w)
-		if err != nil {
-			return nil, err
-		}
-		if def, err = st.Marshal(ctx, llb.LinuxAmd64); err != nil {
-			return nil, err
-		}
-	} else {
-		if err := c.Context(dir, w); err != nil {
-			return nil, err
-		}
+	make, ok := keycases.Definitions[c.Name]
+	if !ok {
 		opt.Frontend, opt.FrontendAttrs = "dockerfile.v0", w.FrontendAttrs(c)
-		for _, name := range []string{"context", "dockerfile"} {
-			if opt.LocalMounts[name], err = fsutil.NewFS(filepath.Join(dir, name)); err != nil {
-				return nil, err
-			}
-		}
+		return opt, nil, nil
 	}
-	if _, err := d.Client().Solve(ctx, def, opt, nil); err != nil {
-		return nil, err
+	st, err := make(w)
+	if err != nil {
+		return opt, nil, err
 	}
-	return readCache(to)
+	def, err = st.Marshal(ctx, llb.LinuxAmd64)
+	return opt, def, err
 }
 
 // readCache reads the records of an exported cache.
