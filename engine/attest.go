@@ -66,6 +66,17 @@ func newAttester(attrs map[string]string) (*attester, error) {
 	return a, nil
 }
 
+// asked is what was asked for.
+func (a *attester) asked() export.Attests {
+	switch {
+	case a.scanner != nil || a.provenance != nil && !a.provenance.InlineOnly:
+		return export.AttestsAll
+	case a.provenance != nil:
+		return export.AttestsInline
+	}
+	return export.AttestsUnknown
+}
+
 // scan adds SBOMs to a result, unless the frontend has: it knows the stages.
 func (a *attester) scan(ctx context.Context, b *build, c *frontend.Client, res *gwclient.Result) error {
 	if a.scanner == nil || sbom.HasSBOM(res) {

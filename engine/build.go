@@ -46,7 +46,11 @@ func (e *Engine) Build(ctx context.Context, req Request) (_ *Response, err error
 	if err := req.check(); err != nil {
 		return nil, err
 	}
-	exporters, err := e.makeExporters(req.Exports, req.Compatibility)
+	attester, err := newAttester(req.FrontendAttrs)
+	if err != nil {
+		return nil, err
+	}
+	exporters, err := e.makeExporters(req.Exports, req.Compatibility, attester)
 	if err != nil {
 		return nil, err
 	}
@@ -59,10 +63,6 @@ func (e *Engine) Build(ctx context.Context, req Request) (_ *Response, err error
 		return nil, err
 	}
 	req.name()
-	attester, err := newAttester(req.FrontendAttrs)
-	if err != nil {
-		return nil, err
-	}
 	job, err := e.newJob(req.ID, req.SessionID)
 	if err != nil {
 		return nil, err
@@ -111,10 +111,10 @@ func (e *Engine) Build(ctx context.Context, req Request) (_ *Response, err error
 	return res, err
 }
 
-func (e *Engine) makeExporters(reqs []export.Request, compatibility int) ([]export.Exporter, error) {
+func (e *Engine) makeExporters(reqs []export.Request, compatibility int, a *attester) ([]export.Exporter, error) {
 	var out []export.Exporter
 	for _, r := range reqs {
-		r.Compatibility = compatibility
+		r.Compatibility, r.Attests = compatibility, a.asked()
 		x, err := export.New(e.exporters, r)
 		if err != nil {
 			return nil, err
@@ -250,7 +250,7 @@ func (b *build) addExports(ctx context.Context, metadata map[string][]byte) erro
 	if err != nil {
 		return err
 	}
-	exporters, err := b.engine.makeExporters(more, b.req.Compatibility)
+	exporters, err := b.engine.makeExporters(more, b.req.Compatibility, b.attester)
 	if err != nil {
 		return err
 	}

@@ -26,7 +26,7 @@ type archiveExporter struct {
 func newArchive(deps Deps, req Request) (Exporter, error) {
 	opt, err := parseArchiveOptions(req.Type, req.Attrs, req.Remote != nil)
 	if err == nil {
-		err = req.checkVersion(opt.imageForm)
+		err = req.checkForm(opt.imageForm)
 	}
 	if err != nil {
 		return nil, err

@@ -24,6 +24,8 @@ type Request struct {
 	// Compatibility is which version of BuildKit's ways to make images is followed
 	// (compat.CompatibilityVersion013, say); 0 is the newest.
 	Compatibility int
+	// Attests lets an output that cannot have attestations be refused at once.
+	Attests Attests
 	// Lenient takes attributes that the type does not have, as BuildKit does: they are
 	// metadata of the result.
 	Lenient bool

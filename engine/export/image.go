@@ -20,7 +20,7 @@ type imageExporter struct {
 func newImage(deps Deps, req Request) (Exporter, error) {
 	opt, err := parseImageOptions(req.Attrs)
 	if err == nil {
-		err = req.checkVersion(opt.imageForm)
+		err = req.checkForm(opt.imageForm)
 	}
 	if err != nil {
 		return nil, err

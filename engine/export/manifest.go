@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -47,7 +46,7 @@ func writeImage(ctx context.Context, st *store.Store, form imageForm, src *Sourc
 	}
 	attested := form.attested(src)
 	if attested && !form.oci {
-		return nil, errors.New("attestations need OCI media types: drop oci-mediatypes=false")
+		return nil, errAttestedTypes
 	}
 	var manifests, attestations []ocispec.Descriptor
 	for _, p := range src.Platforms {

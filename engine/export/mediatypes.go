@@ -2,6 +2,7 @@ package export
 
 import (
 	"cmp"
+	"errors"
 
 	"github.com/moby/buildkit/exporter/containerimage/exptypes"
 	"github.com/moby/buildkit/solver/errdefs"
@@ -55,8 +56,25 @@ func (r Request) version() int {
 	return cmp.Or(r.Compatibility, compat.CompatibilityVersionCurrent)
 }
 
-// checkVersion refuses what cannot be made as it was.
-func (r Request) checkVersion(form imageForm) error {
+// Attests is which attestations a result is going to have, as far as that is known before it
+// is there.
+type Attests int
+
+// What is known.
+const (
+	AttestsUnknown Attests = iota
+	AttestsInline          // some, for outputs that are images
+	AttestsAll             // some, for all outputs
+)
+
+var errAttestedTypes = errors.New("attestations need OCI media types: drop oci-mediatypes=false, or ask for no attestations (--provenance=false)")
+
+// checkForm refuses, before there is anything to write, what cannot be written.
+func (r Request) checkForm(form imageForm) error {
+	attested := r.Attests == AttestsAll || r.Attests == AttestsInline && form.inlineAttestations
+	if attested && form.said.oci && !form.oci {
+		return errAttestedTypes
+	}
 	if v := r.version(); v == compat.CompatibilityVersion013 && form.compression.Type == compression.Zstd {
 		return errdefs.NewUnsupportedCompatibilityFeatureError(v, r.Type+" exporter compression=zstd")
 	}
