@@ -42,6 +42,7 @@ func (c *cli) caches(f *buildFlags) (*buildCaches, error) {
 		if err != nil {
 			return nil, fmt.Errorf("--cache-from %q: %w", s, err)
 		}
+		c.fromEnv(o)
 		if o.Type == "local" {
 			skipped, err := b.readFolder(o)
 			if err != nil {
@@ -65,6 +66,7 @@ func (c *cli) caches(f *buildFlags) (*buildCaches, error) {
 		if err != nil {
 			return nil, fmt.Errorf("--cache-to %q: %w", s, err)
 		}
+		c.fromEnv(o)
 		b.tags = append(b.tags, tagOf(o))
 		b.to = append(b.to, o)
 	}

@@ -58,6 +58,7 @@ func TestScript(t *testing.T) {
 			"stuck":     scriptStuck,
 			"waits":     scriptWaits,
 			"registry":  scriptRegistryNew,
+			"s3":        scriptS3,
 			"distrib":   scriptDistribution,
 			"put":       scriptPut,
 			"fault":     scriptFault,

@@ -15,6 +15,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/tenonbuild/tenon/engine/objects/objectstest"
 	"github.com/tenonbuild/tenon/engine/registry/registrytest"
 )
 
@@ -28,6 +29,18 @@ func scriptRegistryNew(ts *testscript.TestScript, _ bool, args []string) {
 	}
 	w := world(ts)
 	s := registrytest.New(w.t)
+	w.sites[s.Host] = s
+	ts.Setenv(args[0], s.Host)
+}
+
+// scriptS3: s3 VAR starts a store that speaks S3's protocol, with the bucket "caches". VAR is
+// its host and port; faults and requests are as those of a registry.
+func scriptS3(ts *testscript.TestScript, _ bool, args []string) {
+	if len(args) != 1 {
+		ts.Fatalf("usage: s3 VAR")
+	}
+	w := world(ts)
+	s := objectstest.NewS3(w.t)
 	w.sites[s.Host] = s
 	ts.Setenv(args[0], s.Host)
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -177,7 +178,10 @@ func TestHistory(t *testing.T) {
 	d := start(t)
 	st := llb.Scratch().File(llb.Mkfile("/f", 0o644, nil), llb.WithCustomName("make"))
 	for ref, internal := range map[string]bool{"seen": false, "unseen": true} {
-		_, _, err := d.solve(st, bkclient.SolveOpt{Ref: ref, Internal: internal})
+		_, _, err := d.solve(st, bkclient.SolveOpt{
+			Ref: ref, Internal: internal,
+			FrontendAttrs: map[string]string{"cache-imports": `[{"Type":"s3","Attrs":{"secret_access_key":"k"}}]`, "target": "app"},
+		})
 		check.OK(t, err)
 	}
 	records := func() (all []*controlapi.BuildHistoryRecord) {
@@ -195,6 +199,7 @@ func TestHistory(t *testing.T) {
 	all := records()
 	check.Equal(t, "records", len(all), 1)
 	check.Equal(t, "record", all[0].Ref, "seen")
+	check.Equal(t, "attributes", fmt.Sprint(all[0].FrontendAttrs), "map[target:app]")
 	log, err := content.ReadBlob(t.Context(), proxy.NewContentStore(d.ContentClient()), ocispec.Descriptor{
 		Digest: digest.Digest(all[0].Logs.Digest), Size: all[0].Logs.Size,
 	})

@@ -2,6 +2,7 @@ package control
 
 import (
 	"context"
+	"maps"
 
 	contentapi "github.com/containerd/containerd/api/services/content/v1"
 	"github.com/containerd/containerd/v2/core/content"
@@ -52,7 +53,9 @@ func (s *Server) record(req *controlapi.SolveRequest) (*history.Recording, error
 	if req.Internal || !s.opt.History.Records() {
 		return nil, nil
 	}
-	rec := &controlapi.BuildHistoryRecord{Ref: req.Ref, Frontend: req.Frontend, FrontendAttrs: req.FrontendAttrs}
+	attrs := maps.Clone(req.FrontendAttrs)
+	delete(attrs, "cache-imports") // which has the credentials of stores
+	rec := &controlapi.BuildHistoryRecord{Ref: req.Ref, Frontend: req.Frontend, FrontendAttrs: attrs}
 	for _, x := range exporters(req) {
 		if x != nil {
 			rec.Exporters = append(rec.Exporters, x)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/moby/buildkit/util/compression"
 
@@ -15,7 +16,7 @@ import (
 
 // Option is a cache to read or to write, as --cache-from and --cache-to name it.
 type Option struct {
-	// Type is "local", "registry" or "inline".
+	// Type is that of a Backend, as "registry".
 	Type  string
 	Attrs map[string]string
 	// Lenient has a mistake in a cache that is read be told in progress, and be no error, as
@@ -25,12 +26,18 @@ type Option struct {
 
 // Name is what people know the cache by.
 func (o Option) Name() string {
-	for _, key := range []string{"ref", "src", "dest", "name"} {
+	for _, key := range []string{"ref", "src", "dest"} {
 		if v := o.Attrs[key]; v != "" {
 			return v
 		}
 	}
-	return "type=" + o.Type
+	name := o.Type
+	for _, key := range []string{"bucket", "container", "scope", "prefix", "name"} {
+		if v := o.Attrs[key]; v != "" {
+			name += " " + v
+		}
+	}
+	return name
 }
 
 // attrs reads attributes. The first fault is kept.
@@ -51,6 +58,40 @@ func (a *attrs) needed(key string) string {
 		a.fail("%s is missing", key)
 	}
 	return v
+}
+
+// or is the value of a key; without it, what it is otherwise.
+func (a *attrs) or(key, otherwise string) string {
+	if v, ok := a.Attrs[key]; ok {
+		return v
+	}
+	return otherwise
+}
+
+// duration reads a time, such as 24h.
+func (a *attrs) duration(key string, otherwise time.Duration) time.Duration {
+	v, ok := a.Attrs[key]
+	if !ok {
+		return otherwise
+	}
+	d, err := time.ParseDuration(v)
+	if err != nil || d < 0 {
+		a.fail("%s=%q: say a time such as 24h or 30m", key, v)
+	}
+	return d
+}
+
+// count reads a number from 1 to most.
+func (a *attrs) count(key string, otherwise, most int) int {
+	v, ok := a.Attrs[key]
+	if !ok {
+		return otherwise
+	}
+	n, err := strconv.Atoi(v)
+	if err != nil || n < 1 {
+		a.fail("%s=%q: say a number above 0", key, v)
+	}
+	return min(n, most)
 }
 
 // boolean reads a truth value. A key without a value is true.

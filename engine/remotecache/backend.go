@@ -5,11 +5,13 @@ import (
 	"encoding/hex"
 	"fmt"
 	"maps"
+	"net/http"
 	"slices"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/tenonbuild/tenon/engine/objects"
 	"github.com/tenonbuild/tenon/engine/registry"
 	"github.com/tenonbuild/tenon/engine/session"
 )
@@ -29,6 +31,8 @@ type Backend struct {
 type Deps struct {
 	Sessions *session.Sessions
 	Registry *registry.Registry
+	// Objects makes the requests to stores of objects; nil is objects.NewTransport.
+	Objects http.RoundTripper
 }
 
 // TypeInline is the type of a cache that is written into images.
@@ -36,6 +40,9 @@ const TypeInline = "inline"
 
 // Builtin are the backends by type.
 func Builtin(d Deps) map[string]Backend {
+	if d.Objects == nil {
+		d.Objects = objects.NewTransport()
+	}
 	return map[string]Backend{
 		"local": {
 			Source: func(a *attrs) Source {
@@ -50,6 +57,7 @@ func Builtin(d Deps) map[string]Backend {
 			},
 		},
 		TypeInline: {Unsigned: true},
+		"s3":       s3(d.Objects),
 		"registry": {
 			Source: func(a *attrs) Source { return d.registryPlace(a) },
 			Destination: func(a *attrs) Destination {

@@ -1,6 +1,6 @@
 // Package remotecache has caches that travel: what one builder has in its cache is written
-// to a registry, a folder or an image, and another reads it there. The format is
-// BuildKit's (application/vnd.buildkit.cacheconfig.v0), in both directions.
+// to a registry, a folder, an image or a store of objects, and another reads it there. The
+// format is BuildKit's (application/vnd.buildkit.cacheconfig.v0), in both directions.
 //
 // A cache is a [Graph] of records. A record stands for one output of an operation, says
 // which records its inputs can be, and may have results: stacks of layers. Decode reads

@@ -30,8 +30,15 @@ type Destination interface {
 	Commit(ctx context.Context, g *Graph) (map[string]string, error)
 }
 
-// parallel is how many layers are brought at a time.
+// parallel is how many layers are brought at a time, where the destination does not say.
 const parallel = 4
+
+func parallelOf(to Destination) int {
+	if p, ok := to.(interface{ parallel() int }); ok {
+		return p.parallel()
+	}
+	return parallel
+}
 
 // Write brings a cache to a destination. Without any layer there is nothing to write, and
 // nothing is said.
@@ -44,7 +51,7 @@ func Write(ctx context.Context, g *Graph, from content.Provider, to Destination)
 		return nil, err
 	}
 	eg, egctx := errgroup.WithContext(ctx)
-	eg.SetLimit(parallel)
+	eg.SetLimit(parallelOf(to))
 	for _, desc := range missing {
 		eg.Go(func() error {
 			err := showing(ctx, "writing layer "+desc.Digest.String(), func() error { return to.Put(egctx, desc, from) })

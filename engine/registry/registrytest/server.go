@@ -51,6 +51,15 @@ func New(t testing.TB) *Server {
 	return s.started(t)
 }
 
+// Before starts a server of another kind, which is told to fail, and tells its requests, as
+// a registry is.
+func Before(t testing.TB, backend http.Handler) *Server {
+	t.Helper()
+	s := &Server{backend: backend}
+	s.HTTP = httptest.NewServer(s)
+	return s.started(t)
+}
+
 // NewTLS is New with https and a certificate that nobody knows.
 func NewTLS(t testing.TB) *Server {
 	t.Helper()

@@ -1,0 +1,31 @@
+package main
+
+import "github.com/tenonbuild/tenon/engine/remotecache"
+
+// cacheEnv are the variables that say of caches what their attributes do not, by attribute.
+// Who is asked for a build has no access to these, and uses none of its own.
+var cacheEnv = map[string]map[string]string{
+	"s3": {"bucket": "AWS_BUCKET", "region": "AWS_REGION"},
+}
+
+// s3Key are the variables of a key for S3. They belong together.
+var s3Key = map[string]string{
+	"access_key_id":     "AWS_ACCESS_KEY_ID",
+	"secret_access_key": "AWS_SECRET_ACCESS_KEY",
+	"session_token":     "AWS_SESSION_TOKEN",
+}
+
+// fromEnv adds to a cache what the environment says of it.
+func (c *cli) fromEnv(o remotecache.Option) {
+	add := func(names map[string]string) {
+		for attr, name := range names {
+			if v, ok := c.env(name); ok && v != "" && o.Attrs[attr] == "" {
+				o.Attrs[attr] = v
+			}
+		}
+	}
+	add(cacheEnv[o.Type])
+	if o.Type == "s3" && o.Attrs["access_key_id"] == "" && o.Attrs["secret_access_key"] == "" {
+		add(s3Key)
+	}
+}

@@ -1,0 +1,245 @@
+package remotecache
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/containerd/containerd/v2/core/content"
+	"github.com/containerd/errdefs"
+	types "github.com/moby/buildkit/cache/remotecache/v1/types"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/tenonbuild/tenon/engine/objects"
+)
+
+// objectPlace is a cache in a store of objects: a config for each of its names, which
+// describes its layers itself, and the layers.
+type objectPlace struct {
+	store objects.Store
+	// read and write are the keys of configs.
+	read, write []string
+	// blob is the key of a layer.
+	blob func(digest.Digest) string
+}
+
+// Load implements Source. Names that are not there are passed over, if one is.
+func (p objectPlace) Load(ctx context.Context) ([]*Graph, error) {
+	found := make([]*Graph, len(p.read))
+	eg, egctx := errgroup.WithContext(ctx)
+	eg.SetLimit(parallel)
+	for i, key := range p.read {
+		eg.Go(func() error {
+			dt, _, err := p.config(egctx, key)
+			if dt != nil && err == nil {
+				found[i], err = Decode(dt, nil)
+			}
+			return err
+		})
+	}
+	if err := eg.Wait(); err != nil {
+		return nil, err
+	}
+	var out []*Graph
+	for _, g := range found {
+		if g != nil {
+			out = append(out, g)
+		}
+	}
+	if len(out) == 0 {
+		return nil, fmt.Errorf("there is no cache %q: %w", p.read, errdefs.ErrNotFound)
+	}
+	return out, nil
+}
+
+// config reads one with when it was written; nil if it is not there.
+func (p objectPlace) config(ctx context.Context, key string) (_ []byte, modified time.Time, err error) {
+	o, err := p.store.Get(ctx, key, 0)
+	if errdefs.IsNotFound(err) {
+		return nil, time.Time{}, nil
+	}
+	if err != nil {
+		return nil, time.Time{}, err
+	}
+	defer func() { err = errors.Join(err, o.Close()) }()
+	dt, err := io.ReadAll(io.LimitReader(o, maxConfig+1))
+	if err != nil {
+		return nil, time.Time{}, fmt.Errorf("the cache's config %s: %w", key, err)
+	}
+	return dt, o.Modified, nil
+}
+
+// ReaderAt implements content.Provider.
+func (p objectPlace) ReaderAt(ctx context.Context, desc ocispec.Descriptor) (content.ReaderAt, error) {
+	if err := desc.Digest.Validate(); err != nil {
+		return nil, fmt.Errorf("digest %q: %w", desc.Digest, err)
+	}
+	return objects.NewReader(ctx, p.store, p.blob(desc.Digest), desc.Size), nil
+}
+
+// objectDestination writes a cache into a store of objects.
+type objectDestination struct {
+	objectPlace
+	// fresh is for how long objects need no touch, if they can be touched: who removes old
+	// ones must leave them for at least twice as long.
+	fresh time.Duration
+	// uploads is how many layers are brought at a time.
+	uploads int
+
+	written []byte // the config
+	same    bool   // all names stand for this very cache, and are fresh
+	stale   []ocispec.Descriptor
+}
+
+// parallel is asked by Write.
+func (d *objectDestination) parallel() int { return d.uploads }
+
+// Missing implements Destination. One request for each name says whether the cache is there.
+// If another one is there, and fresh, its layers are, too.
+func (d *objectDestination) Missing(ctx context.Context, g *Graph) (missing []ocispec.Descriptor, err error) {
+	var layers []ocispec.Descriptor
+	if d.written, layers, err = g.describing(ctx); err != nil {
+		return nil, err
+	}
+	there := map[digest.Digest]bool{}
+	d.same = true
+	for _, key := range d.write {
+		dt, modified, err := d.config(ctx, key)
+		if err != nil {
+			return nil, err
+		}
+		fresh := time.Since(modified) < d.fresh
+		d.same = d.same && fresh && bytes.Equal(dt, d.written)
+		var last types.CacheConfig
+		if fresh && json.Unmarshal(dt, &last) == nil {
+			for _, l := range last.Layers {
+				there[l.Blob] = true
+			}
+		}
+	}
+	if d.same {
+		return nil, nil
+	}
+	var keys []string
+	for _, l := range layers {
+		if !there[l.Digest] {
+			keys = append(keys, d.blob(l.Digest))
+		}
+	}
+	since, err := d.store.Have(ctx, keys)
+	if err != nil {
+		return nil, err
+	}
+	for _, l := range layers {
+		if there[l.Digest] {
+			continue
+		}
+		switch t, ok := since[d.blob(l.Digest)]; {
+		case !ok:
+			missing = append(missing, l)
+		case time.Since(t) > d.fresh:
+			d.stale = append(d.stale, l)
+		}
+	}
+	return missing, nil
+}
+
+// Put implements Destination.
+func (d *objectDestination) Put(ctx context.Context, desc ocispec.Descriptor, from content.Provider) (err error) {
+	ra, err := from.ReaderAt(ctx, desc)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, ra.Close()) }()
+	b, err := objects.NewBody(ra, desc.Size, desc.Digest)
+	if err != nil {
+		return err
+	}
+	return d.store.Put(ctx, d.blob(desc.Digest), b)
+}
+
+// Commit implements Destination.
+func (d *objectDestination) Commit(ctx context.Context, _ *Graph) (map[string]string, error) {
+	if d.same {
+		return nil, nil
+	}
+	if err := d.touch(ctx); err != nil {
+		return nil, err
+	}
+	dgst := digest.FromBytes(d.written)
+	return nil, showing(ctx, "writing cache manifest "+dgst.String(), func() error {
+		for _, key := range d.write {
+			b, err := objects.NewBody(bytes.NewReader(d.written), int64(len(d.written)), dgst)
+			if err != nil {
+				return err
+			}
+			if err := d.store.Replace(ctx, key, b); err != nil {
+				return fmt.Errorf("%s: %w", key, err)
+			}
+		}
+		return nil
+	})
+}
+
+// touch makes old layers new.
+func (d *objectDestination) touch(ctx context.Context) error {
+	t, ok := d.store.(objects.Toucher)
+	if !ok {
+		return nil
+	}
+	eg, ctx := errgroup.WithContext(ctx)
+	eg.SetLimit(d.uploads)
+	for _, l := range d.stale {
+		eg.Go(func() error {
+			if err := t.Touch(ctx, d.blob(l.Digest), l.Size); err != nil {
+				return fmt.Errorf("layer %s: %w", l.Digest, err)
+			}
+			return nil
+		})
+	}
+	return eg.Wait()
+}
+
+// describing is the config of a graph that describes its layers itself, and these, each once.
+func (g *Graph) describing(ctx context.Context) (config []byte, layers []ocispec.Descriptor, err error) {
+	c := g.config()
+	known := map[digest.Digest]ocispec.Descriptor{}
+	for _, l := range g.layers {
+		known[l.desc.Digest] = l.desc
+	}
+	listed := map[digest.Digest]bool{}
+	for i := range c.Layers {
+		desc := convertType(ctx, known[c.Layers[i].Blob], true)
+		if c.Layers[i].Annotations, err = annotations(desc); err != nil {
+			return nil, nil, err
+		}
+		if !listed[desc.Digest] {
+			listed[desc.Digest] = true
+			layers = append(layers, desc)
+		}
+	}
+	config, err = json.Marshal(c)
+	return config, layers, err
+}
+
+// annotations describe a layer in a config.
+func annotations(desc ocispec.Descriptor) (*types.LayerAnnotations, error) {
+	diffID := digest.Digest(desc.Annotations[annotationDiffID])
+	if err := diffID.Validate(); err != nil {
+		return nil, fmt.Errorf("layer %s: its diff ID %q: %w", desc.Digest, diffID, err)
+	}
+	a := &types.LayerAnnotations{MediaType: desc.MediaType, DiffID: diffID, Size: desc.Size}
+	if at := desc.Annotations[annotationCreatedAt]; at != "" {
+		if err := a.CreatedAt.UnmarshalText([]byte(at)); err != nil {
+			return nil, fmt.Errorf("layer %s: when it was made: %w", desc.Digest, err)
+		}
+		a.CreatedAt = a.CreatedAt.UTC()
+	}
+	return a, nil
+}
