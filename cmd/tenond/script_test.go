@@ -40,11 +40,11 @@ func TestScript(t *testing.T) {
 	runScripts(t, "testdata/script", bin, nil)
 }
 
-// clientPrograms say how the clients of TestClients are made, by go. Buildctl's module cannot
-// be installed from; bench is of a version of it.
+// clientPrograms say how the clients of TestClients are made, and the daemon that they are
+// made for, by go. Buildctl's module cannot be installed from; bench is of a version of it.
 var clientPrograms = map[string][]string{
 	"buildx":   {"install", "github.com/docker/buildx/cmd/buildx@v0.38.2"},
-	"buildctl": {"-C", "../../bench", "install", "github.com/moby/buildkit/cmd/buildctl"},
+	"buildctl": {"-C", "../../bench", "install", "github.com/moby/buildkit/cmd/buildctl", "github.com/moby/buildkit/cmd/buildkitd"},
 }
 
 // TestClients runs testdata/clients/*.txt: the daemon in a process of its own, and as its
