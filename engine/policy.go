@@ -3,6 +3,8 @@ package engine
 import (
 	"cmp"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"maps"
@@ -18,6 +20,7 @@ import (
 	spb "github.com/moby/buildkit/sourcepolicy/pb"
 	"github.com/moby/buildkit/sourcepolicy/policysession"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/tenonbuild/tenon/engine/gateway"
 	"github.com/tenonbuild/tenon/engine/llb"
@@ -207,6 +210,26 @@ func (b *build) decide(ctx context.Context, op *pb.SourceOp, opt sourceresolver.
 
 // withPolicy adds the policies to how definitions are loaded.
 func (b *build) withPolicy(ctx context.Context, opt llb.LoadOptions, more []*spb.Policy) (_ llb.LoadOptions, err error) {
-	opt.Policy, err = b.policy(ctx, more)
+	if opt.Policy, err = b.policy(ctx, more); err != nil || opt.Policy == nil {
+		return opt, err
+	}
+	opt.PolicyID, err = b.policyID(more)
 	return opt, err
+}
+
+// policyID names what policy makes: by what it says, and, where the caller decides, by the
+// build.
+func (b *build) policyID(more []*spb.Policy) (string, error) {
+	all := sha256.New()
+	for _, p := range append([]*spb.Policy{b.req.SourcePolicy}, more...) {
+		dt, err := proto.MarshalOptions{Deterministic: true}.Marshal(p)
+		if err != nil {
+			return "", err
+		}
+		fmt.Fprintf(all, "%d %s", len(dt), dt)
+	}
+	if b.req.PolicyVerifier != nil {
+		fmt.Fprintf(all, "by %s", b.req.ID)
+	}
+	return hex.EncodeToString(all.Sum(nil)), nil
 }

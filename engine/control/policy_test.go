@@ -9,6 +9,7 @@ import (
 
 	bkclient "github.com/moby/buildkit/client"
 	"github.com/moby/buildkit/client/llb"
+	"github.com/moby/buildkit/client/llb/llbbuild"
 	"github.com/moby/buildkit/client/llb/sourceresolver"
 	gwclient "github.com/moby/buildkit/frontend/gateway/client"
 	gwpb "github.com/moby/buildkit/frontend/gateway/pb"
@@ -76,6 +77,32 @@ func TestSourcePolicy(t *testing.T) {
 
 	_, _, err = d.solve(llb.HTTP(url+"/x"), bkclient.SolveOpt{SourcePolicy: &spb.Policy{Rules: []*spb.Rule{{}}}})
 	check.Says(t, err, "nil selector")
+}
+
+// What a definition has that a step makes is decided about by each build's policy, also where
+// it was built before.
+func TestPolicyOfNestedBuild(t *testing.T) {
+	d := start(t)
+	url, _ := files(t)
+	def, err := llb.HTTP(url + "/bad").Marshal(t.Context())
+	check.OK(t, err)
+	dt, err := def.ToPB().Marshal()
+	check.OK(t, err)
+	st := llb.Scratch().File(llb.Mkfile("/buildkit.llb.definition", 0o644, dt)).With(llbbuild.Build())
+	policy := func(action spb.PolicyAction) *spb.Policy {
+		return &spb.Policy{Rules: []*spb.Rule{{Action: action, Selector: &spb.Selector{Identifier: url + "/bad*"}}}}
+	}
+	for _, p := range []*spb.Policy{nil, policy(spb.PolicyAction_ALLOW)} {
+		_, _, err := d.solve(st, bkclient.SolveOpt{SourcePolicy: p})
+		check.OK(t, err)
+	}
+	_, _, err = d.solve(st, bkclient.SolveOpt{SourcePolicy: policy(spb.PolicyAction_DENY)})
+	check.Says(t, err, "denied by policy")
+	denies := policysession.NewPolicyProvider(func(context.Context, *policysession.CheckPolicyRequest) (*policysession.DecisionResponse, *gwpb.ResolveSourceMetaRequest, error) {
+		return &policysession.DecisionResponse{Action: spb.PolicyAction_DENY}, nil, nil
+	})
+	_, _, err = d.solve(st, bkclient.SolveOpt{SourcePolicyProvider: denies})
+	check.Says(t, err, "not allowed by policy")
 }
 
 // The client decides about each source, several at a time. It may ask what is known of

@@ -52,6 +52,10 @@ type LoadOptions struct {
 	// Policy, if not nil, decides about each source operation before anything is done with
 	// it, and may change it. It is called for several at a time.
 	Policy func(op *pb.Op) error
+	// PolicyID names the policy. What a definition gives that a step makes is shared only
+	// with builds under a policy of that name, and no cache has it: its sources are to be
+	// decided about.
+	PolicyID string
 	// CheckSource, if not nil, is asked about each source operation. It should not
 	// touch anything.
 	CheckSource func(op *pb.SourceOp, platform *pb.Platform) error

@@ -124,6 +124,10 @@ func (l *loader) add(n int) error {
 		v.proxy = true
 		dt = append(dt, "\x00tenon.proxy"...)
 	}
+	if p.GetBuild() != nil && l.opt.Policy != nil {
+		dt = append(dt, l.opt.PolicyID...)
+		v.opts.IgnoreCache = true
+	}
 	v.digest = digest.FromBytes(dt)
 	v.name = v.opts.Description["llb.customname"]
 	if v.name == "" {
