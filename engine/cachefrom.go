@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"sync"
+	"time"
 
 	gwclient "github.com/moby/buildkit/frontend/gateway/client"
 
@@ -55,6 +56,10 @@ func (b *build) importOf(o remotecache.Option) *remotecache.Import {
 	if err == nil {
 		err = unmixed(&b.req, o)
 	}
+	asked := time.Now()
+	if err == nil {
+		err = b.engine.breaker.check(key, asked)
+	}
 	if err != nil {
 		end(err)
 		m.byKey[key] = nil
@@ -64,6 +69,8 @@ func (b *build) importOf(o remotecache.Option) *remotecache.Import {
 	opened := remotecache.Open(ctx, key, o.Name(), src, b.engine.store, func(err error) {
 		if m.ctx.Err() != nil {
 			err = nil // the build has ended, and did not need it
+		} else {
+			b.engine.breaker.ended(key, asked, time.Now(), err)
 		}
 		end(err)
 		m.ended.Done()

@@ -120,6 +120,7 @@ type Engine struct {
 	frontends map[string]frontend.Func
 	exporters map[string]export.Factory
 	caches    map[string]remotecache.Backend
+	breaker   breaker // of caches that builds import
 	worker    Worker
 	grantable []entitlements.Entitlement // nil: all
 	devices   *devices.Devices
