@@ -86,7 +86,7 @@ func (c *cli) push(ctx context.Context, refs []string, f *pushFlags) error {
 		return fmt.Errorf("--progress %w", err)
 	}
 	req := engine.PushRequest{Images: refs, Session: sess, PushOptions: images.PushOptions{Insecure: f.insecure, Platform: want}}
-	return c.with(ctx, func(e *engine.Engine) error {
+	push := func(e *engine.Engine) error {
 		status := make(chan *client.SolveStatus)
 		req.Status = status
 		var eg errgroup.Group
@@ -107,7 +107,44 @@ func (c *cli) push(ctx context.Context, refs []string, f *pushFlags) error {
 			fmt.Fprintln(c.text(), line)
 		}
 		return err
-	})
+	}
+	return c.either(ctx, push, func(r query.Root) error { return c.borrowing(ctx, r, refs, push) })
+}
+
+// borrowing lets use work with images that the process has which has the root: with copies of
+// them, in a root that is there for so long. That process is not to have this one's logins.
+func (c *cli) borrowing(ctx context.Context, r query.Root, names []string, use func(*engine.Engine) error) (err error) {
+	write, err := r.Save(ctx, query.SaveRequest{Images: names, SaveOptions: images.SaveOptions{Format: images.FormatOCI}})
+	if err != nil {
+		return err
+	}
+	cfg, err := c.configure()
+	if err != nil {
+		return err
+	}
+	dir, err := os.MkdirTemp("", "tenon-push-")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	opt := cfg.engine()
+	opt.Root, opt.Notice = dir, c.notice
+	e, err := engine.Open(ctx, opt)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, e.Close()) }()
+	pr, pw := io.Pipe()
+	var eg errgroup.Group
+	eg.Go(func() error { return pw.CloseWithError(write(pw)) })
+	_, err = query.Local(e.Store()).LoadArchive(ctx, pr)
+	if err == nil {
+		_, err = io.Copy(io.Discard, pr) // an archive ends before its file does
+	}
+	if err = errors.Join(err, pr.CloseWithError(err), eg.Wait()); err != nil {
+		return fmt.Errorf("copying what is pushed: %w", err)
+	}
+	return use(e)
 }
 
 func onlyPlatform(s string) (*ocispec.Platform, error) {

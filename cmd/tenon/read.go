@@ -31,6 +31,12 @@ func (c *cli) read(ctx context.Context, use func(query.Reader) error) error {
 
 // change is read for what changes images: use is called again only where nobody was asked.
 func (c *cli) change(ctx context.Context, use func(query.Root) error) error {
+	return c.either(ctx, func(e *engine.Engine) error { return use(query.Local(e.Store())) }, use)
+}
+
+// either lets own work with the root, or other ask the process that has it. Other is called
+// again only where nobody was asked.
+func (c *cli) either(ctx context.Context, own func(*engine.Engine) error, other func(query.Root) error) error {
 	cfg, err := c.configure()
 	if err != nil {
 		return err
@@ -41,13 +47,13 @@ func (c *cli) change(ctx context.Context, use func(query.Root) error) error {
 	for waits := 0; ; waits++ {
 		e, err := engine.Open(ctx, opt)
 		if err == nil {
-			return errors.Join(use(query.Local(e.Store())), e.Close())
+			return errors.Join(own(e), e.Close())
 		}
 		var locked *store.LockedError
 		if !errors.As(err, &locked) {
 			return err
 		}
-		if err := use(remote.Ask(engine.Questions(cfg.Root))); !errors.Is(err, remote.ErrGone) {
+		if err := other(remote.Ask(engine.Questions(cfg.Root))); !errors.Is(err, remote.ErrGone) {
 			return err
 		}
 		if c.flags.noWait {

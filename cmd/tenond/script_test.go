@@ -37,7 +37,7 @@ func TestScript(t *testing.T) {
 	if err := os.Symlink("tenon", filepath.Join(bin, "buildctl")); err != nil {
 		t.Fatal(err)
 	}
-	runScripts(t, "testdata/script", bin, nil)
+	runScripts(t, "testdata/script", bin, withRegistry(t))
 }
 
 // clientPrograms say how the clients of TestClients are made, and the daemon that they are
@@ -63,9 +63,12 @@ func TestClients(t *testing.T) {
 			t.Fatalf("making %s: %v\n%s", client, err, out)
 		}
 	}
-	runScripts(t, "testdata/clients", bin, func(env *testscript.Env) {
-		env.Setenv("REGISTRY", registrytest.New(t).Host)
-	})
+	runScripts(t, "testdata/clients", bin, withRegistry(t))
+}
+
+// withRegistry gives each script a registry.
+func withRegistry(t *testing.T) func(*testscript.Env) {
+	return func(env *testscript.Env) { env.Setenv("REGISTRY", registrytest.New(t).Host) }
 }
 
 // runScripts runs the scripts of a directory, with the programs of another one.
