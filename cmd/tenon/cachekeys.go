@@ -1,11 +1,16 @@
 package main
 
-import "github.com/tenonbuild/tenon/engine/remotecache"
+import (
+	"strconv"
+
+	"github.com/tenonbuild/tenon/engine/remotecache"
+)
 
 // cacheEnv are the variables that say of caches what their attributes do not, by attribute.
 // Who is asked for a build has no access to these, and uses none of its own.
 var cacheEnv = map[string]map[string]string{
-	"s3": {"bucket": "AWS_BUCKET", "region": "AWS_REGION"},
+	"s3":  {"bucket": "AWS_BUCKET", "region": "AWS_REGION"},
+	"gha": {"token": "ACTIONS_RUNTIME_TOKEN", "url": "ACTIONS_CACHE_URL"},
 }
 
 // s3Key are the variables of a key for S3. They belong together.
@@ -25,6 +30,13 @@ func (c *cli) fromEnv(o remotecache.Option) {
 		}
 	}
 	add(cacheEnv[o.Type])
+	if v2, _ := c.env("ACTIONS_CACHE_SERVICE_V2"); o.Type == "gha" {
+		results := map[string]string{"url": "ACTIONS_RESULTS_URL"}
+		if yes, err := strconv.ParseBool(v2); err == nil && yes || o.Attrs["version"] == "2" {
+			results = map[string]string{"url_v2": "ACTIONS_RESULTS_URL"}
+		}
+		add(results)
+	}
 	if o.Type == "s3" && o.Attrs["access_key_id"] == "" && o.Attrs["secret_access_key"] == "" {
 		add(s3Key)
 	}

@@ -59,6 +59,7 @@ func TestScript(t *testing.T) {
 			"waits":     scriptWaits,
 			"registry":  scriptRegistryNew,
 			"s3":        scriptS3,
+			"gha":       scriptGHA,
 			"distrib":   scriptDistribution,
 			"put":       scriptPut,
 			"fault":     scriptFault,

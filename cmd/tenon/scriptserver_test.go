@@ -45,6 +45,19 @@ func scriptS3(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Setenv(args[0], s.Host)
 }
 
+// scriptGHA: gha VAR starts a cache that speaks the protocol of GitHub Actions. VAR is its
+// host and port, VAR_TOKEN a token for it; faults and requests are as those of a registry.
+func scriptGHA(ts *testscript.TestScript, _ bool, args []string) {
+	if len(args) != 1 {
+		ts.Fatalf("usage: gha VAR")
+	}
+	w := world(ts)
+	s := objectstest.NewGHA(w.t)
+	w.sites[s.Host] = s
+	ts.Setenv(args[0], s.Host)
+	ts.Setenv(args[0]+"_TOKEN", objectstest.Token("refs/heads/work", "refs/heads/main:1"))
+}
+
 func (w *scriptWorld) registry(ts *testscript.TestScript, host string) *scriptServer {
 	s := w.sites[host]
 	if s == nil {

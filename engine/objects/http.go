@@ -24,7 +24,7 @@ const (
 	// stallTimeout is for how long a server may send nothing, and take nothing.
 	stallTimeout = 30 * time.Second
 	// attempts is how often a request is made that fails in a way that may pass, firstWait
-	// how long is waited before the second, and maxWait the longest that a server may ask for.
+	// how long is waited before the second, and maxWait how long for all of them.
 	attempts  = 4
 	firstWait = 300 * time.Millisecond
 	maxWait   = 10 * time.Second
@@ -42,10 +42,14 @@ func NewTransport() http.RoundTripper {
 }
 
 // client makes requests.
-type client struct{ http *http.Client }
+type client struct {
+	http *http.Client
+	// patience is how long is waited between attempts, in all.
+	patience time.Duration
+}
 
 func newClient(t http.RoundTripper) client {
-	return client{&http.Client{
+	return client{patience: maxWait, http: &http.Client{
 		Transport:     t,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
@@ -90,6 +94,7 @@ func statusOf(err error) int {
 // do makes a request, again if it fails in a way that may pass. Each attempt is made anew:
 // what is signed has its date.
 func (c client) do(ctx context.Context, make func() (*http.Request, error)) (*http.Response, error) {
+	left := c.patience
 	for n := 1; ; n++ {
 		req, err := make()
 		if err != nil {
@@ -117,7 +122,7 @@ func (c client) do(ctx context.Context, make func() (*http.Request, error)) (*ht
 		default:
 			err = unwrapURL(req, err)
 		}
-		if n == attempts || wait > maxWait {
+		if left -= wait; n == attempts || left < 0 {
 			return nil, err
 		}
 		select {

@@ -23,7 +23,7 @@ type listing struct {
 // Have implements Store. It lists the bucket from where the next key must be, so that there
 // are no more requests than keys, and mostly one.
 func (s *S3) Have(ctx context.Context, keys []string) (map[string]time.Time, error) {
-	keys = slices.Sorted(slices.Values(keys))
+	keys = sorted(keys)
 	there := map[string]time.Time{}
 	prefix, after := common(keys), ""
 	for len(keys) > 0 {
@@ -76,3 +76,5 @@ func common(keys []string) string {
 	}
 	return strings.ToValidUTF8(first[:n], "")
 }
+
+func sorted(keys []string) []string { return slices.Sorted(slices.Values(keys)) }

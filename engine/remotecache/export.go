@@ -136,6 +136,11 @@ func (c *Collector) Gather(ctx context.Context, st *store.Store, opt store.Layer
 			_ = out.Release(context.WithoutCancel(ctx)) // the first error says more
 		}
 	}()
+	for _, m := range imports {
+		if err := m.wait(ctx); err != nil {
+			return nil, err
+		}
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, m := range imports {

@@ -71,6 +71,17 @@ func Open(ctx context.Context, id, name string, src Source, st *store.Store, tel
 	return m
 }
 
+// wait waits until the cache has been read, or cannot be: what it has goes along with what
+// is exported, also of a build that did not need it.
+func (m *Import) wait(ctx context.Context) error {
+	select {
+	case <-m.loaded:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
 func (m *Import) load(ctx context.Context) error {
 	graphs, err := m.source.Load(ctx)
 	if err != nil {

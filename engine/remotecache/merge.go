@@ -24,14 +24,9 @@ type imported struct {
 	result
 }
 
-// take adds the records of an import as nodes that go along where they belong to others. One
-// that is still being read has none.
+// take adds the records of an import as nodes that go along where they belong to others. It
+// has been read, or cannot be.
 func (c *Collector) take(m *Import) {
-	select {
-	case <-m.loaded:
-	default:
-		return
-	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, f := range m.finders {
