@@ -186,17 +186,14 @@ func (m *Import) Save(*solver.CacheKey, solver.Result) (*solver.ExportableCacheK
 	return nil, fmt.Errorf("cache %s is only read", m.id)
 }
 
-// annotations of layers in a cache.
-const (
-	annotationDiffID    = "containerd.io/uncompressed"
-	annotationCreatedAt = "buildkit/createdat"
-)
+// annotationDiffID is one of layers in a cache.
+const annotationDiffID = "containerd.io/uncompressed"
 
 func layerAnnotations(diffID digest.Digest, created *time.Time) map[string]string {
 	out := map[string]string{annotationDiffID: diffID.String()}
 	if created != nil && !created.IsZero() {
 		if dt, err := created.MarshalText(); err == nil {
-			out[annotationCreatedAt] = string(dt)
+			out[store.AnnotationCreatedAt] = string(dt)
 		}
 	}
 	return out

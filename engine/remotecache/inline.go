@@ -5,13 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/images"
 	types "github.com/moby/buildkit/cache/remotecache/v1/types"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/tenonbuild/tenon/engine/store"
 )
 
 // InlineKey is the field of an image's config that has its inline cache.
@@ -86,26 +86,26 @@ func inlineOf(ctx context.Context, from content.Provider, m *manifest) (*Graph, 
 	if err := json.Unmarshal(img.Cache, &c.Records); err != nil {
 		return nil, fmt.Errorf("the image's inline cache: %w", err)
 	}
-	dates := createdDates(img.History)
+	made := layersOf(img.History)
 	layers := make([]ocispec.Descriptor, len(m.Layers))
 	for i, l := range m.Layers {
-		var created *time.Time
-		if i < len(dates) {
-			created = dates[i]
+		var by ocispec.History
+		if i < len(made) {
+			by = made[i]
 		}
 		layers[i] = l
-		layers[i].Annotations = layerAnnotations(img.RootFS.DiffIDs[i], created)
+		layers[i].Annotations = layerAnnotations(img.RootFS.DiffIDs[i], by.Created)
+		layers[i].Annotations[store.AnnotationDescription] = by.CreatedBy
 		c.Layers = append(c.Layers, types.CacheLayer{Blob: l.Digest, ParentIndex: i - 1})
 	}
 	return fromConfig(c, layers)
 }
 
-// createdDates are when the layers of a history were made.
-func createdDates(history []ocispec.History) []*time.Time {
-	var out []*time.Time
+// layersOf are the entries of a history that have a layer each.
+func layersOf(history []ocispec.History) (out []ocispec.History) {
 	for _, h := range history {
 		if !h.EmptyLayer {
-			out = append(out, h.Created)
+			out = append(out, h)
 		}
 	}
 	return out

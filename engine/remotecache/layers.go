@@ -53,6 +53,7 @@ func (l *layerList) ReaderAt(ctx context.Context, desc ocispec.Descriptor) (cont
 func dated(l store.Layer) ocispec.Descriptor {
 	d := l.Descriptor
 	d.Annotations = maps.Clone(d.Annotations)
+	delete(d.Annotations, store.AnnotationDescription) // for who has the layer
 	if !l.Pulled {
 		maps.Copy(d.Annotations, layerAnnotations(l.DiffID, l.CreatedAt))
 	}

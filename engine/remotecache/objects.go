@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/tenonbuild/tenon/engine/objects"
+	"github.com/tenonbuild/tenon/engine/store"
 )
 
 // objectPlace is a cache in a store of objects: a config for each of its names, which
@@ -235,7 +236,7 @@ func annotations(desc ocispec.Descriptor) (*types.LayerAnnotations, error) {
 		return nil, fmt.Errorf("layer %s: its diff ID %q: %w", desc.Digest, diffID, err)
 	}
 	a := &types.LayerAnnotations{MediaType: desc.MediaType, DiffID: diffID, Size: desc.Size}
-	if at := desc.Annotations[annotationCreatedAt]; at != "" {
+	if at := desc.Annotations[store.AnnotationCreatedAt]; at != "" {
 		if err := a.CreatedAt.UnmarshalText([]byte(at)); err != nil {
 			return nil, fmt.Errorf("layer %s: when it was made: %w", desc.Digest, err)
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/images"
@@ -60,7 +61,7 @@ func (s *Store) FromLayers(ctx context.Context, layers []ocispec.Descriptor, pro
 			if below != nil {
 				r.parents = []*record{below}
 			}
-			r.facts = opt.facts(kindLayer, r.parents...)
+			r.facts = opt.told(desc).facts(kindLayer, r.parents...)
 			r.facts.DiffID = diffIDs[i]
 			r.facts.Blobs = []blob{{Descriptor: pulled(desc)}}
 			fresh = append(fresh, r)
@@ -99,6 +100,27 @@ func (s *Store) FromLayers(ctx context.Context, layers []ocispec.Descriptor, pro
 		}
 	}
 	return ref, nil
+}
+
+// Annotations of layers that say when and how they were made, as caches have them.
+const (
+	AnnotationCreatedAt   = "buildkit/createdat"
+	AnnotationDescription = "buildkit/description"
+)
+
+// maxDescription is how long a layer's description may be.
+const maxDescription = 4 << 10
+
+// told are the options with what a layer says of itself.
+func (o NewOptions) told(layer ocispec.Descriptor) NewOptions {
+	var at time.Time
+	if at.UnmarshalText([]byte(layer.Annotations[AnnotationCreatedAt])) == nil {
+		o.CreatedAt = at
+	}
+	if d := layer.Annotations[AnnotationDescription]; d != "" && len(d) <= maxDescription {
+		o.Description = d
+	}
+	return o
 }
 
 // pulled is the descriptor that is kept of a layer: without what says where in an

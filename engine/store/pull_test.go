@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/images"
@@ -383,4 +384,33 @@ func TestSameBlobInTwoTrees(t *testing.T) {
 	})
 	wg.Wait()
 	release(t, one, other)
+}
+
+// A layer that says when and how it was made was made then, and so.
+func TestLayersTellOfThemselves(t *testing.T) {
+	s := newStore(t, "")
+	r := newRemote()
+	var descs []ocispec.Descriptor
+	for _, name := range []string{"a", "b", "c"} {
+		d := r.layer(t, ocispec.MediaTypeImageLayerGzip, name, "1")
+		d.Annotations[store.AnnotationDescription] = "made " + name
+		d.Annotations[store.AnnotationCreatedAt] = "2001-02-03T04:05:06Z"
+		descs = append(descs, d)
+	}
+	delete(descs[1].Annotations, store.AnnotationDescription)
+	descs[1].Annotations[store.AnnotationCreatedAt] = "yesterday"
+	descs[2].Annotations[store.AnnotationDescription] = strings.Repeat("x", 5<<10)
+	ref, err := s.FromLayers(context.Background(), descs, r, store.NewOptions{Description: "all", CreatedAt: old})
+	noError(t, err)
+	defer release(t, ref)
+	layers, _ := layersOf(t, ref, store.LayerOptions{})
+	said := time.Date(2001, 2, 3, 4, 5, 6, 0, time.UTC)
+	for i, want := range []struct {
+		text string
+		at   time.Time
+	}{{"made a", said}, {"all", old}, {"all", said}} {
+		if l := layers[i]; l.Description != want.text || !l.CreatedAt.Equal(want.at) {
+			t.Errorf("layer %d is %q, of %s", i, l.Description, l.CreatedAt)
+		}
+	}
 }
