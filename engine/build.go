@@ -146,6 +146,7 @@ type build struct {
 	// cacheExports are those of Request.CacheTo.
 	cacheExports []cacheExport
 	imports      imports
+	lender       lender
 	vertices     vertices
 	attester     *attester
 	groups       groups
@@ -172,6 +173,8 @@ func (b *build) lendToOps(ctx context.Context) error {
 		return err
 	}
 	b.job.SetValue(ops.LoadOptionsKey, found)
+	b.lender.imports = &b.imports
+	b.job.SetValue(ops.LenderKey, &b.lender)
 	return nil
 }
 

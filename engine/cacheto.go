@@ -97,7 +97,7 @@ func (b *build) gather(ctx context.Context, extent remotecache.Extent, of []solv
 			}
 		}
 	}
-	return c.Gather(ctx, b.engine.store, extent.Layers, b.imports.all())
+	return c.Gather(ctx, b.engine.store, extent, b.mountsToExport(ctx), b.imports.all())
 }
 
 // inlineCaches has images have what of the cache is made of their layers, if the request

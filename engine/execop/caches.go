@@ -2,12 +2,15 @@ package execop
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
 
 	"github.com/moby/buildkit/solver/pb"
 	"github.com/tenonbuild/tenon/engine/store"
+	"github.com/tenonbuild/tenon/solver"
+	"github.com/tenonbuild/tenon/solver/client"
 )
 
 // sharing has the store's words for LLB's.
@@ -51,7 +54,7 @@ func (o *op) takeCaches(ctx context.Context, m *mounts, refs []*store.Ref) error
 	m.caches = map[string]*store.CacheMount{}
 	for _, id := range slices.Sorted(maps.Keys(wanted)) {
 		w := wanted[id]
-		c, err := o.Store.CacheMount(ctx, id, w.base, w.sharing)
+		c, err := o.takeCache(ctx, id, w)
 		if err != nil {
 			return fmt.Errorf("cache mount %s: %w", w.dest, err)
 		}
@@ -59,6 +62,48 @@ func (o *op) takeCaches(ctx context.Context, m *mounts, refs []*store.Ref) error
 		m.held = append(m.held, c)
 	}
 	return nil
+}
+
+// CacheLender is a build that can have the contents of cache mounts from elsewhere.
+type CacheLender interface {
+	// Lend returns what a new cache mount of an ID begins with; nil if it has nothing. The
+	// Ref is the caller's.
+	Lend(ctx context.Context, id string) (*store.Ref, error)
+	// Used is told that a step uses the cache mount of an ID.
+	Used(id string)
+}
+
+// CacheLenders returns those of the jobs that an op works for, by the context of its run.
+type CacheLenders func(ctx context.Context) []CacheLender
+
+// takeCache takes one cache mount. One that is new and has no base begins with what a
+// lender has.
+func (o *op) takeCache(ctx context.Context, id string, w cache) (_ *store.CacheMount, err error) {
+	if w.base != nil || o.Lenders == nil {
+		return o.Store.CacheMount(ctx, id, w.base, w.sharing)
+	}
+	for _, l := range o.Lenders(ctx) {
+		l.Used(id)
+		if w.base != nil || o.Store.HasCacheMount(id) {
+			continue
+		}
+		if w.base, err = l.Lend(ctx, id); err != nil {
+			return nil, err
+		}
+	}
+	if w.base == nil {
+		return o.Store.CacheMount(ctx, id, nil, w.sharing)
+	}
+	c, err := o.Store.CacheMount(ctx, id, w.base, w.sharing)
+	if rerr := w.base.Release(context.WithoutCancel(ctx)); err == nil && rerr != nil {
+		return nil, errors.Join(rerr, c.Release(context.WithoutCancel(ctx)))
+	}
+	if err != nil && ctx.Err() == nil { // what a cache has fails no step
+		text := fmt.Sprintf("cache mount %s begins empty, since what a cache has of it cannot be had: %v", w.dest, err)
+		solver.ProgressFrom(ctx).Warn(client.VertexWarning{Level: 1, Short: []byte(text)})
+		return o.Store.CacheMount(ctx, id, nil, w.sharing)
+	}
+	return c, err
 }
 
 // cacheID is the ID of a slot's cache mount. Each base has one of its own, as in

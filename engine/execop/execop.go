@@ -48,6 +48,8 @@ type Deps struct {
 	Log LogLimits
 	// Proxy, if not nil, has the process reach others only by a proxy.
 	Proxy *Proxy
+	// Lenders, if not nil, says who may have what new cache mounts begin with.
+	Lenders CacheLenders
 	// Failed, if not nil, says who may want to look at what a failed run leaves.
 	Failed failed.Jobs
 }

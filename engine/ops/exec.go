@@ -12,13 +12,29 @@ import (
 
 func (e *Env) exec(o *pb.ExecOp, platform *pb.Platform, v solver.Vertex, b solver.Builder) (solver.Op, error) {
 	d := e.Exec()
-	d.Resources, d.Failed, d.Proxy = llb.MetadataOf(v).GetLinuxResources(), looking(b), proxy(v, b)
+	d.Resources, d.Failed, d.Lenders, d.Proxy = llb.MetadataOf(v).GetLinuxResources(), looking(b), lenders(b), proxy(v, b)
 	return execop.New(o, platform, v, d)
 }
 
 // Exec is what processes are run with.
 func (e *Env) Exec() execop.Deps {
 	return execop.Deps{Store: e.Store, Sessions: e.Sessions, Executor: e.Executor, NoExecutor: e.NoExecutor, Log: e.Log}
+}
+
+// LenderKey is under what a job keeps an execop.CacheLender (Job.SetValue).
+const LenderKey = "tenon.cachelender"
+
+// lenders finds the builds that may have contents of cache mounts.
+func lenders(b solver.Builder) execop.CacheLenders {
+	return func(ctx context.Context) (out []execop.CacheLender) {
+		_ = b.EachValue(ctx, LenderKey, func(v any) error { // ends with ctx, and so does the step
+			if l, ok := v.(execop.CacheLender); ok {
+				out = append(out, l)
+			}
+			return nil
+		})
+		return out
+	}
 }
 
 // looking finds the builds that may want to look at what an op leaves that fails.

@@ -141,6 +141,8 @@ type Extent struct {
 	Mode solver.CacheExportMode
 	// Layers is the form of layers that have none yet.
 	Layers store.LayerOptions
+	// Mounts are the cache mounts that go along.
+	Mounts MountChoice
 	// IgnoreError says that a build does not fail with the export.
 	IgnoreError bool
 }
@@ -149,7 +151,7 @@ type Extent struct {
 var maxLevel = map[string]int{"gzip": 9, "zstd": 22}
 
 func (a *attrs) extent() Extent {
-	e := Extent{Mode: solver.CacheExportModeMin, IgnoreError: a.boolean("ignore-error", false)}
+	e := Extent{Mode: solver.CacheExportModeMin, Mounts: a.mounts(), IgnoreError: a.boolean("ignore-error", false)}
 	switch v := strings.ToLower(a.Attrs["mode"]); v {
 	case "", "min":
 	case "max":

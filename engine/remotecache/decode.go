@@ -21,11 +21,15 @@ func Decode(config []byte, described []ocispec.Descriptor) (*Graph, error) {
 	if len(config) > maxConfig {
 		return nil, fmt.Errorf("the cache's config has %d bytes, and at most %d are read", len(config), maxConfig)
 	}
-	var c types.CacheConfig
+	var c configWithMounts
 	if err := json.Unmarshal(config, &c); err != nil {
 		return nil, fmt.Errorf("the cache's config: %w", err)
 	}
-	return fromConfig(c, described)
+	g, err := fromConfig(c.CacheConfig, described)
+	if err != nil {
+		return nil, err
+	}
+	return g, g.addMounts(c.Mounts)
 }
 
 func fromConfig(c types.CacheConfig, described []ocispec.Descriptor) (*Graph, error) {

@@ -266,7 +266,7 @@ func (g *Graph) pruneLayers() {
 // Encode writes the config of a graph: equal graphs are equal bytes. Blobs are the layers
 // that go with it, each once, in the order of their digests.
 func (g *Graph) Encode() (config []byte, blobs []ocispec.Descriptor, err error) {
-	dt, err := json.Marshal(g.config())
+	dt, err := json.Marshal(configWithMounts{g.config(), g.configMounts()})
 	if err != nil {
 		return nil, nil, err
 	}
@@ -275,6 +275,9 @@ func (g *Graph) Encode() (config []byte, blobs []ocispec.Descriptor, err error) 
 		if !l.gone {
 			byDigest[l.desc.Digest.String()] = l.desc
 		}
+	}
+	for _, m := range g.mounts {
+		byDigest[m.Layer.Digest.String()] = m.Layer
 	}
 	for _, dgst := range slices.Sorted(maps.Keys(byDigest)) {
 		blobs = append(blobs, byDigest[dgst])

@@ -43,7 +43,7 @@ func parallelOf(to Destination) int {
 // Write brings a cache to a destination. Without any layer there is nothing to write, and
 // nothing is said.
 func Write(ctx context.Context, g *Graph, from content.Provider, to Destination) (map[string]string, error) {
-	if len(g.layers) == 0 {
+	if len(g.layers) == 0 && len(g.mounts) == 0 {
 		return nil, nil
 	}
 	missing, err := to.Missing(ctx, g)
@@ -94,11 +94,19 @@ func convertType(ctx context.Context, desc ocispec.Descriptor, oci bool) ocispec
 type Gathered struct {
 	*Graph
 	content.Provider
-	refs []*store.Ref
+	refs   []*store.Ref
+	packed []*store.CacheLayer
 }
 
 // Release gives back what the layers are read from.
-func (g *Gathered) Release(ctx context.Context) error { return releaseAll(ctx, &g.refs) }
+func (g *Gathered) Release(ctx context.Context) error {
+	err := releaseAll(ctx, &g.refs)
+	for _, p := range g.packed {
+		err = errors.Join(err, p.Release(ctx))
+	}
+	g.packed = nil
+	return err
+}
 
 // Release gives back what was collected and not gathered.
 func (c *Collector) Release(ctx context.Context) error { return releaseAll(ctx, &c.refs) }
@@ -128,7 +136,7 @@ func (c *Collector) Convert(_ context.Context, res solver.Result) (*solver.Remot
 
 // Gather makes a graph of what was collected, with layers in this form. What the imports
 // have that belongs to it goes along. The Gathered is the caller's, who releases it.
-func (c *Collector) Gather(ctx context.Context, st *store.Store, opt store.LayerOptions, imports []*Import) (_ *Gathered, err error) {
+func (c *Collector) Gather(ctx context.Context, st *store.Store, e Extent, mounts Mounts, imports []*Import) (_ *Gathered, err error) {
 	out := &Gathered{refs: c.refs}
 	c.refs = nil
 	defer func() {
@@ -151,7 +159,7 @@ func (c *Collector) Gather(ctx context.Context, st *store.Store, opt store.Layer
 	if err != nil {
 		return nil, err
 	}
-	made, err := st.Stacks(ctx, trees, opt)
+	made, err := st.Stacks(ctx, trees, e.Layers)
 	if err != nil {
 		return nil, err
 	}
@@ -166,7 +174,7 @@ func (c *Collector) Gather(ctx context.Context, st *store.Store, opt store.Layer
 		return all
 	}
 	out.Graph, out.Provider = graphOf(nodes, l, stacks), l
-	return out, nil
+	return out, out.addMounts(ctx, e, mounts, st, imports, l)
 }
 
 // stack are the layers of a result, by their numbers; nil if it has gone.

@@ -18,6 +18,7 @@ type Graph struct {
 	// records come after those of their inputs. No two have the same ID.
 	records []record
 	layers  []layer
+	mounts  []Mount
 
 	byID  map[string]int32
 	roots map[digest.Digest]int32
