@@ -117,10 +117,13 @@ func (d *objectDestination) Missing(ctx context.Context, g *Graph) (missing []oc
 		}
 		fresh := time.Since(modified) < d.fresh
 		d.same = d.same && fresh && bytes.Equal(dt, d.written)
-		var last types.CacheConfig
+		var last configWithMounts
 		if fresh && json.Unmarshal(dt, &last) == nil {
 			for _, l := range last.Layers {
 				there[l.Blob] = true
+			}
+			for _, m := range last.Mounts {
+				there[m.Blob] = true
 			}
 		}
 	}
@@ -225,7 +228,13 @@ func (g *Graph) describing(ctx context.Context) (config []byte, layers []ocispec
 			layers = append(layers, desc)
 		}
 	}
-	config, err = json.Marshal(c)
+	for _, m := range g.mounts {
+		if !listed[m.Layer.Digest] {
+			listed[m.Layer.Digest] = true
+			layers = append(layers, m.Layer)
+		}
+	}
+	config, err = json.Marshal(configWithMounts{c, g.configMounts()})
 	return config, layers, err
 }
 
