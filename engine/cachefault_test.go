@@ -172,3 +172,22 @@ func TestCacheOfFailedBuild(t *testing.T) {
 	_, _, err = w.build(w.open(), bad, engine.Request{CacheTo: []remotecache.Option{w.cache("app:d")}})
 	check.Says(t, err, "none")
 }
+
+// A cache is written also where the one that a build has read loses its layers meanwhile: it
+// has what is left.
+func TestCacheLostWhileExporting(t *testing.T) {
+	testenv.Root(t)
+	w := &traveller{t: t, reg: registrytest.New(t)}
+	_, _, err := w.build(w.open(), steps(), engine.Request{CacheTo: []remotecache.Option{w.cache("app:c")}})
+	check.OK(t, err)
+	// The config is there, and no layer.
+	w.reg.Fault("GET /v2/app/blobs", 1, func(rw http.ResponseWriter, r *http.Request, next http.Handler) { next.ServeHTTP(rw, r) })
+	w.reg.Fault("GET /v2/app/blobs", 1<<30, registrytest.Status(403))
+	st := steps().File(llb.Mkfile("/d", 0o644, nil))
+	_, _, err = w.build(w.open(), st, engine.Request{CacheFrom: []remotecache.Option{w.cache("app:c")}, CacheTo: []remotecache.Option{w.cache("other:c")}})
+	check.OK(t, err)
+	check.Equal(t, "manifests", len(w.reg.Requests("PUT /v2/other/manifests/c")), 1)
+	got, _, err := w.build(w.open(), st, engine.Request{CacheFrom: []remotecache.Option{w.cache("other:c")}})
+	check.OK(t, err)
+	check.Equal(t, "executed", got.executed, 0)
+}

@@ -75,6 +75,15 @@ func (b *build) exportCaches(ctx context.Context, of []solver.CachedResult) ([]m
 func (b *build) exportCache(ctx context.Context, x cacheExport, of []solver.CachedResult) (said map[string]string, err error) {
 	ctx, end := b.job.Begin(ctx, "exporting cache to "+x.Name())
 	defer func() { end(err) }()
+	said, err = b.writeCache(ctx, x, of)
+	// What another cache has lost meanwhile is left out of this one.
+	for n := 0; n < maxLost && errors.Is(err, store.ErrLost) && ctx.Err() == nil; n++ {
+		said, err = b.writeCache(ctx, x, of)
+	}
+	return said, err
+}
+
+func (b *build) writeCache(ctx context.Context, x cacheExport, of []solver.CachedResult) (_ map[string]string, err error) {
 	g, err := b.gather(ctx, x.Extent, of)
 	if err != nil {
 		return nil, err

@@ -181,6 +181,9 @@ func (c *Collector) Gather(ctx context.Context, st *store.Store, e Extent, mount
 func (l *layerList) stack(f found, made *store.Stacks, at map[*solver.Remote]int) (out []int32) {
 	if f.imported != nil {
 		for _, desc := range f.imported.graph.stack(f.imported.result) {
+			if f.imported.from.layers.Gone(desc.Digest) {
+				return nil
+			}
 			out = append(out, l.add(desc, f.imported.from.layers))
 		}
 		return out

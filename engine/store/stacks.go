@@ -112,7 +112,12 @@ type refTree struct {
 	ref *Ref
 }
 
-func (t refTree) Ref(context.Context) (*Ref, error) { return t.ref.Clone(), nil }
+func (t refTree) Ref(ctx context.Context) (*Ref, error) {
+	if err := t.ref.There(ctx); err != nil {
+		return nil, err
+	}
+	return t.ref.Clone(), nil
+}
 
 // Transferable makes a solver.Remote of a tree without making any layer. What is to be done
 // with its layers is done with its Provider, which is a TreeProvider. The handle is borrowed, and to
