@@ -148,6 +148,14 @@ func TestSolve(t *testing.T) {
 	check.OK(t, err)
 	check.Equal(t, "an archive", tar.Len() > 1024, true)
 
+	// The empty tree is built, too: no frontend is waited for.
+	empty := t.TempDir()
+	_, _, err = d.solve(llb.Scratch(), bkclient.SolveOpt{Exports: toDir(empty)})
+	check.OK(t, err)
+	list, err := os.ReadDir(empty)
+	check.OK(t, err)
+	check.Equal(t, "files", len(list), 0)
+
 	info, err := d.Info(t.Context())
 	check.OK(t, err)
 	check.Equal(t, "version", info.BuildkitVersion.Version, "v0.0.0")

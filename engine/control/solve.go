@@ -101,9 +101,9 @@ func (s *Server) notice(err error) {
 }
 
 // definition is what is to be solved; nil for a request that has a frontend, or whose
-// client is one.
+// client is one. That of the empty tree has nothing in it.
 func definition(req *controlapi.SolveRequest) *pb.Definition {
-	if len(req.Definition.GetDef()) == 0 {
+	if req.Frontend != "" && len(req.Definition.GetDef()) == 0 {
 		return nil
 	}
 	return req.Definition
