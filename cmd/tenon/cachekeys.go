@@ -11,6 +11,10 @@ import (
 var cacheEnv = map[string]map[string]string{
 	"s3":  {"bucket": "AWS_BUCKET", "region": "AWS_REGION"},
 	"gha": {"token": "ACTIONS_RUNTIME_TOKEN", "url": "ACTIONS_CACHE_URL"},
+	"azblob": {
+		"account_url": "BUILDKIT_AZURE_STORAGE_ACCOUNT_URL", "account_name": "BUILDKIT_AZURE_STORAGE_ACCOUNT_NAME",
+		"container": "BUILDKIT_AZURE_STORAGE_CONTAINER", "prefix": "BUILDKIT_AZURE_STORAGE_PREFIX",
+	},
 }
 
 // s3Key are the variables of a key for S3. They belong together.

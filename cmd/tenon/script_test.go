@@ -60,6 +60,7 @@ func TestScript(t *testing.T) {
 			"registry":  scriptRegistryNew,
 			"s3":        scriptS3,
 			"gha":       scriptGHA,
+			"azure":     scriptAzure,
 			"distrib":   scriptDistribution,
 			"put":       scriptPut,
 			"fault":     scriptFault,

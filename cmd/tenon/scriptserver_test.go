@@ -58,6 +58,18 @@ func scriptGHA(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Setenv(args[0]+"_TOKEN", objectstest.Token("refs/heads/work", "refs/heads/main:1"))
 }
 
+// scriptAzure: azure VAR starts a store that speaks the protocol of Azure's blobs. VAR is its
+// host and port; faults and requests are as those of a registry.
+func scriptAzure(ts *testscript.TestScript, _ bool, args []string) {
+	if len(args) != 1 {
+		ts.Fatalf("usage: azure VAR")
+	}
+	w := world(ts)
+	s := objectstest.NewAzure(w.t)
+	w.sites[s.Host] = s
+	ts.Setenv(args[0], s.Host)
+}
+
 func (w *scriptWorld) registry(ts *testscript.TestScript, host string) *scriptServer {
 	s := w.sites[host]
 	if s == nil {

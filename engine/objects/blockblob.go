@@ -55,7 +55,9 @@ func (b blockBlob) request(method string, more url.Values, fill func(*http.Reque
 
 // get reads it from an offset.
 func (b blockBlob) get(ctx context.Context, offset int64) (*Object, error) {
-	return b.client.object(ctx, offset, b.request(http.MethodGet, nil, nil))
+	return b.client.object(ctx, offset, b.request(http.MethodGet, nil, func(req *http.Request) {
+		setOffset(req, offset) // it is signed, too
+	}))
 }
 
 // put writes it. Once: one that is there is left as it is.

@@ -196,8 +196,8 @@ func (c client) answer(ctx context.Context, make func() (*http.Request, error)) 
 func (c client) object(ctx context.Context, offset int64, make func() (*http.Request, error)) (*Object, error) {
 	resp, err := c.do(ctx, func() (*http.Request, error) {
 		req, err := make()
-		if err == nil && offset > 0 {
-			req.Header.Set("Range", fmt.Sprintf("bytes=%d-", offset))
+		if err == nil {
+			setOffset(req, offset)
 		}
 		return req, err
 	})
@@ -210,6 +210,13 @@ func (c client) object(ctx context.Context, offset int64, make func() (*http.Req
 	}
 	modified, _ := http.ParseTime(resp.Header.Get("Last-Modified")) // else it is not known
 	return &Object{ReadCloser: resp.Body, Modified: modified}, nil
+}
+
+// setOffset asks for what follows so many bytes.
+func setOffset(req *http.Request, offset int64) {
+	if offset > 0 {
+		req.Header.Set("Range", fmt.Sprintf("bytes=%d-", offset))
+	}
 }
 
 // send sets the body of a request.

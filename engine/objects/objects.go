@@ -1,5 +1,6 @@
-// Package objects speaks with stores of objects: S3, the cache of GitHub Actions, and what is
-// compatible with these. Each is a handful of HTTP requests, which all go the same way: answers are bounded, a server that stalls is cut off, what may pass is
+// Package objects speaks with stores of objects: S3, Azure's blobs, the cache of GitHub
+// Actions, and what is compatible with these. Each is a handful of HTTP requests, which all
+// go the same way: answers are bounded, a server that stalls is cut off, what may pass is
 // tried again, and redirects are not followed, so that credentials reach only the host
 // that they are for.
 package objects

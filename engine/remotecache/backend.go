@@ -59,6 +59,7 @@ func Builtin(d Deps) map[string]Backend {
 		TypeInline: {Unsigned: true},
 		"s3":       s3(d.Objects),
 		"gha":      gha(d.Objects),
+		"azblob":   azblob(d.Objects),
 		"registry": {
 			Source: func(a *attrs) Source { return d.registryPlace(a) },
 			Destination: func(a *attrs) Destination {
