@@ -80,5 +80,5 @@ func isStep(name string) bool {
 			return false
 		}
 	}
-	return !strings.Contains(name, "] FROM ") && !strings.HasPrefix(name, "FROM ")
+	return !strings.Contains(name, " internal] ") && !strings.Contains(name, "] FROM ") && !strings.HasPrefix(name, "FROM ")
 }
