@@ -96,6 +96,10 @@
 //     It needs the input's result to exist. By it an operation is found whose
 //     input was made in another way and came out the same (early cutoff).
 //
+// An alias (see [Aliaser]) is a further name of a key, for caches that others have
+// written. It may say less than the key: it is looked up in CacheSources, and exported,
+// and the default cache never answers to it.
+//
 // A record is a stored result that a key leads to. A key may have several, or
 // none: a key without a record still leads to the keys of what was built on it.
 //

@@ -187,6 +187,9 @@ type memory struct {
 type tree struct {
 	keys  []string // by which it is known
 	files map[string]string
+	// theirs is what BuildKit keys it by, if it does, and whole what that tells.
+	theirs string
+	whole  bool
 }
 
 // set says what is behind a name.
@@ -200,6 +203,15 @@ func (m *memory) set(name, key string, files ...string) {
 	m.trees[name] = tr
 }
 
+// name says what BuildKit keys a tree by.
+func (m *memory) name(tree, key string, whole bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	tr := m.trees[tree]
+	tr.theirs, tr.whole = key, whole
+	m.trees[tree] = tr
+}
+
 func (m *memory) Schemes() []string { return []string{"test", "alias"} }
 
 func (m *memory) Parse(op *pb.SourceOp, platform *pb.Platform) (source.Instance, error) {
@@ -210,7 +222,17 @@ func (m *memory) Parse(op *pb.SourceOp, platform *pb.Platform) (source.Instance,
 	if !ok {
 		return nil, fmt.Errorf("no tree is called %q", name)
 	}
+	if tr.theirs != "" {
+		return named{&instance{store: m.store, tree: tr}}, nil
+	}
 	return &instance{store: m.store, tree: tr}, nil
+}
+
+// named is a source that BuildKit has, too.
+type named struct{ *instance }
+
+func (n named) BuildKitKey(context.Context) (string, bool, error) {
+	return n.tree.theirs, n.tree.whole, nil
 }
 
 type instance struct {

@@ -66,6 +66,23 @@ func TestSourcesOfOneKeyAreOne(t *testing.T) {
 	}
 }
 
+// A source is found by BuildKit's key only where that tells all.
+func TestBuildKitsKeyOfASource(t *testing.T) {
+	w := newWorld(t)
+	for name, whole := range map[string]bool{"a": true, "b": true, "c": false, "d": false} {
+		w.source.set(name, "own "+name, "f", name)
+		w.source.name(name, map[bool]string{true: "of a and b", false: "of c and d"}[whole], whole)
+	}
+	for _, c := range []struct {
+		id, list string
+		execs    uint64
+	}{{"test://a", "f=a", 1}, {"test://b", "f=a", 0}, {"test://c", "f=c", 1}, {"test://d", "f=d", 1}} {
+		if list, n := w.build(from(c.id)); n != c.execs || list != c.list {
+			t.Errorf("%s: %d ops ran, want %d; %s, want %s", c.id, n, c.execs, list, c.list)
+		}
+	}
+}
+
 func TestMergeAndDiff(t *testing.T) {
 	w := newWorld(t)
 	w.source.set("a", "a", "a", "1", "both", "a")
