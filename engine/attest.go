@@ -10,6 +10,7 @@ import (
 	"github.com/distribution/reference"
 	"github.com/moby/buildkit/client/llb"
 	"github.com/moby/buildkit/client/llb/sourceresolver"
+	resourcestypes "github.com/moby/buildkit/executor/resources/types"
 	"github.com/moby/buildkit/exporter/containerimage/exptypes"
 	"github.com/moby/buildkit/frontend/attestations"
 	"github.com/moby/buildkit/frontend/attestations/sbom"
@@ -33,6 +34,8 @@ type attester struct {
 	started    time.Time
 	// ended is when what was built was first told of.
 	ended func() time.Time
+	// usage is what the machine had to do until it is first asked: see observe.
+	usage func() []*resourcestypes.SysSample
 }
 
 // scanner is what makes SBOMs: an image, and what it is told.
@@ -198,7 +201,7 @@ func (a *attester) provenanceOf(b *build, src *export.Source, i int, ref *fronte
 func (a *attester) facts(b *build, src *export.Source, i int, ref *frontend.Reference, layers []ocispec.Descriptor) provenance.Build {
 	return provenance.Build{
 		ID: b.req.ID, Started: a.started, Finished: a.ended(), Env: b.engine.provenanceEnv,
-		Definition: ref.Definition(), Layers: layers, Base: src.BaseLayers(src.Platforms[i]),
+		Definition: ref.Definition(), Layers: layers, Base: src.BaseLayers(src.Platforms[i]), Usage: a.usage(),
 	}
 }
 

@@ -70,6 +70,7 @@ func (e *Engine) Build(ctx context.Context, req Request) (_ *Response, err error
 	job.Priority = req.Priority
 
 	b := &build{engine: e, req: req, job: job, allowed: allowed, exporters: exporters, cacheExports: cacheExports, attester: attester, begun: time.Now(), watched: make(chan struct{})}
+	defer attester.observe()()
 	defer e.builds.add(req.ID, b)()
 	forget := e.sources.BeginBuild(job.SessionID)
 	discard := func() error { return errors.Join(job.Discard(), forget(context.WithoutCancel(ctx))) }

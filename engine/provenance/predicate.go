@@ -15,6 +15,7 @@ import (
 	slsa "github.com/in-toto/in-toto-golang/in_toto/slsa_provenance/common"
 	slsa02 "github.com/in-toto/in-toto-golang/in_toto/slsa_provenance/v0.2"
 	slsa1 "github.com/in-toto/in-toto-golang/in_toto/slsa_provenance/v1"
+	resourcestypes "github.com/moby/buildkit/executor/resources/types"
 	dockerfile "github.com/moby/buildkit/frontend/dockerfile/version"
 	"github.com/moby/buildkit/solver/errdefs"
 	"github.com/moby/buildkit/solver/llbsolver/provenance/types"
@@ -33,6 +34,7 @@ type Options struct {
 	InlineOnly   bool // only for outputs that are images
 	Reproducible bool // the caller says so
 	Complete     bool // what cannot be told is an error
+	Usage        bool // tells what the machine had to do
 	BuilderID    string
 	Filename     string
 }
@@ -56,7 +58,7 @@ func Parse(attrs map[string]string) (Options, error) {
 	case ok && v != "max" && v != "full":
 		return o, fmt.Errorf("provenance: mode=%q: there are min and max", v)
 	}
-	for key, to := range map[string]*bool{"inline-only": &o.InlineOnly, "reproducible": &o.Reproducible, "complete-materials": &o.Complete} {
+	for key, to := range map[string]*bool{"inline-only": &o.InlineOnly, "reproducible": &o.Reproducible, "complete-materials": &o.Complete, "capture-usage": &o.Usage} {
 		v, ok := attrs[key]
 		if !ok {
 			continue
@@ -90,6 +92,8 @@ type Build struct {
 	// are the base image's; -1 if that is not known. None says nothing.
 	Layers []ocispec.Descriptor
 	Base   int
+	// Usage is what the machine had to do meanwhile, if that is to be told.
+	Usage []*resourcestypes.SysSample
 }
 
 // Predicate is the provenance of what a capture is of, as JSON.
@@ -100,7 +104,7 @@ func (o Options) Predicate(c *Capture, b Build) ([]byte, error) {
 	}
 	meta := p.RunDetails.Metadata
 	meta.StartedOn, meta.FinishedOn, meta.InvocationID = &b.Started, &b.Finished, b.ID
-	meta.Reproducible = o.Reproducible
+	meta.Reproducible, meta.BuildKitMetadata.SysUsage = o.Reproducible, b.Usage
 	p.RunDetails.Builder.ID = o.BuilderID
 	switch {
 	case !o.Min:
