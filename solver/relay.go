@@ -1,8 +1,6 @@
 package solver
 
 import (
-	"slices"
-
 	"github.com/opencontainers/go-digest"
 )
 
@@ -11,8 +9,8 @@ import (
 // Solver.watching.
 type reports struct {
 	journal journal
-	to      []*opState // the other ops, once each
-	over    bool       // nobody will share the run: nothing more is kept
+	to      map[*opState]bool // the other ops: there may be very many
+	over    bool              // nobody will share the run: nothing more is kept
 }
 
 // needReports returns what a call tells of its run.
@@ -49,10 +47,13 @@ func (s *Solver) relay(x *run, to *opState) {
 	}
 	s.watching.Lock()
 	defer s.watching.Unlock()
-	if slices.Contains(r.to, to) {
+	if r.to[to] {
 		return
 	}
-	r.to = append(r.to, to)
+	if r.to == nil {
+		r.to = map[*opState]bool{}
+	}
+	r.to[to] = true
 	for en := range r.journal.all {
 		s.journalise(to, en.about(to.digest))
 	}
@@ -72,7 +73,7 @@ func (s *Solver) endRelay(x *run, to *opState) {
 	}
 	s.watching.Lock()
 	defer s.watching.Unlock()
-	r.to = slices.DeleteFunc(r.to, func(o *opState) bool { return o == to })
+	delete(r.to, to)
 }
 
 // endRelays ends that others tell what a run tells, for good. Solver.mu is held.
@@ -103,7 +104,7 @@ func (c *callContext) tell(en entry) {
 		return
 	}
 	r.journal.add(en)
-	for _, op := range r.to {
+	for op := range r.to {
 		c.s.journalise(op, en.about(op.digest))
 	}
 }

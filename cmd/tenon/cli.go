@@ -244,13 +244,3 @@ func (c *cli) open(ctx context.Context) (*engine.Engine, error) {
 	opt.Notice = c.notice
 	return engine.Open(ctx, opt)
 }
-
-// with opens the engine for as long as use runs.
-func (c *cli) with(ctx context.Context, use func(*engine.Engine) error) (err error) {
-	e, err := c.open(ctx)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, e.Close()) }()
-	return use(e)
-}

@@ -70,7 +70,7 @@ func about(ctx context.Context, service string) (*resourcepb.Resource, error) {
 	}
 	out := &resourcepb.Resource{}
 	for _, kv := range res.Attributes() {
-		out.Attributes = append(out.Attributes, text(string(kv.Key), kv.Value.Emit()))
+		out.Attributes = append(out.Attributes, text(string(kv.Key), kv.Value.String()))
 	}
 	return out, nil
 }
