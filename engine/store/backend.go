@@ -94,14 +94,13 @@ func openBackend(ctx context.Context, root, snapshotter string, tell func(string
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
-	b.meta = metadata.NewDB(b.file, b.blobs, map[string]snapshots.Snapshotter{snapshotter: b.places})
+	checked := &checkedContent{disk: b.blobs, dir: filepath.Join(root, contentDir), tell: tell, sound: map[digest.Digest]fileState{}}
+	b.meta = metadata.NewDB(b.file, forgetful{b.blobs, checked}, map[string]snapshots.Snapshotter{snapshotter: b.places})
 	if err := b.meta.Init(ctx); err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
-	b.content = &checkedContent{
-		Store: containerdsnapshot.NewContentStore(b.meta.ContentStore(), namespace), meta: b.meta,
-		disk: b.blobs, dir: filepath.Join(root, contentDir), tell: tell, sound: map[digest.Digest]fileState{},
-	}
+	checked.Store, checked.meta = containerdsnapshot.NewContentStore(b.meta.ContentStore(), namespace), b.meta
+	b.content = checked
 	b.images = nsImages{metadata.NewImageStore(b.meta)}
 	b.leases = metadata.NewLeaseManager(b.meta)
 	b.snaps = snapshot.NewMergeSnapshotter(ctx, snapshot.FromContainerdSnapshotter(snapshotter, b.meta.Snapshotter(snapshotter), nil), b.leases)

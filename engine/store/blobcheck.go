@@ -142,6 +142,34 @@ func (c *checkedContent) found(dgst digest.Digest) {
 	}
 }
 
+// forgetful is the store of the files. What is removed there needs no memory any more.
+type forgetful struct {
+	content.Store
+	in *checkedContent
+}
+
+// Delete implements content.Manager.
+func (f forgetful) Delete(ctx context.Context, dgst digest.Digest) error {
+	err := f.Store.Delete(ctx, dgst)
+	if err == nil {
+		f.in.mu.Lock()
+		defer f.in.mu.Unlock()
+		delete(f.in.sound, dgst)
+	}
+	return err
+}
+
+// WalkStatusRefs is what containerd's garbage collection looks for besides.
+func (f forgetful) WalkStatusRefs(ctx context.Context, fn func(string) error) error {
+	walker, ok := f.Store.(interface {
+		WalkStatusRefs(context.Context, func(string) error) error
+	})
+	if !ok {
+		return errors.New("the store of blobs does not tell what is being written")
+	}
+	return walker.WalkStatusRefs(ctx, fn)
+}
+
 // ReaderAt implements content.Provider.
 func (c *checkedContent) ReaderAt(ctx context.Context, desc ocispec.Descriptor) (content.ReaderAt, error) {
 	if _, err := c.Info(ctx, desc.Digest); err != nil {
