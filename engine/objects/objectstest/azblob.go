@@ -38,8 +38,13 @@ func (a *azure) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusForbidden, "Server failed to authenticate the request.")
 		return
 	}
+	if r.Header.Get("X-Ms-Version") == "" {
+		refuse(w, http.StatusBadRequest, "the version is missing")
+		return
+	}
 	name, isBlob := "", false
 	if name, _, isBlob = strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/"); !a.contains(name, r) {
+		w.Header().Set("X-Ms-Error-Code", "ContainerNotFound")
 		refuse(w, http.StatusNotFound, "The specified container does not exist.")
 		return
 	}

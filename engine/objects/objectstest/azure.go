@@ -26,9 +26,9 @@ func newBlobs() *blobs { return &blobs{all: map[string]blob{}, blocks: map[strin
 
 // ServeHTTP implements http.Handler.
 func (b *blobs) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if r.Header.Get("X-Ms-Version") == "" {
-		refuse(w, http.StatusBadRequest, "the version is missing")
-		return
+	w.Header().Set("X-Ms-Request-Id", "1") // clients look for it
+	if v := r.Header.Get("X-Ms-Range"); v != "" {
+		r.Header.Set("Range", v)
 	}
 	if r.Method == http.MethodPut {
 		b.put(w, r)
@@ -38,6 +38,7 @@ func (b *blobs) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	o, ok := b.all[r.URL.Path]
 	b.mu.Unlock()
 	if !ok {
+		w.Header().Set("X-Ms-Error-Code", "BlobNotFound")
 		refuse(w, http.StatusNotFound, "The specified blob does not exist.")
 		return
 	}
