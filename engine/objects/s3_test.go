@@ -9,12 +9,14 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/go-digest"
 
 	"github.com/tenonbuild/tenon/engine/objects"
 	"github.com/tenonbuild/tenon/engine/objects/objectstest"
+	"github.com/tenonbuild/tenon/engine/registry"
 	"github.com/tenonbuild/tenon/engine/registry/registrytest"
 )
 
@@ -228,4 +230,39 @@ type transport func(*http.Request)
 func (t transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	t(r)
 	return &http.Response{StatusCode: http.StatusNotFound, Body: http.NoBody}, nil
+}
+
+// TestStalled is a store that takes a request and says nothing: it is not asked again.
+func TestStalled(t *testing.T) {
+	server := objectstest.NewS3(t)
+	b, err := objects.S3{
+		Bucket: objectstest.Bucket, Region: "r", Endpoint: "http://" + server.Host, PathStyle: true,
+		AccessKeyID: objectstest.KeyID, SecretAccessKey: objectstest.Secret,
+	}.Open(registry.CutStalled(http.DefaultTransport, 200*time.Millisecond))
+	ok(t, err)
+	server.Fault("", 99, registrytest.Stall)
+	var stall *registry.StallError
+	if _, err := b.Get(context.Background(), "k", 0); !errors.As(err, &stall) {
+		t.Errorf("a read: %v", err)
+	}
+	if err := b.Put(context.Background(), "k", body(t, []byte("text"))); !errors.As(err, &stall) {
+		t.Errorf("a write: %v", err)
+	}
+	if n := len(server.Requests("")); n != 2 {
+		t.Errorf("%d requests", n)
+	}
+}
+
+// TestCancelled gives up what is waited for.
+func TestCancelled(t *testing.T) {
+	server := objectstest.NewS3(t)
+	b := bucket(t, server)
+	ctx, cancel := context.WithCancel(context.Background())
+	server.Fault("", 99, func(_ http.ResponseWriter, r *http.Request, _ http.Handler) {
+		cancel()
+		<-r.Context().Done()
+	})
+	if _, err := b.Get(ctx, "k", 0); !errors.Is(err, context.Canceled) {
+		t.Errorf("the error is %v", err)
+	}
 }
