@@ -13,37 +13,56 @@ import (
 	"github.com/tenonbuild/tenon/internal/keycases"
 )
 
-// compare has both daemons write caches, and each build with both. What is run with a cache
-// of buildkitd's by either, and with one of ours by either, is to be what buildkitd runs
-// with its own.
-func compare(ctx context.Context, made programs, c *keycases.Case, w *keycases.World, dir string) error {
-	theirs, ours := filepath.Join(dir, "theirs"), filepath.Join(dir, "ours")
-	all, err := once(ctx, made.buildkitd, c, w, dir, "", theirs)
+// exchanging has both daemons write caches, and each build with both. What is run with a
+// cache of buildkitd's by either, and with one of ours by either, is to be what buildkitd
+// runs with its own.
+func exchanging(bucket bool) func(context.Context, programs, *keycases.Case, *keycases.World, string) error {
+	return func(ctx context.Context, made programs, c *keycases.Case, w *keycases.World, dir string) error {
+		theirs, ours := inFolder(filepath.Join(dir, "theirs")), inFolder(filepath.Join(dir, "ours"))
+		if bucket {
+			s, err := newStore()
+			if err != nil {
+				return err
+			}
+			defer s.Close()
+			theirs, ours = inStore(s, "theirs"), inStore(s, "ours")
+		}
+		return compare(ctx, made, c, w, dir, theirs, ours)
+	}
+}
+
+func compare(ctx context.Context, made programs, c *keycases.Case, w *keycases.World, dir string, theirs, ours *place) error {
+	all, err := once(ctx, made.buildkitd, c, w, dir, nil, theirs)
 	if err != nil {
 		return err
 	}
-	if _, err := once(ctx, made.tenond, c, w, dir, "", ours); err != nil {
+	if _, err := once(ctx, made.tenond, c, w, dir, nil, ours); err != nil {
 		return err
 	}
-	written, err := readCache(ours)
-	if err != nil {
-		return err
+	if ours.folder != "" {
+		written, err := readCache(ours.folder)
+		if err != nil {
+			return err
+		}
+		for _, m := range c.Missing(written.Named(w.Names)) {
+			fmt.Println("  not exported:", m)
+		}
 	}
-	for _, m := range c.Missing(written.Named(w.Names)) {
-		fmt.Println("  not exported:", m)
-	}
-	least, err := once(ctx, made.buildkitd, c, w, dir, theirs, "")
+	least, err := once(ctx, made.buildkitd, c, w, dir, theirs, nil)
 	if err != nil {
 		return err
 	}
 	line := fmt.Sprintf("%-28s of %2d steps run: %2d", c.Name, len(all), len(least))
 	var bad []string
-	for _, x := range []struct{ name, program, cache string }{
+	for _, x := range []struct {
+		name, program string
+		cache         *place
+	}{
 		{"tenond with buildkitd's", made.tenond, theirs},
 		{"buildkitd with tenond's", made.buildkitd, ours},
 		{"tenond with its own", made.tenond, ours},
 	} {
-		ran, err := once(ctx, x.program, c, w, dir, x.cache, "")
+		ran, err := once(ctx, x.program, c, w, dir, x.cache, nil)
 		if err != nil {
 			return fmt.Errorf("%s: %w", x.name, err)
 		}

@@ -5,6 +5,7 @@
 //	go run ./cmd/keys            # all cases
 //	go run ./cmd/keys git copy   # those whose names begin so
 //	go run ./cmd/keys -exchange  # nothing is written: both daemons build with each other's caches
+//	go run ./cmd/keys -exchange -s3  # the same by way of a store that speaks S3's protocol
 package main
 
 import (
@@ -33,10 +34,11 @@ import (
 
 func main() {
 	exchange := flag.Bool("exchange", false, "write nothing; have buildkitd and tenond build with each other's caches, and compare what they run")
+	bucket := flag.Bool("s3", false, "with -exchange: the caches are in a store that speaks S3's protocol, not in folders")
 	flag.Parse()
 	do := record
 	if *exchange {
-		do = compare
+		do = exchanging(*bucket)
 	}
 	if err := run(context.Background(), filepath.Join("..", "engine", "testdata", "keys"), flag.Args(), do); err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -93,7 +95,7 @@ func run(ctx context.Context, cases string, only []string, do func(context.Conte
 func record(ctx context.Context, made programs, c *keycases.Case, w *keycases.World, dir string) error {
 	fmt.Println(c.Name)
 	to := filepath.Join(dir, "cache")
-	if _, err := once(ctx, made.buildkitd, c, w, dir, "", to); err != nil {
+	if _, err := once(ctx, made.buildkitd, c, w, dir, nil, inFolder(to)); err != nil {
 		return err
 	}
 	r, err := readCache(to)
@@ -104,8 +106,8 @@ func record(ctx context.Context, made programs, c *keycases.Case, w *keycases.Wo
 }
 
 // once builds a case with a daemon of its own, so that no other has told it anything, and
-// returns which steps were run. Caches are folders; "" is none.
-func once(ctx context.Context, program string, c *keycases.Case, w *keycases.World, dir, from, to string) (ran []string, err error) {
+// returns which steps were run. A nil cache is none.
+func once(ctx context.Context, program string, c *keycases.Case, w *keycases.World, dir string, from, to *place) (ran []string, err error) {
 	root, err := os.MkdirTemp(dir, "root-")
 	if err != nil {
 		return nil, err
@@ -119,11 +121,11 @@ func once(ctx context.Context, program string, c *keycases.Case, w *keycases.Wor
 	if err != nil {
 		return nil, err
 	}
-	if from != "" {
-		opt.CacheImports = []client.CacheOptionsEntry{{Type: "local", Attrs: map[string]string{"src": from}}}
+	if from != nil {
+		opt.CacheImports = []client.CacheOptionsEntry{{Type: from.kind, Attrs: from.read}}
 	}
-	if to != "" {
-		opt.CacheExports = []client.CacheOptionsEntry{{Type: "local", Attrs: map[string]string{"dest": to, "mode": "max"}}}
+	if to != nil {
+		opt.CacheExports = []client.CacheOptionsEntry{{Type: to.kind, Attrs: to.write}}
 	}
 	status := make(chan *client.SolveStatus)
 	var eg errgroup.Group
