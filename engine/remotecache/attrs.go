@@ -130,9 +130,7 @@ func (a *attrs) form(all *session.Sessions) Form {
 	if f.Docker && !f.Index {
 		a.fail("image-manifest=true needs OCI media types: drop oci-mediatypes=false")
 	}
-	if key := a.Attrs["sign"]; key != "" {
-		f.Sign = signer(all, key)
-	}
+	f.Sign = a.signer(all)
 	return f
 }
 

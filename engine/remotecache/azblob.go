@@ -1,7 +1,6 @@
 package remotecache
 
 import (
-	"net/http"
 	"path"
 	"time"
 
@@ -11,18 +10,19 @@ import (
 )
 
 // azblob is the backend for Azure's blob storage, with BuildKit's attributes and keys.
-func azblob(t http.RoundTripper) Backend {
+func azblob(d Deps) Backend {
 	place := func(a *attrs) objectPlace {
 		store, err := objects.Azure{
 			AccountURL: a.needed("account_url"), AccountName: a.Attrs["account_name"], Key: a.Attrs["secret_access_key"],
 			Container: a.or("container", "buildkit-cache"),
-		}.Open(t)
+		}.Open(d.Objects)
 		if err != nil {
 			a.fail("%w", err)
 			return objectPlace{}
 		}
 		prefix, blobs, manifests := a.Attrs["prefix"], a.or("blobs_prefix", "blobs"), a.or("manifests_prefix", "manifests")
-		p := objectPlace{store: store, blob: func(d digest.Digest) string { return path.Join(prefix, blobs, d.String()) }}
+		p := objectPlace{store: store, blob: func(of digest.Digest) string { return path.Join(prefix, blobs, of.String()) }}
+		p.trust, p.sign = a.trust(), a.signer(d.Sessions)
 		for _, name := range a.names() {
 			p.read = append(p.read, path.Join(prefix, manifests, name))
 		}
@@ -30,8 +30,7 @@ func azblob(t http.RoundTripper) Backend {
 		return p
 	}
 	return Backend{
-		Unsigned: true,
-		Source:   func(a *attrs) Source { return place(a) },
+		Source: func(a *attrs) Source { return place(a) },
 		Destination: func(a *attrs) Destination {
 			return &objectDestination{objectPlace: place(a), fresh: 12 * time.Hour, uploads: parallel}
 		},

@@ -57,9 +57,9 @@ func Builtin(d Deps) map[string]Backend {
 			},
 		},
 		TypeInline: {Unsigned: true},
-		"s3":       s3(d.Objects),
-		"gha":      gha(d.Objects),
-		"azblob":   azblob(d.Objects),
+		"s3":       s3(d),
+		"gha":      gha(d),
+		"azblob":   azblob(d),
 		"registry": {
 			Source: func(a *attrs) Source { return d.registryPlace(a) },
 			Destination: func(a *attrs) Destination {

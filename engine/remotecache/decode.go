@@ -21,7 +21,7 @@ func Decode(config []byte, described []ocispec.Descriptor) (*Graph, error) {
 	if len(config) > maxConfig {
 		return nil, fmt.Errorf("the cache's config has %d bytes, and at most %d are read", len(config), maxConfig)
 	}
-	var c configWithMounts
+	var c ownConfig
 	if err := json.Unmarshal(config, &c); err != nil {
 		return nil, fmt.Errorf("the cache's config: %w", err)
 	}

@@ -266,7 +266,7 @@ func (g *Graph) pruneLayers() {
 // Encode writes the config of a graph: equal graphs are equal bytes. Blobs are the layers
 // that go with it, each once, in the order of their digests.
 func (g *Graph) Encode() (config []byte, blobs []ocispec.Descriptor, err error) {
-	dt, err := json.Marshal(configWithMounts{g.config(), g.configMounts()})
+	dt, err := json.Marshal(ownConfig{CacheConfig: g.config(), Mounts: g.configMounts()})
 	if err != nil {
 		return nil, nil, err
 	}

@@ -1,7 +1,6 @@
 package remotecache
 
 import (
-	"net/http"
 	"strings"
 	"time"
 
@@ -11,20 +10,21 @@ import (
 )
 
 // gha is the backend for the cache of GitHub Actions, with BuildKit's attributes and keys.
-func gha(t http.RoundTripper) Backend {
+func gha(d Deps) Backend {
 	open := func(a *attrs) *objects.GHA {
 		at, v1 := a.ghaURL()
 		store, err := objects.GHA{
 			URL: at, V1: v1, Token: a.needed("token"), Timeout: a.duration("timeout", 10*time.Minute),
 			Repository: a.Attrs["repository"], GitHubToken: a.Attrs["ghtoken"], Agree: agree,
-		}.Open(t)
+		}.Open(d.Objects)
 		if err != nil {
 			a.fail("%w", err)
 		}
 		return store
 	}
 	place := func(a *attrs) objectPlace {
-		p := objectPlace{blob: func(d digest.Digest) string { return "buildkit-blob-1-" + d.String() }}
+		p := objectPlace{blob: func(of digest.Digest) string { return "buildkit-blob-1-" + of.String() }}
+		p.trust, p.sign = a.trust(), a.signer(d.Sessions)
 		store := open(a)
 		if store == nil {
 			return p
@@ -40,8 +40,7 @@ func gha(t http.RoundTripper) Backend {
 		return p
 	}
 	return Backend{
-		Unsigned: true,
-		Source:   func(a *attrs) Source { return place(a) },
+		Source: func(a *attrs) Source { return place(a) },
 		Destination: func(a *attrs) Destination {
 			p := place(a)
 			if p.store != nil && len(p.write) == 0 {

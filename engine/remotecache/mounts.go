@@ -28,11 +28,12 @@ type Mount struct {
 	CreatedAt time.Time
 }
 
-// configWithMounts is BuildKit's config with a field of Tenon's own, which BuildKit passes
-// over.
-type configWithMounts struct {
+// ownConfig is BuildKit's config with fields of Tenon's own, which BuildKit passes over.
+type ownConfig struct {
 	types.CacheConfig
 	Mounts []configMount `json:"tenon.mounts,omitempty"`
+	// Signature is that of a config which describes its layers itself, as it is without.
+	Signature []byte `json:"tenon.signature,omitempty"`
 }
 
 type configMount struct {

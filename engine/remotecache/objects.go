@@ -28,6 +28,10 @@ type objectPlace struct {
 	read, write []string
 	// blob is the key of a layer.
 	blob func(digest.Digest) string
+	// trust is whose configs are read, and sign makes signatures of those that are written;
+	// nil: anybody's, and none.
+	trust *Trust
+	sign  func(context.Context, []byte) ([]byte, error)
 }
 
 // Load implements Source. Names that are not there are passed over, if one is.
@@ -38,6 +42,9 @@ func (p objectPlace) Load(ctx context.Context) ([]*Graph, error) {
 	for i, key := range p.read {
 		eg.Go(func() error {
 			dt, _, err := p.config(egctx, key)
+			if dt != nil && err == nil {
+				err = p.trust.checkConfig(dt)
+			}
 			if dt != nil && err == nil {
 				found[i], err = Decode(dt, nil)
 			}
@@ -108,6 +115,9 @@ func (d *objectDestination) Missing(ctx context.Context, g *Graph) (missing []oc
 	if d.written, layers, err = g.describing(ctx); err != nil {
 		return nil, err
 	}
+	if d.written, err = signConfig(ctx, d.written, d.sign); err != nil {
+		return nil, err
+	}
 	there := map[digest.Digest]bool{}
 	d.same = true
 	for _, key := range d.write {
@@ -117,7 +127,7 @@ func (d *objectDestination) Missing(ctx context.Context, g *Graph) (missing []oc
 		}
 		fresh := time.Since(modified) < d.fresh
 		d.same = d.same && fresh && bytes.Equal(dt, d.written)
-		var last configWithMounts
+		var last ownConfig
 		if fresh && json.Unmarshal(dt, &last) == nil {
 			for _, l := range last.Layers {
 				there[l.Blob] = true
@@ -234,7 +244,7 @@ func (g *Graph) describing(ctx context.Context) (config []byte, layers []ocispec
 			layers = append(layers, m.Layer)
 		}
 	}
-	config, err = json.Marshal(configWithMounts{c, g.configMounts()})
+	config, err = json.Marshal(ownConfig{CacheConfig: c, Mounts: g.configMounts()})
 	return config, layers, err
 }
 

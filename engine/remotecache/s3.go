@@ -1,7 +1,6 @@
 package remotecache
 
 import (
-	"net/http"
 	"strings"
 	"time"
 
@@ -11,20 +10,21 @@ import (
 )
 
 // s3 is the backend for S3, with BuildKit's attributes and keys.
-func s3(t http.RoundTripper) Backend {
+func s3(d Deps) Backend {
 	place := func(a *attrs) objectPlace {
 		bucket, err := objects.S3{
 			Bucket: a.needed("bucket"), Region: a.needed("region"), Endpoint: a.Attrs["endpoint_url"],
 			PathStyle:   a.boolean("use_path_style", false),
 			AccessKeyID: a.Attrs["access_key_id"], SecretAccessKey: a.Attrs["secret_access_key"], SessionToken: a.Attrs["session_token"],
-		}.Open(t)
+		}.Open(d.Objects)
 		if err != nil {
 			a.fail("%w", err)
 			return objectPlace{}
 		}
 		prefix := a.Attrs["prefix"]
 		blobs, manifests := prefix+a.or("blobs_prefix", "blobs/"), prefix+a.or("manifests_prefix", "manifests/")
-		p := objectPlace{store: bucket, blob: func(d digest.Digest) string { return blobs + d.String() }}
+		p := objectPlace{store: bucket, blob: func(of digest.Digest) string { return blobs + of.String() }}
+		p.trust, p.sign = a.trust(), a.signer(d.Sessions)
 		for _, name := range a.names() {
 			p.read = append(p.read, manifests+name)
 		}
@@ -32,8 +32,7 @@ func s3(t http.RoundTripper) Backend {
 		return p
 	}
 	return Backend{
-		Unsigned: true,
-		Source:   func(a *attrs) Source { return place(a) },
+		Source: func(a *attrs) Source { return place(a) },
 		Destination: func(a *attrs) Destination {
 			return &objectDestination{
 				objectPlace: place(a),

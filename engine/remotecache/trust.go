@@ -3,9 +3,11 @@ package remotecache
 import (
 	"context"
 	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
 
+	types "github.com/moby/buildkit/cache/remotecache/v1/types"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/tenonbuild/tenon/engine/cachesign"
@@ -32,8 +34,13 @@ func (f Form) signature(ctx context.Context, d *document) (map[string]string, er
 	return map[string]string{annotationSignature: base64.StdEncoding.EncodeToString(sig)}, nil
 }
 
-// signer has the caller sign, with a key that the caller knows by a name.
-func signer(all *session.Sessions, key string) func(context.Context, []byte) ([]byte, error) {
+// signer has the caller sign, with a key that the caller knows by a name; nil: there is to be
+// no signature.
+func (a *attrs) signer(all *session.Sessions) func(context.Context, []byte) ([]byte, error) {
+	key := a.Attrs["sign"]
+	if key == "" {
+		return nil
+	}
 	return func(ctx context.Context, statement []byte) ([]byte, error) {
 		s, err := all.Of(ctx)
 		if err != nil {
@@ -45,6 +52,35 @@ func signer(all *session.Sessions, key string) func(context.Context, []byte) ([]
 		}
 		return signing.SignCache(ctx, key, statement)
 	}
+}
+
+// signConfig adds a signature to a config that describes its layers itself.
+func signConfig(ctx context.Context, config []byte, sign func(context.Context, []byte) ([]byte, error)) ([]byte, error) {
+	if sign == nil {
+		return config, nil
+	}
+	c, statement, err := unsigned(config)
+	if err != nil {
+		return nil, err
+	}
+	if c.Signature, err = sign(ctx, statement); err != nil {
+		return nil, fmt.Errorf("signing the cache: %w", err)
+	}
+	return json.Marshal(c)
+}
+
+// unsigned is a config without its signature, and the statement that is signed.
+func unsigned(config []byte) (c ownConfig, statement []byte, err error) {
+	if err := json.Unmarshal(config, &c); err != nil {
+		return c, nil, fmt.Errorf("the cache's config: %w", err)
+	}
+	c.Signature = nil
+	dt, err := json.Marshal(c)
+	if err != nil {
+		return c, nil, err
+	}
+	statement, err = cachesign.Statement(describe(types.CacheConfigMediaTypeV0, dt), nil)
+	return c, statement, err
 }
 
 // Trust is whose caches are used. A nil *Trust uses all.
@@ -59,17 +95,36 @@ func (t *Trust) check(m *manifest, config ocispec.Descriptor, layers []ocispec.D
 	if !ok {
 		return errors.New("a cache in an image is not signed: it cannot be used with verify=")
 	}
-	encoded, ok := m.Annotations[annotationSignature]
-	if !ok {
-		return errors.New("the cache is not signed, and verify= asks for that")
-	}
-	sig, err := base64.StdEncoding.DecodeString(encoded)
+	sig, err := base64.StdEncoding.DecodeString(m.Annotations[annotationSignature])
 	if err != nil {
 		return fmt.Errorf("the signature of the cache: %w", err)
 	}
 	statement, err := cachesign.Statement(config, layers)
 	if err != nil {
 		return err
+	}
+	return t.verify(statement, sig)
+}
+
+// checkConfig checks the signature of a config that describes its layers itself.
+func (t *Trust) checkConfig(config []byte) error {
+	if t == nil {
+		return nil
+	}
+	var c ownConfig
+	if err := json.Unmarshal(config, &c); err != nil {
+		return fmt.Errorf("the cache's config: %w", err)
+	}
+	_, statement, err := unsigned(config)
+	if err != nil {
+		return err
+	}
+	return t.verify(statement, c.Signature)
+}
+
+func (t *Trust) verify(statement, sig []byte) error {
+	if len(sig) == 0 {
+		return errors.New("the cache is not signed, and verify= asks for that")
 	}
 	if err := t.verifier.Verify(statement, sig); err != nil {
 		return fmt.Errorf("the signature of the cache is not by the key of verify=, or the cache was changed: %w", err)
