@@ -65,3 +65,26 @@ func TestLossy(t *testing.T) {
 	_, err := l.ReaderAt(ended, layers[0])
 	check.Equal(t, "lost by who went away", errors.Is(err, store.ErrLost) || l.Gone(layers[0].Digest), false)
 }
+
+// An export waits for a cache that is still being read, as long as it is not cancelled: what
+// that has goes along.
+func TestExportWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		answer := make(chan struct{})
+		defer close(answer)
+		m := Open(ctx, "id", "there", place{load: func(context.Context) ([]*Graph, error) {
+			<-answer
+			return nil, errdefs.ErrNotFound
+		}}, nil, func(error) {})
+		ended := make(chan error, 1)
+		go func() {
+			_, err := NewCollector().Gather(ctx, nil, Extent{}, Mounts{}, []*Import{m})
+			ended <- err
+		}()
+		synctest.Wait()
+		check.Equal(t, "ended", len(ended), 0)
+		cancel()
+		check.Equal(t, "is cancelled", errors.Is(<-ended, context.Canceled), true)
+	})
+}
