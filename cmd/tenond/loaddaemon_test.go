@@ -155,7 +155,10 @@ func (d *loadDaemon) gauges(t *testing.T) gauges {
 	// have is gone after the second.
 	profile := d.get(t, "/debug/pprof/heap?gc=1")
 	d.get(t, "/debug/pprof/heap?gc=1")
-	text := append(d.get(t, "/debug/pprof/heap?gc=1&debug=1"), d.get(t, "/metrics")...)
+	text := d.get(t, "/debug/pprof/heap?gc=1&debug=1")
+	// Of the goroutines that tell of each other in /metrics, none is in here.
+	text = append(text, d.get(t, "/debug/pprof/goroutine?debug=1")...)
+	text = append(text, d.get(t, "/metrics")...)
 	value := func(name string) float64 {
 		m := regexp.MustCompile(`(?m)^` + name + ` (?:= )?(\S+)$`).FindSubmatch(text)
 		if m == nil {
@@ -167,7 +170,7 @@ func (d *loadDaemon) gauges(t *testing.T) gauges {
 		}
 		return v
 	}
-	g := gauges{busy: map[string]float64{}, goroutines: value("go_goroutines"), open: value("process_open_fds"), heap: value("# HeapAlloc"), profile: profile}
+	g := gauges{busy: map[string]float64{}, goroutines: value("goroutine profile: total"), open: value("process_open_fds"), heap: value("# HeapAlloc"), profile: profile}
 	for _, name := range []string{"tenon_builds_running", "tenon_sessions_active", "tenon_jobs_active", "tenon_vertices_active"} {
 		g.busy[name] = value(name)
 	}
