@@ -47,6 +47,7 @@ func (b *build) captured(ctx context.Context, res *gwclient.Result, id string, r
 	for _, i := range ofPlatform(images, id, all) {
 		c.AddImage(types.ImageSource{Ref: i.Ref, Local: i.Local, Platform: i.Platform, Digest: i.Digest})
 	}
+	c.Request.CompatibilityVersion = cmp.Or(b.req.Compatibility, compat.CompatibilityVersionCurrent)
 	c.Settle()
 	return c, nil
 }
@@ -103,7 +104,6 @@ func (b *build) addRequest(ctx context.Context, c *provenance.Capture, by *front
 	r, _ := b.request(ctx, by, c.Sources)
 	name, attrs, _ := by.Asked()
 	c.Request.Frontend, c.Request.Args, c.Request.Inputs = name, provenance.Args(attrs), r.Request.Inputs
-	c.Request.CompatibilityVersion = cmp.Or(b.req.Compatibility, compat.CompatibilityVersionCurrent)
 	first := by
 	for p := by.Parent(); p != nil; p = p.Parent() {
 		name, attrs, inputs := b.asked(p)

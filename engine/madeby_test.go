@@ -71,6 +71,7 @@ func built(t *testing.T, e *engine.Engine, client string, f frontend.Func) types
 		check.OK(t, json.Unmarshal(b.Predicate, &out))
 	}})
 	check.OK(t, err)
+	check.Equal(t, "compatibility version", out.BuildDefinition.ExternalParameters.Request.CompatibilityVersion, 30)
 	return out.BuildDefinition.ExternalParameters.Request
 }
 
