@@ -79,5 +79,8 @@ func workerID(st *store.Store) (string, error) {
 	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
 		return "", err
 	}
+	if err := regular.Sweep(filepath.Dir(file)); err != nil {
+		return "", err
+	}
 	return id, regular.Replace(file, []byte(id+"\n"))
 }

@@ -75,6 +75,9 @@ func Open(dir string, limits Limits) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := regular.Sweep(filepath.Join(dir, recordsDir)); err != nil {
+		return nil, err
+	}
 	s := &Store{
 		dir: dir, limits: limits, blobs: blobs, listeners: map[*listener]bool{},
 		active: map[string]*controlapi.BuildHistoryRecord{}, ended: map[string]*controlapi.BuildHistoryRecord{},

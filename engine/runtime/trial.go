@@ -61,6 +61,9 @@ func (e *Executor) tried(ctx context.Context, opt Options) (version string, err 
 	if err != nil {
 		return "", err
 	}
+	if err := regular.Sweep(opt.Root); err != nil {
+		return "", err
+	}
 	return version, regular.Replace(file, dt)
 }
 

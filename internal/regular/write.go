@@ -9,8 +9,8 @@ import (
 )
 
 // Replace writes a file so that others see either all of it or none, whatever was in its
-// place: also a directory. While it is written there is a file in the same folder whose
-// name begins with TempPrefix. It is not synced.
+// place: also a directory. It is not synced. While it is written there is a file in the same
+// folder whose name begins with TempPrefix: whoever has the folder sweeps it at the beginning.
 func Replace(path string, dt []byte) (err error) {
 	tmp, err := os.CreateTemp(filepath.Dir(path), TempPrefix)
 	if err != nil {
@@ -30,6 +30,16 @@ func Replace(path string, dt []byte) (err error) {
 		if err = os.RemoveAll(path); err == nil {
 			err = os.Rename(tmp.Name(), path)
 		}
+	}
+	return err
+}
+
+// Sweep removes what a process that died in Replace has left in a folder, which need not be
+// there. Nobody may be writing in it.
+func Sweep(dir string) error {
+	old, err := Glob(dir, TempPrefix+"*")
+	for _, path := range old {
+		err = errors.Join(err, os.RemoveAll(path))
 	}
 	return err
 }

@@ -54,3 +54,16 @@ func TestReplaceFails(t *testing.T) {
 	check.OK(t, err)
 	check.Equal(t, "files", len(entries), 0)
 }
+
+// Sweep removes what is half written, and nothing else.
+func TestSweep(t *testing.T) {
+	dir := t.TempDir()
+	check.OK(t, regular.Sweep(filepath.Join(dir, "none")))
+	for _, name := range []string{"kept", regular.TempPrefix + "123", "re" + regular.TempPrefix} {
+		check.OK(t, os.WriteFile(filepath.Join(dir, name), nil, 0o600))
+	}
+	check.OK(t, regular.Sweep(dir))
+	entries, err := os.ReadDir(dir)
+	check.OK(t, err)
+	check.Equal(t, "files", len(entries), 2)
+}

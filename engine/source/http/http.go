@@ -86,12 +86,7 @@ func New(opt Options) (*Source, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("http source: %w", err)
 	}
-	// What a process that died has left.
-	old, err := regular.Glob(dir, regular.TempPrefix+"*")
-	for _, path := range old {
-		err = errors.Join(err, os.RemoveAll(path))
-	}
-	if err != nil {
+	if err := regular.Sweep(dir); err != nil {
 		return nil, fmt.Errorf("http source: %w", err)
 	}
 	opt.Store.Register("http", notes{dir})

@@ -47,7 +47,7 @@ func (w wanted) filter() string {
 // lastName is where the snapshots of a directory are remembered.
 func (s *Source) lastName(dir string) string {
 	name := sha256.Sum256([]byte(dir))
-	return s.opt.Store.Path(scheme+"-last", hex.EncodeToString(name[:16]))
+	return s.opt.Store.Path(lastDir, hex.EncodeToString(name[:16]))
 }
 
 // readLast returns what is remembered. What cannot be read is as good as nothing. The

@@ -61,9 +61,17 @@ import (
 	"github.com/tenonbuild/tenon/engine/session"
 	"github.com/tenonbuild/tenon/engine/source"
 	"github.com/tenonbuild/tenon/engine/store"
+	"github.com/tenonbuild/tenon/internal/regular"
 )
 
 const scheme = "local"
+
+// memoryDir and lastDir are where it is kept what is remembered of directories: see
+// Store.Path.
+const (
+	memoryDir = "local"
+	lastDir   = "local-last"
+)
 
 // Options are what a Source works with. Both are borrowed for its life.
 type Options struct {
@@ -90,6 +98,9 @@ var _ source.Source = (*Source)(nil)
 // New makes a Source. It needs no closing.
 func New(opt Options) *Source {
 	s := &Source{opt: opt, now: time.Now, turns: map[string]*turn{}, mirrors: map[string]*mirror{}}
+	for _, dir := range []string{memoryDir, lastDir} {
+		_ = regular.Sweep(opt.Store.Path(dir)) // what stays does no harm
+	}
 	opt.Store.Register(mirrorDir, mirrorsKept{s})
 	return s
 }

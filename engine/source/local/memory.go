@@ -54,7 +54,7 @@ func (s *Source) remember(dir string) *memory {
 		return m
 	}
 	name := sha256.Sum256([]byte(dir))
-	m.file = s.opt.Store.Path(scheme, hex.EncodeToString(name[:16]))
+	m.file = s.opt.Store.Path(memoryDir, hex.EncodeToString(name[:16]))
 	b, err := regular.Read(m.file, maxMemory)
 	if err != nil {
 		return m
