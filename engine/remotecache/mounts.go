@@ -12,7 +12,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/images"
 	types "github.com/moby/buildkit/cache/remotecache/v1/types"
 	"github.com/opencontainers/go-digest"
@@ -138,13 +137,14 @@ type Mounts struct {
 }
 
 // addMounts adds cache mounts: those that were used as they are now, and of the others what
-// an import has that is the newest.
+// an import has that is the newest, or else what there is here, as old as that is.
 func (g *Gathered) addMounts(ctx context.Context, e Extent, from Mounts, st *store.Store, imports []*Import, l *layerList) error {
 	for _, id := range slices.Sorted(maps.Keys(from.Named)) {
 		if !e.Mounts.takes(id) {
 			continue
 		}
-		if from.Used[id] {
+		was, source := newestOf(imports, id)
+		if from.Used[id] || was == nil {
 			packed, err := st.CacheMountLayer(ctx, id, e.Layers)
 			if err != nil && !errors.Is(err, store.ErrCacheMountInUse) {
 				return err
@@ -154,25 +154,29 @@ func (g *Gathered) addMounts(ctx context.Context, e Extent, from Mounts, st *sto
 			}
 			if packed != nil {
 				g.packed = append(g.packed, packed)
-				g.put(Mount{ID: id, Layer: packed.Descriptor, CreatedAt: time.Now()}, packed, imports, l)
+				l.add(packed.Descriptor, packed)
+				g.mounts = append(g.mounts, Mount{ID: id, Layer: packed.Descriptor, CreatedAt: age(packed, from.Used[id], was)})
 				continue
 			}
 		}
-		if m, from := newestOf(imports, id); m != nil {
-			l.add(m.Layer, from.layers)
-			g.mounts = append(g.mounts, *m)
+		if was != nil {
+			l.add(was.Layer, source.layers)
+			g.mounts = append(g.mounts, *was)
 		}
 	}
 	return nil
 }
 
-// put adds a cache mount that was packed. One that an import has just so is as old as that.
-func (g *Gathered) put(m Mount, from content.Provider, imports []*Import, l *layerList) {
-	if was, _ := newestOf(imports, m.ID); was != nil && was.Layer.Digest == m.Layer.Digest {
-		m.CreatedAt = was.CreatedAt
+// age is since when a cache mount is as it was packed, as far as that is known: what an import
+// has just so is as old as that.
+func age(packed *store.CacheLayer, used bool, was *Mount) time.Time {
+	switch {
+	case was != nil && was.Layer.Digest == packed.Descriptor.Digest:
+		return was.CreatedAt
+	case used:
+		return time.Now()
 	}
-	l.add(m.Layer, from)
-	g.mounts = append(g.mounts, m)
+	return packed.CreatedAt
 }
 
 // MountChoice says which cache mounts are exported.

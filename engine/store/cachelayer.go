@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/leases"
@@ -22,6 +23,8 @@ var ErrCacheMountInUse = errors.New("a step uses it now")
 // CacheLayer is what a cache mount has, as a layer. It has one owner, who releases it once.
 type CacheLayer struct {
 	Descriptor ocispec.Descriptor // with the annotation "containerd.io/uncompressed"
+	// CreatedAt is when the cache mount was made: it was written since then, if at all.
+	CreatedAt time.Time
 	content.Provider
 	s     *Store
 	lease string
@@ -59,7 +62,7 @@ func (s *Store) CacheMountLayer(ctx context.Context, id string, opt LayerOptions
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, unmount()) }()
-	l := &CacheLayer{Provider: s.back.content, s: s, lease: "cachelayer-" + identity.NewID()}
+	l := &CacheLayer{CreatedAt: c.rec.facts.CreatedAt, Provider: s.back.content, s: s, lease: "cachelayer-" + identity.NewID()}
 	if _, err := s.back.leases.Create(ctx, leases.WithID(l.lease)); err != nil {
 		return nil, err
 	}
