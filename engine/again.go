@@ -68,23 +68,13 @@ func (k *keeper) Exec(ctx context.Context, inputs []solver.Result) ([]solver.Res
 
 // makeAgain has the results of a frontend's references made again that a cache has lost.
 func (b *build) makeAgain(ctx context.Context, res *gwclient.Result, src *export.Source) error {
-	_, refs, err := layOut(res)
-	if err != nil {
-		return err
-	}
-	for i, ref := range refs {
-		r, ok := ref.(*frontend.Reference)
-		if !ok || r == nil {
-			continue
-		}
+	return eachReference(res, func(i int, r *frontend.Reference) (err error) {
 		if err := r.Again(ctx, b.solveKept); err != nil {
 			return fmt.Errorf("making again what a cache has lost: %w", err)
 		}
-		if src.Platforms[i].Ref, err = r.Ref(ctx); err != nil {
-			return err
-		}
-	}
-	return nil
+		src.Platforms[i].Ref, err = r.Ref(ctx)
+		return err
+	})
 }
 
 // solveKept solves an edge whose result is there.

@@ -116,24 +116,13 @@ func (b *build) inlineCaches(ctx context.Context, res *gwclient.Result, src *exp
 	if at < 0 {
 		return nil
 	}
-	_, refs, err := layOut(res)
-	if err != nil {
-		return err
-	}
-	for i, ref := range refs {
-		r, ok := ref.(*frontend.Reference)
-		if !ok || r == nil {
-			continue
-		}
+	return eachReference(res, func(i int, r *frontend.Reference) error {
 		of, err := r.Result(ctx)
-		if err != nil {
-			return err
-		}
-		if of != nil {
+		if err == nil && of != nil {
 			src.Platforms[i].InlineCache = b.inlineCache(b.cacheExports[at], of)
 		}
-	}
-	return nil
+		return err
+	})
 }
 
 func (b *build) inlineCache(x cacheExport, of solver.CachedResult) func(context.Context, []store.Layer) ([]byte, error) {

@@ -115,3 +115,22 @@ func isAnswer(metadata map[string][]byte) bool {
 	}
 	return false
 }
+
+// eachReference calls fn with the references of a result, but for empty trees, and with which
+// of its platforms each is.
+func eachReference(res *gwclient.Result, fn func(i int, r *frontend.Reference) error) error {
+	_, refs, err := layOut(res)
+	if err != nil {
+		return err
+	}
+	for i, ref := range refs {
+		r, ok := ref.(*frontend.Reference)
+		if !ok || r == nil {
+			continue
+		}
+		if err := fn(i, r); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"strconv"
 	"strings"
+	"testing"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -22,52 +23,39 @@ import (
 // scriptServer is a registry that a script started.
 type scriptServer = registrytest.Server
 
-// scriptRegistryNew: registry VAR starts a registry, whose host and port VAR is.
-func scriptRegistryNew(ts *testscript.TestScript, _ bool, args []string) {
+// scriptPlace starts a server, and sets VAR to its host and port.
+func scriptPlace(ts *testscript.TestScript, command string, args []string, start func(testing.TB) *scriptServer) {
 	if len(args) != 1 {
-		ts.Fatalf("usage: registry VAR")
+		ts.Fatalf("usage: %s VAR", command)
 	}
 	w := world(ts)
-	s := registrytest.New(w.t)
+	s := start(w.t)
 	w.sites[s.Host] = s
 	ts.Setenv(args[0], s.Host)
+}
+
+// scriptRegistryNew: registry VAR starts a registry, whose host and port VAR is.
+func scriptRegistryNew(ts *testscript.TestScript, _ bool, args []string) {
+	scriptPlace(ts, "registry", args, registrytest.New)
 }
 
 // scriptS3: s3 VAR starts a store that speaks S3's protocol, with the bucket "caches". VAR is
 // its host and port; faults and requests are as those of a registry.
 func scriptS3(ts *testscript.TestScript, _ bool, args []string) {
-	if len(args) != 1 {
-		ts.Fatalf("usage: s3 VAR")
-	}
-	w := world(ts)
-	s := objectstest.NewS3(w.t)
-	w.sites[s.Host] = s
-	ts.Setenv(args[0], s.Host)
+	scriptPlace(ts, "s3", args, objectstest.NewS3)
 }
 
 // scriptGHA: gha VAR starts a cache that speaks the protocol of GitHub Actions. VAR is its
 // host and port, VAR_TOKEN a token for it; faults and requests are as those of a registry.
 func scriptGHA(ts *testscript.TestScript, _ bool, args []string) {
-	if len(args) != 1 {
-		ts.Fatalf("usage: gha VAR")
-	}
-	w := world(ts)
-	s := objectstest.NewGHA(w.t)
-	w.sites[s.Host] = s
-	ts.Setenv(args[0], s.Host)
+	scriptPlace(ts, "gha", args, objectstest.NewGHA)
 	ts.Setenv(args[0]+"_TOKEN", objectstest.Token("refs/heads/work", "refs/heads/main:1"))
 }
 
 // scriptAzure: azure VAR starts a store that speaks the protocol of Azure's blobs. VAR is its
 // host and port; faults and requests are as those of a registry.
 func scriptAzure(ts *testscript.TestScript, _ bool, args []string) {
-	if len(args) != 1 {
-		ts.Fatalf("usage: azure VAR")
-	}
-	w := world(ts)
-	s := objectstest.NewAzure(w.t)
-	w.sites[s.Host] = s
-	ts.Setenv(args[0], s.Host)
+	scriptPlace(ts, "azure", args, objectstest.NewAzure)
 }
 
 func (w *scriptWorld) registry(ts *testscript.TestScript, host string) *scriptServer {
