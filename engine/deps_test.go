@@ -77,6 +77,7 @@ func TestLayers(t *testing.T) {
 		"engine/session/local":         {"engine/cachesign", "engine/session"},
 		"engine/session/remote":        {"engine/session"},
 		"engine/session/serve":         {"engine/session"},
+		"engine/treediff":              {"engine/contenthash", "engine/progress"},
 		"engine/daemon":                {"engine"},
 		"engine/control":               {"engine"},
 		"engine/source":                {"engine/contenthash", "engine/provenance", "engine/registry", "engine/session", "engine/source", "engine/store"},

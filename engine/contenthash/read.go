@@ -18,6 +18,16 @@ import (
 // readEntry reads what counts of a path on disk, which must not be changing; with
 // times, when it was changed, too.
 func readEntry(ctx context.Context, path string, times bool) (*Entry, error) {
+	e, err := ReadHeader(path, times)
+	if err == nil && e.Kind == File {
+		err = e.sumFile(ctx, path)
+	}
+	return e, err
+}
+
+// ReadHeader reads what counts of a path on disk but for the bytes of a file: Content is
+// left zero. With times, ModTime counts. The path must not be changing.
+func ReadHeader(path string, times bool) (*Entry, error) {
 	fi, err := os.Lstat(path)
 	if err != nil {
 		return nil, err
@@ -33,6 +43,8 @@ func readEntry(ctx context.Context, path string, times bool) (*Entry, error) {
 	switch e.Kind {
 	case 0:
 		return nil, fmt.Errorf("%s is of an unknown type: %v", path, fi.Mode())
+	case File:
+		e.Size = fi.Size()
 	case Char, Block:
 		e.Major, e.Minor = unix.Major(uint64(st.Rdev)), unix.Minor(uint64(st.Rdev))
 	case Symlink:
@@ -40,13 +52,7 @@ func readEntry(ctx context.Context, path string, times bool) (*Entry, error) {
 			return nil, err
 		}
 	}
-	if e.Xattrs, err = readXattrs(path); err != nil {
-		return nil, err
-	}
-	if e.Kind == File {
-		e.Size = fi.Size()
-		err = e.sumFile(ctx, path)
-	}
+	e.Xattrs, err = readXattrs(path)
 	return e, err
 }
 
