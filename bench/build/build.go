@@ -16,12 +16,15 @@ type Request struct {
 	Dir     string // the context, with the Dockerfile
 	Busybox string // the directory that is known to the Dockerfile as "busybox"
 	Output  Output // the zero value leaves the result in the cache
+	// CacheFrom and CacheTo are names of caches in registries; "" is none. What is
+	// written is every step (mode=max).
+	CacheFrom, CacheTo string
 }
 
 // Output is what is made of a build's result.
 type Output struct {
-	Type string // "tar", "oci", "local" or "image"; "" for nothing
-	Path string // the file or directory; for an image its name
+	Type string // "tar", "oci", "local", "image" or "push"; "" for nothing
+	Path string // the file or directory; for an image, and one that is pushed, its name
 }
 
 // Builder builds. Its methods may be called concurrently.
@@ -35,6 +38,10 @@ type Builder interface {
 	// Idle lets go of what a Command needs to itself, until the function that it
 	// returns is called.
 	Idle(ctx context.Context) (resume func(context.Context) error, err error)
+	// Empty removes all that was built and fetched.
+	Empty(ctx context.Context) error
+	// Root is the directory in which it keeps what it builds and fetches.
+	Root() string
 	Close() error
 }
 
@@ -49,11 +56,25 @@ func (o Output) open() (io.WriteCloser, error) {
 
 // attrs are the attributes of the output's exporter.
 func (o Output) attrs() map[string]string {
-	if o.Type == "image" {
+	switch o.Type {
+	case "image":
 		return map[string]string{"name": o.Path}
+	case "push":
+		return map[string]string{"name": o.Path, "push": "true", "store": "false"}
 	}
 	return nil
 }
+
+// kind is the type of the output's exporter.
+func (o Output) kind() string {
+	if o.Type == "push" {
+		return "image"
+	}
+	return o.Type
+}
+
+// cacheAttrs are the attributes of a cache in a registry.
+func cacheAttrs(ref string) map[string]string { return map[string]string{"ref": ref, "mode": "max"} }
 
 // flag is the output as --output has it.
 func (o Output) flag() string {

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 )
 
 // Case is a family of builds: one context, built in phases.
@@ -29,6 +30,14 @@ type Phase struct {
 	AtOnce  int  // builds at the same time; 0 is one
 	Command bool // by the command, not in a loop; Runs is not seen then
 	Prepare bool // for the phases after it only: not measured
+	// Empty has the builder begin with nothing. CacheFrom and CacheTo have it read and write
+	// the cache of this case and trial, and Silent read one of a registry that never answers.
+	Empty, CacheFrom, CacheTo, Silent bool
+	// Patience is how long the phase is waited for; 0 is until it ends.
+	Patience time.Duration
+	// Bytes says that it is measured how many are downloaded from the registry, and
+	// extracted from layers of the cache.
+	Bytes bool
 }
 
 // head is the stage that everything stands on. It is in the cache before anything
@@ -41,6 +50,18 @@ ENV PATH=/bin
 
 // Cases are what is measured.
 func Cases(short bool) []Case {
+	return append(localCases(short), travelling(short)...)
+}
+
+// travelling are the cases of caches that travel.
+func travelling(short bool) []Case {
+	if short {
+		return cacheCases(20, 3, 2*time.Second)
+	}
+	return cacheCases(200, 20, 20*time.Second)
+}
+
+func localCases(short bool) []Case {
 	steps, stages, files, copied, exported, builds := 20, 8, 20_000, 5_000, 2_000, 20
 	if short {
 		steps, stages, files, copied, exported = 10, 4, 2_000, 1_000, 500
@@ -115,12 +136,17 @@ func many(n int) map[string]string {
 
 // copies adds the stage that copies.
 func copies(dir string, _ int) error {
-	path := filepath.Join(dir, "Dockerfile")
+	return changeFile(dir, "Dockerfile", func(text string) string { return text + "FROM shell\nCOPY --from=made /made /copied\n" })
+}
+
+// changeFile writes a file anew.
+func changeFile(dir, name string, change func(string) string) error {
+	path := filepath.Join(dir, name)
 	dt, err := os.ReadFile(path)
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(path, append(dt, "FROM shell\nCOPY --from=made /made /copied\n"...), 0o644)
+	return os.WriteFile(path, []byte(change(string(dt))), 0o644)
 }
 
 // edit changes a file.

@@ -19,7 +19,7 @@ import (
 // Daemon is BuildKit's daemon or tenond, started for this, with BuildKit's Go client or
 // buildctl.
 type Daemon struct {
-	name, address, buildctl string
+	name, root, address, buildctl string
 
 	daemon *exec.Cmd
 	log    string // the file with what the daemon says
@@ -39,7 +39,7 @@ func NewDaemon(ctx context.Context, name, dir, program, buildctl string) (_ *Dae
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
-	d := &Daemon{name: name, address: "unix://" + filepath.Join(dir, "sock"), buildctl: buildctl, log: filepath.Join(dir, "log")}
+	d := &Daemon{name: name, root: filepath.Join(dir, "root"), address: "unix://" + filepath.Join(dir, "sock"), buildctl: buildctl, log: filepath.Join(dir, "log")}
 	config := filepath.Join(dir, "config") // not the machine's
 	if err := os.WriteFile(config, nil, 0o600); err != nil {
 		return nil, err
@@ -50,7 +50,7 @@ func NewDaemon(ctx context.Context, name, dir, program, buildctl string) (_ *Dae
 	}
 	defer log.Close() // the daemon has its own
 	d.daemon = exec.Command(program,
-		"--config", config, "--root", filepath.Join(dir, "root"), "--addr", d.address,
+		"--config", config, "--root", d.root, "--addr", d.address,
 		"--oci-worker=true", "--containerd-worker=false",
 		"--oci-worker-net=host", "--oci-worker-binary="+runc, "--oci-worker-gc=false")
 	d.daemon.Stdout, d.daemon.Stderr = log, log
@@ -100,7 +100,7 @@ func (d *Daemon) Build(ctx context.Context, req Request) (ran int, err error) {
 		}
 	}
 	if out := req.Output; out.Type != "" {
-		x := client.ExportEntry{Type: out.Type, Attrs: out.attrs()}
+		x := client.ExportEntry{Type: out.kind(), Attrs: out.attrs()}
 		switch out.Type {
 		case client.ExporterLocal:
 			x.OutputDir = out.Path
@@ -109,14 +109,21 @@ func (d *Daemon) Build(ctx context.Context, req Request) (ran int, err error) {
 		}
 		opt.Exports = []client.ExportEntry{x}
 	}
+	opt.CacheImports, opt.CacheExports = caches(req.CacheFrom), caches(req.CacheTo)
 	status := make(chan *client.SolveStatus)
 	var eg errgroup.Group
-	runs := map[string]bool{}
+	runs, cached := map[string]bool{}, map[string]bool{}
 	eg.Go(func() error {
 		for s := range status {
 			for _, v := range s.Vertexes {
-				if v.Completed != nil && !v.Cached && isRun(v.Name) {
-					runs[v.Digest.String()] = true
+				if v.Completed == nil || !isRun(v.Name) {
+					continue
+				}
+				// One that was cached is told of again when its layers are fetched.
+				id := v.Digest.String()
+				cached[id] = cached[id] || v.Cached
+				if !cached[id] {
+					runs[id] = true
 				}
 			}
 		}
@@ -127,6 +134,14 @@ func (d *Daemon) Build(ctx context.Context, req Request) (ran int, err error) {
 		err = werr
 	}
 	return len(runs), err
+}
+
+// caches is a cache in a registry, as the client has them.
+func caches(ref string) []client.CacheOptionsEntry {
+	if ref == "" {
+		return nil
+	}
+	return []client.CacheOptionsEntry{{Type: "registry", Attrs: cacheAttrs(ref)}}
 }
 
 // Command implements Builder.
@@ -146,6 +161,12 @@ func (d *Daemon) Command(req Request) []string {
 func (d *Daemon) Idle(context.Context) (func(context.Context) error, error) {
 	return func(context.Context) error { return nil }, nil
 }
+
+// Empty implements Builder.
+func (d *Daemon) Empty(ctx context.Context) error { return d.client.Prune(ctx, nil, client.PruneAll) }
+
+// Root implements Builder.
+func (d *Daemon) Root() string { return d.root }
 
 // Close stops the daemon.
 func (d *Daemon) Close() error { return errors.Join(d.client.Close(), d.stop()) }

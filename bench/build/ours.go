@@ -11,7 +11,9 @@ import (
 	"github.com/tenonbuild/tenon/engine"
 	"github.com/tenonbuild/tenon/engine/export"
 	"github.com/tenonbuild/tenon/engine/frontend/dockerfile"
+	"github.com/tenonbuild/tenon/engine/remotecache"
 	"github.com/tenonbuild/tenon/engine/session/local"
+	"github.com/tenonbuild/tenon/engine/store"
 	"github.com/tenonbuild/tenon/solver/client"
 )
 
@@ -51,7 +53,7 @@ func (o *Ours) Build(ctx context.Context, req Request) (ran int, err error) {
 	status := make(chan *client.SolveStatus)
 	r := engine.Request{Frontend: dockerfile.Name, FrontendAttrs: frontendAttrs(), Session: sess, Status: status}
 	if out := req.Output; out.Type != "" {
-		x := export.Request{Type: out.Type, Attrs: out.attrs()}
+		x := export.Request{Type: out.kind(), Attrs: out.attrs()}
 		switch out.Type {
 		case export.TypeLocal:
 			x.Dir = out.Path
@@ -60,6 +62,7 @@ func (o *Ours) Build(ctx context.Context, req Request) (ran int, err error) {
 		}
 		r.Exports = []export.Request{x}
 	}
+	r.CacheFrom, r.CacheTo = cacheOptions(req.CacheFrom), cacheOptions(req.CacheTo)
 	var eg errgroup.Group
 	runs := map[string]bool{}
 	eg.Go(func() error {
@@ -81,6 +84,14 @@ func (o *Ours) Build(ctx context.Context, req Request) (ran int, err error) {
 	return len(runs), err
 }
 
+// cacheOptions is a cache in a registry, as the engine has them.
+func cacheOptions(ref string) []remotecache.Option {
+	if ref == "" {
+		return nil
+	}
+	return []remotecache.Option{{Type: "registry", Attrs: cacheAttrs(ref)}}
+}
+
 // frontendAttrs are the same for all builders.
 func frontendAttrs() map[string]string {
 	return map[string]string{"filename": "Dockerfile", "context:busybox": "local:busybox"}
@@ -99,6 +110,16 @@ func (o *Ours) Command(req Request) []string {
 func (o *Ours) Idle(context.Context) (func(context.Context) error, error) {
 	return o.open, o.engine.Close()
 }
+
+// Empty implements Builder.
+func (o *Ours) Empty(ctx context.Context) error {
+	o.mu.RLock()
+	defer o.mu.RUnlock()
+	return o.engine.Store().Prune(ctx, store.PruneOptions{All: true}, nil)
+}
+
+// Root implements Builder.
+func (o *Ours) Root() string { return o.root }
 
 // Close closes the root.
 func (o *Ours) Close() error { return o.engine.Close() }

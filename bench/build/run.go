@@ -2,6 +2,7 @@ package build
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -20,6 +21,7 @@ type Runner struct {
 	Builders []Builder
 	Dir      string // for contexts and outputs
 	Busybox  string // a directory with a static busybox
+	Registry *Registry
 	Out, Log io.Writer
 	Trials   int
 	Deadline time.Time // no trial but a case's first begins later; zero for never
@@ -29,7 +31,7 @@ type Runner struct {
 
 // Head writes what the lines are.
 func (r *Runner) Head() {
-	fmt.Fprintf(r.Out, "# build CASE N PHASE ours_ms tenond_ms peer_ms ratio tenond_ratio\n")
+	fmt.Fprint(r.Out, "# build CASE N PHASE ours_ms tenond_ms peer_ms ratio tenond_ratio\n# downloaded, extracted CASE N PHASE ours tenond peer, in bytes\n")
 }
 
 // Warm builds what all cases stand on.
@@ -39,29 +41,69 @@ func (r *Runner) Warm(ctx context.Context) error {
 		return err
 	}
 	for _, b := range r.Builders {
-		if _, err := b.Build(ctx, Request{Dir: dir, Busybox: r.Busybox}); err != nil {
-			return fmt.Errorf("%s: %w", b.Name(), err)
+		if err := r.warm(ctx, b); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-// figures are what builds took: by case, phase and builder.
-type figures map[string]map[string]map[string][]time.Duration
+func (r *Runner) warm(ctx context.Context, b Builder) error {
+	if _, err := b.Build(ctx, Request{Dir: filepath.Join(r.Dir, "warm"), Busybox: r.Busybox}); err != nil {
+		return fmt.Errorf("%s: %w", b.Name(), err)
+	}
+	return nil
+}
 
-func (f figures) add(c Case, p Phase, b Builder, took time.Duration) {
-	if f[c.Name] == nil {
-		f[c.Name] = map[string]map[string][]time.Duration{}
+// figure is what is measured: a phase by a builder, or its bytes.
+type figure struct{ what, of, phase, builder string }
+
+// The figures of a phase: its time in ms, and bytes.
+const (
+	took         = "build"
+	downloadedOf = "downloaded"
+	extractedOf  = "extracted"
+)
+
+// figures are the values of all trials.
+type figures struct {
+	values map[figure][]float64
+	// late are those of builds that did not end within the patience.
+	late map[figure]bool
+}
+
+func (f figures) add(c Case, p Phase, b Builder, m measured) {
+	at := figure{took, c.Name, p.Name, b.Name()}
+	f.values[at] = append(f.values[at], float64(m.took.Microseconds())/1000)
+	f.late[at] = f.late[at] || m.late
+	if p.Bytes {
+		for what, n := range map[string]int64{downloadedOf: m.downloaded, extractedOf: m.extracted} {
+			at.what = what
+			f.values[at] = append(f.values[at], float64(n))
+		}
 	}
-	if f[c.Name][p.Name] == nil {
-		f[c.Name][p.Name] = map[string][]time.Duration{}
+}
+
+// median is that of a figure, and how it is written.
+func (f figures) median(at figure) (float64, string) {
+	all := f.values[at]
+	if len(all) == 0 {
+		return 0, "-"
 	}
-	f[c.Name][p.Name][b.Name()] = append(f[c.Name][p.Name][b.Name()], took)
+	slices.Sort(all)
+	v := all[len(all)/2]
+	switch {
+	case at.what != took:
+		return v, fmt.Sprintf("%.0f", v)
+	case f.late[at]:
+		return v, fmt.Sprintf(">%.1f", v)
+	}
+	return v, fmt.Sprintf("%.1f", v)
 }
 
 // Run measures cases and writes their lines: one trial of each, then another.
 func (r *Runner) Run(ctx context.Context, cases []Case) error {
-	all := figures{}
+	all := figures{map[figure][]float64{}, map[figure]bool{}}
 	trials := make([]int, len(cases))
 	for n := range r.Trials {
 		for i, c := range cases {
@@ -85,93 +127,170 @@ func (r *Runner) Run(ctx context.Context, cases []Case) error {
 		}
 		for _, p := range c.Phases {
 			if !p.Prepare && trials[i] > 0 {
-				r.line(c, p, all[c.Name][p.Name])
+				r.lines(c, p, all)
 			}
 		}
 	}
 	return nil
 }
 
-// line writes the medians of a phase.
-func (r *Runner) line(c Case, p Phase, took map[string][]time.Duration) {
-	figure := func(name string) (float64, string) {
-		all := took[name]
-		if len(all) == 0 {
-			return 0, "-"
-		}
-		slices.Sort(all)
-		ms := float64(all[len(all)/2].Microseconds()) / 1000
-		return ms, fmt.Sprintf("%.1f", ms)
+// lines writes the medians of a phase.
+func (r *Runner) lines(c Case, p Phase, all figures) {
+	of := func(what, builder string) (float64, string) {
+		return all.median(figure{what, c.Name, p.Name, builder})
 	}
-	ours, o := figure("ours")
-	daemon, t := figure("tenond")
-	peer, q := figure("peer")
+	ours, o := of(took, "ours")
+	daemon, t := of(took, "tenond")
+	peer, q := of(took, "peer")
+	least := ""
+	if strings.HasPrefix(q, ">") {
+		least = ">"
+	}
 	ratio := func(of float64) string {
 		if of == 0 || peer == 0 {
 			return "-"
 		}
-		return fmt.Sprintf("%.2f", peer/of)
+		return least + fmt.Sprintf("%.2f", peer/of)
 	}
 	fmt.Fprintf(r.Out, "build %s %d %s %s %s %s %s %s\n", c.Name, c.N, p.Name, o, t, q, ratio(ours), ratio(daemon))
+	if !p.Bytes {
+		return
+	}
+	for _, what := range []string{downloadedOf, extractedOf} {
+		_, o := of(what, "ours")
+		_, t := of(what, "tenond")
+		_, q := of(what, "peer")
+		fmt.Fprintf(r.Out, "%s %s %d %s %s %s %s\n", what, c.Name, c.N, p.Name, o, t, q)
+	}
 }
 
 // one is a trial of one builder: all phases of a case.
 func (r *Runner) one(ctx context.Context, c Case, b Builder, all figures) error {
 	dir := filepath.Join(r.Dir, fmt.Sprintf("%s-%s-%d", c.Name, b.Name(), r.trial))
 	files := c.Files(c.N)
-	files["Dockerfile"] = strings.ReplaceAll(files["Dockerfile"], "NONCE", fmt.Sprint(r.trial))
+	for name, text := range files {
+		files[name] = strings.ReplaceAll(text, "NONCE", fmt.Sprint(r.trial))
+	}
 	files[".dockerignore"] = "Dockerfile\n.dockerignore\n"
 	files["trial"] = fmt.Sprintln(r.trial)
 	if err := write(dir, files); err != nil {
 		return err
 	}
 	defer os.RemoveAll(dir)
+	emptied := false
 	for _, p := range c.Phases {
 		if p.Edit != nil {
 			if err := p.Edit(dir, r.trial); err != nil {
 				return err
 			}
 		}
-		req := Request{Dir: dir, Busybox: r.Busybox}
-		if p.Output != "" {
-			req.Output = Output{Type: p.Output, Path: dir + ".out"}
-			if p.Output == "image" {
-				req.Output.Path = "bench.test/" + c.Name + ":latest"
-			}
-		}
-		d, err := r.phase(ctx, p, b, req)
+		emptied = emptied || p.Empty
+		m, err := r.phase(ctx, p, b, r.request(c, p, b, dir))
 		if err != nil {
 			return fmt.Errorf("%s: %w", p.Name, err)
 		}
-		all.add(c, p, b, d)
+		all.add(c, p, b, m)
 		if err := os.RemoveAll(dir + ".out"); err != nil {
 			return err
 		}
 	}
-	return nil
+	if !emptied {
+		return nil
+	}
+	// What a builder has of a cache is not there without that cache.
+	return errors.Join(b.Empty(ctx), r.warm(ctx, b))
 }
 
-// phase times one phase.
-func (r *Runner) phase(ctx context.Context, p Phase, b Builder, req Request) (time.Duration, error) {
+// request is the build of a phase.
+func (r *Runner) request(c Case, p Phase, b Builder, dir string) Request {
+	req := Request{Dir: dir, Busybox: r.Busybox}
+	repository := fmt.Sprintf("%s-%s-%d", c.Name, b.Name(), r.trial)
+	switch p.Output {
+	case "":
+	case "image":
+		req.Output = Output{Type: p.Output, Path: "bench.test/" + c.Name + ":latest"}
+	case "push":
+		req.Output = Output{Type: p.Output, Path: r.Registry.Host + "/" + repository + ":" + p.Name}
+	default:
+		req.Output = Output{Type: p.Output, Path: dir + ".out"}
+	}
+	if p.CacheTo {
+		req.CacheTo = r.Registry.Host + "/" + repository + ":cache"
+	}
+	if p.CacheFrom {
+		req.CacheFrom = r.Registry.Host + "/" + repository + ":cache"
+	}
+	if p.Silent {
+		req.CacheFrom = r.Registry.Silent + "/" + repository + ":cache"
+	}
+	return req
+}
+
+// measured is what a phase has cost.
+type measured struct {
+	took                  time.Duration
+	late                  bool // it was not waited for any longer
+	downloaded, extracted int64
+}
+
+// phase measures one phase.
+func (r *Runner) phase(ctx context.Context, p Phase, b Builder, req Request) (m measured, err error) {
 	if p.Command {
-		return command(ctx, b, req)
+		m.took, err = command(ctx, b, req)
+		return m, err
+	}
+	if p.Empty {
+		if err := b.Empty(ctx); err != nil {
+			return m, err
+		}
+	}
+	if !p.Bytes {
+		return r.timed(ctx, p, b, req)
+	}
+	had, err := extracted(b.Root())
+	if err != nil {
+		return m, err
+	}
+	r.Registry.sent.Store(0)
+	if m, err = r.timed(ctx, p, b, req); err != nil {
+		return m, err
+	}
+	m.downloaded = r.Registry.sent.Load()
+	m.extracted, err = extracted(b.Root())
+	m.extracted -= had
+	return m, err
+}
+
+// timed times the builds of a phase.
+func (r *Runner) timed(ctx context.Context, p Phase, b Builder, req Request) (m measured, err error) {
+	limited, cancel := ctx, context.CancelFunc(func() {})
+	if p.Patience > 0 {
+		limited, cancel = context.WithTimeout(ctx, p.Patience)
+	}
+	defer cancel()
+	if p.Silent {
+		defer r.Registry.silence()()
 	}
 	var ran atomic.Int64
 	var eg errgroup.Group
 	begin := time.Now()
 	for range max(p.AtOnce, 1) {
 		eg.Go(func() error {
-			n, err := b.Build(ctx, req)
+			n, err := b.Build(limited, req)
 			ran.Add(int64(n))
 			return err
 		})
 	}
-	err := eg.Wait()
-	took := time.Since(begin)
+	err = eg.Wait()
+	m.took = time.Since(begin)
+	if err != nil && ctx.Err() == nil && limited.Err() != nil {
+		m.late = true
+		return m, nil
+	}
 	if err == nil && p.Runs >= 0 && int(ran.Load()) != p.Runs {
 		err = fmt.Errorf("%d RUN steps were executed, and not %d", ran.Load(), p.Runs)
 	}
-	return took, err
+	return m, err
 }
 
 // command times a command, from its start to its end. It is run once before: buildctl

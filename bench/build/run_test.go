@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -26,22 +27,30 @@ func TestRun(t *testing.T) {
 		}
 	}()
 	var out strings.Builder
-	r := &Runner{Builders: []Builder{ours}, Dir: dir, Busybox: busybox, Out: &out, Log: t.Output(), Trials: 1}
+	reg := NewRegistry()
+	defer reg.Close()
+	r := &Runner{Builders: []Builder{ours}, Registry: reg, Dir: dir, Busybox: busybox, Out: &out, Log: t.Output(), Trials: 1}
 	if err := r.Warm(ctx); err != nil {
 		t.Fatal(err)
 	}
 	if err := r.Run(ctx, small(Cases(true))); err != nil {
 		t.Fatal(err)
 	}
-	line := regexp.MustCompile(`^build [a-z-]+ (2|210) [a-z-]+ \d+\.\d - - - -$`)
+	line := regexp.MustCompile(`^build [a-z-]+ (2|20|210) [a-z-]+ \d+\.\d - - - -$|^(downloaded|extracted) [a-z-]+ (2|20) [a-z-]+ \d+ - -$`)
 	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
 	for _, l := range lines {
 		if !line.MatchString(l) {
 			t.Errorf("a line is %q", l)
 		}
 	}
-	if len(lines) != 16 {
+	if len(lines) != 33 {
 		t.Errorf("there are %d lines:\n%s", len(lines), out.String())
+	}
+	// What nothing reads is neither fetched nor unpacked.
+	for _, want := range []string{"extracted cache-import 20 hit 0 - -", "extracted cache-copy 2 link 0 - -", "extracted cache-copy 2 plain 2000000 - -"} {
+		if !slices.Contains(lines, want) {
+			t.Errorf("there is no line %q:\n%s", want, out.String())
+		}
 	}
 }
 
@@ -49,8 +58,11 @@ func TestRun(t *testing.T) {
 func small(cases []Case) (less []Case) {
 	for _, c := range cases {
 		n := 2
-		if c.Name == "context" {
+		switch c.Name {
+		case "context":
 			n = 210 // the file that is changed is in the eighth of 200 directories
+		case "cache-export", "cache-import":
+			n = c.N // not each layer is by a RUN
 		}
 		var phases []Phase
 		for _, p := range c.Phases {

@@ -24,7 +24,7 @@ import (
 )
 
 // shortTime is how long after its start the short table begins another trial. What
-// is left of 50 s is for the trial that is under way.
+// is left of a minute is for the trial that is under way.
 const shortTime = 33 * time.Second
 
 // options are what the flags say.
@@ -40,7 +40,7 @@ func main() {
 	defer cancel()
 	var o options
 	env, _ := strconv.ParseBool(os.Getenv("SHORT"))
-	flag.BoolVar(&o.short, "short", env, "print the short table, within 50 s where the programs have been built before; also with SHORT=1")
+	flag.BoolVar(&o.short, "short", env, "print the short table, in about a minute where the programs have been built before; also with SHORT=1")
 	flag.StringVar(&o.only, "only", "", "measure these cases, separated by commas")
 	flag.StringVar(&o.builder, "builder", "ours,tenond,peer", "measure these builders, separated by commas: ours, tenond, peer")
 	flag.IntVar(&o.trials, "trials", 3, "trials of each case")
@@ -88,7 +88,9 @@ func run(ctx context.Context, o options) (err error) {
 	if err != nil {
 		return err
 	}
-	r := &build.Runner{Builders: builders, Dir: dir, Busybox: busybox, Out: os.Stdout, Log: os.Stderr, Trials: o.trials}
+	reg := build.NewRegistry()
+	defer reg.Close()
+	r := &build.Runner{Builders: builders, Registry: reg, Dir: dir, Busybox: busybox, Out: os.Stdout, Log: os.Stderr, Trials: o.trials}
 	if o.short {
 		r.Deadline = begin.Add(shortTime)
 	}
