@@ -25,6 +25,7 @@ import (
 	"github.com/tenonbuild/tenon/engine/session"
 	"github.com/tenonbuild/tenon/engine/source/git"
 	"github.com/tenonbuild/tenon/engine/store"
+	"github.com/tenonbuild/tenon/engine/verify"
 	"github.com/tenonbuild/tenon/solver"
 	"github.com/tenonbuild/tenon/solver/client"
 )
@@ -107,7 +108,7 @@ func (e *Engine) Build(ctx context.Context, req Request) (_ *Response, err error
 	if s := stream.Wait(); err == nil {
 		err = s
 	}
-	res.Trace = job.Trace()
+	res.Trace, res.Verified = job.Trace(), b.verified.All()
 	e.collect()
 	return res, err
 }
@@ -157,6 +158,7 @@ type build struct {
 	watching     sync.Once
 	watched      chan struct{} // closed when somebody has asked for the status
 	failed       failed.Steps
+	verified     verify.Steps
 	keeping      sync.Once // failed is among the job's values
 	looked       looked    // of other builds
 	proxy        *proxyUse // nil where steps have a network
@@ -176,6 +178,9 @@ func (b *build) lendToOps(ctx context.Context) error {
 	b.job.SetValue(ops.LoadOptionsKey, found)
 	b.lender.imports = &b.imports
 	b.job.SetValue(ops.LenderKey, &b.lender)
+	if b.req.Verify {
+		b.job.SetValue(verify.Key, &b.verified)
+	}
 	return nil
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/tenonbuild/tenon/engine/frontend"
 	"github.com/tenonbuild/tenon/engine/remotecache"
 	"github.com/tenonbuild/tenon/engine/session"
+	"github.com/tenonbuild/tenon/engine/verify"
 	"github.com/tenonbuild/tenon/solver"
 	"github.com/tenonbuild/tenon/solver/client"
 )
@@ -81,6 +82,9 @@ type Request struct {
 	// NoCache runs every step, whatever the cache holds. The vertices of an Edge say
 	// so themselves (VertexOptions.IgnoreCache).
 	NoCache bool
+	// Verify runs each step that runs a process twice, and says in Response.Verified what
+	// came out differently. The result is that of the first runs.
+	Verify bool
 	// Priority is the build's share of the slots relative to others'; 0 stands for 1.
 	Priority int
 	// AwaitStatus is how long after its beginning a build that has ended is still there for
@@ -101,6 +105,10 @@ type Response struct {
 	// Metadata is what the frontend said about the result; the answer to a
 	// subrequest is in it.
 	Metadata map[string][]byte
+	// Verified are the steps that ran twice for Request.Verify, in the order in which they
+	// ended. What came from a cache is not among them, nor what ran for another build that
+	// did not ask for it.
+	Verified []verify.Step
 	// Trace is what was decided about each edge, and why.
 	Trace solver.Trace
 }

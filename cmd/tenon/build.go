@@ -110,6 +110,7 @@ func (c *cli) build(ctx context.Context, where string, f *buildFlags) (err error
 		Allow:          f.allow,
 		CacheFrom:      caches.from,
 		CacheTo:        caches.to,
+		Verify:         f.verify,
 	}
 	if call.request != "" {
 		attrs["requestid"] = call.request
@@ -130,13 +131,17 @@ func (c *cli) build(ctx context.Context, where string, f *buildFlags) (err error
 	if res != nil && res.Response != nil {
 		err = errors.Join(err, caches.finish(res.Caches))
 	}
+	c.showVerified(res, f, err)
 	if err != nil {
 		return err
 	}
 	if kept {
 		c.hint(f, "built; the result is in the cache only: name an image with --tag, or an output with --output")
 	}
-	return c.report(ctx, res, f)
+	if err := c.report(ctx, res, f); err != nil {
+		return err
+	}
+	return c.verified(res)
 }
 
 func (f *buildFlags) progressMode(env func(string) (string, bool)) string {

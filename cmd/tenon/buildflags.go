@@ -47,6 +47,7 @@ type buildFlags struct {
 	policies      []string
 	cacheFrom     []string
 	cacheTo       []string
+	verify        bool
 	mayDelete     bool // --allow buildx.local.delete
 }
 
@@ -85,6 +86,7 @@ func (f *buildFlags) register(fs *pflag.FlagSet) {
 	fs.StringVar(&f.sbom, "sbom", "", `what the result is made of, as a scanner says: "true" or "generator=IMAGE"; short for --attest type=sbom`)
 	fs.StringArrayVar(&f.cacheFrom, "cache-from", nil, `cache of another builder to use, as "type=local,src=DIR" or "type=registry,ref=NAME"; NAME alone is in a registry`)
 	fs.StringArrayVar(&f.cacheTo, "cache-to", nil, `where to write the cache of this build for others, as "type=local,dest=DIR,mode=max", "type=registry,ref=NAME" or "type=inline"`)
+	fs.BoolVar(&f.verify, "verify", false, "run each command that runs a second time, and show in which files, and where in them, its output differs; exit code 3 if one does")
 	fs.StringArrayVar(&f.policies, "policy", nil, "")
 	fs.Lookup("policy").Hidden = true // only to say that there be none
 	for _, name := range refusedNames {
@@ -171,6 +173,9 @@ func (f *buildFlags) validate() error {
 	}
 	if f.check {
 		f.call = "check"
+	}
+	if f.verify && f.call != "build" {
+		return fmt.Errorf("--verify and --call=%s: nothing runs for the latter: leave out one of them", f.call)
 	}
 	if f.noCache && len(f.noCacheFilter) > 0 {
 		return fmt.Errorf("--no-cache and --no-cache-filter: the first already covers the stages %s", strings.Join(f.noCacheFilter, ", "))

@@ -20,6 +20,7 @@ import (
 
 	"github.com/tenonbuild/tenon/engine/export"
 	"github.com/tenonbuild/tenon/engine/progress"
+	"github.com/tenonbuild/tenon/engine/verify"
 	"github.com/tenonbuild/tenon/internal/stream"
 )
 
@@ -91,6 +92,9 @@ func (c *cli) report(ctx context.Context, res *outcome, f *buildFlags) error {
 		known := metadata(said)
 		if v, _ := c.env("BUILDX_METADATA_WARNINGS"); isTrue(v) && len(res.warnings) > 0 {
 			known["buildx.build.warnings"] = res.warnings
+		}
+		if f.verify {
+			known["tenon.verify"] = append([]verify.Step{}, res.Verified...)
 		}
 		dt, err := json.MarshalIndent(known, "", "  ")
 		if err != nil {

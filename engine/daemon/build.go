@@ -136,6 +136,9 @@ func check(req engine.Request) error {
 	case req.SessionID != "":
 		return no("the session of another engine")
 	}
+	if req.Verify {
+		return errors.New("--verify cannot be said to a daemon: build in this process, without --addr and TENON_HOST, and with another --root where a daemon has this one")
+	}
 	if p, ok := req.Session.(session.Puller); ok && !p.MayPull() {
 		return errors.New("--pull=never cannot be said to a daemon: leave it out, or build in this process")
 	}

@@ -80,7 +80,7 @@ func NewContainer(ctx context.Context, d Deps, opt ContainerOptions) (*Container
 		return nil, fmt.Errorf("a container: %w", err)
 	}
 	c.op = &op{Deps: d, exec: exec, platform: opt.Platform, slots: slots}
-	c.mounts, err = c.op.mount(ctx, opt.Trees)
+	c.mounts, err = c.op.mount(ctx, opt.Trees, nil)
 	if err != nil {
 		return nil, errors.Join(err, c.mounts.release(ctx))
 	}

@@ -7,9 +7,11 @@ import (
 	"net"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/moby/buildkit/executor"
 	"github.com/moby/buildkit/solver/pb"
+	"github.com/moby/buildkit/util/network"
 	"github.com/moby/buildkit/util/system"
 	"github.com/tenonbuild/tenon/engine/store"
 	"github.com/tenonbuild/tenon/solver"
@@ -36,7 +38,7 @@ func (o *op) Exec(ctx context.Context, inputs []solver.Result) (results []solver
 	if err != nil {
 		return nil, err
 	}
-	m, err := o.mount(ctx, refs)
+	m, err := o.mount(ctx, refs, nil)
 	defer func() {
 		if err := m.release(ctx); err != nil {
 			warn(ctx, fmt.Sprintf("cleaning up after %q: %v", o.command(), err))
@@ -56,14 +58,8 @@ func (o *op) Exec(ctx context.Context, inputs []solver.Result) (results []solver
 		return nil, err
 	}
 	l := newLogs(solver.ProgressFrom(ctx), o.Log)
-	runCtx := ctx
-	if n, ok := o.Executor.(interface {
-		Noticing(context.Context, func(string)) context.Context
-	}); ok {
-		runCtx = n.Noticing(ctx, func(text string) { warn(ctx, text) })
-	}
-	asked := o.Proxy.into(&meta)
-	_, err = o.Executor.Run(runCtx, "", m.root, m.others, executor.ProcessInfo{Meta: meta, Stdout: l.stdout, Stderr: l.stderr}, nil)
+	begun := time.Now()
+	asked, err := o.execute(o.noticing(ctx), m, meta, l)
 	o.Proxy.tell(ctx, asked, l.stderr)
 	if err != nil {
 		l.failed()
@@ -73,7 +69,28 @@ func (o *op) Exec(ctx context.Context, inputs []solver.Result) (results []solver
 	if err != nil {
 		return nil, fmt.Errorf("keeping what %q wrote: %w", o.command(), err)
 	}
+	if err := o.verify(ctx, refs, m, results, begun); err != nil {
+		return nil, errors.Join(err, releaseAll(ctx, results))
+	}
 	return results, nil
+}
+
+// execute runs the process, and says what it has asked a proxy for.
+func (o *op) execute(ctx context.Context, m *mounts, meta executor.Meta, l *logs) (*network.ProxyCapture, error) {
+	asked := o.Proxy.into(&meta)
+	_, err := o.Executor.Run(ctx, "", m.root, m.others, executor.ProcessInfo{Meta: meta, Stdout: l.stdout, Stderr: l.stderr}, nil)
+	return asked, err
+}
+
+// noticing has what the executor notices be warnings of the step.
+func (o *op) noticing(ctx context.Context) context.Context {
+	n, ok := o.Executor.(interface {
+		Noticing(context.Context, func(string)) context.Context
+	})
+	if !ok {
+		return ctx
+	}
+	return n.Noticing(ctx, func(text string) { warn(ctx, text) })
 }
 
 func (o *op) noExecutor() error {

@@ -27,9 +27,11 @@ import (
 
 	"github.com/moby/buildkit/executor"
 	"github.com/moby/buildkit/solver/pb"
+	"github.com/opencontainers/go-digest"
 	"github.com/tenonbuild/tenon/engine/failed"
 	"github.com/tenonbuild/tenon/engine/session"
 	"github.com/tenonbuild/tenon/engine/store"
+	"github.com/tenonbuild/tenon/engine/verify"
 	"github.com/tenonbuild/tenon/solver"
 )
 
@@ -52,11 +54,15 @@ type Deps struct {
 	Lenders CacheLenders
 	// Failed, if not nil, says who may want to look at what a failed run leaves.
 	Failed failed.Jobs
+	// Verify, if not nil, says who has steps run twice.
+	Verify verify.Builds
 }
 
 // op runs one pb.ExecOp. It has no state: calls may overlap.
 type op struct {
 	Deps
+	digest   digest.Digest // of the vertex
+	name     string
 	exec     *pb.ExecOp
 	platform *pb.Platform // nil: this machine's
 	slots    []slot
@@ -82,7 +88,7 @@ func New(exec *pb.ExecOp, platform *pb.Platform, v solver.Vertex, d Deps) (solve
 	if err != nil {
 		return nil, fmt.Errorf("exec op %q: %w", v.Name(), err)
 	}
-	return &op{Deps: d, exec: exec, platform: platform, slots: slots, deps: deps, outputs: outputs}, nil
+	return &op{Deps: d, digest: v.Digest(), name: v.Name(), exec: exec, platform: platform, slots: slots, deps: deps, outputs: outputs}, nil
 }
 
 // check refuses what no process can be run of, or what is not there yet.

@@ -18,7 +18,7 @@ type mounts struct {
 	others  []executor.Mount
 	trees   []store.Tree // by slot; nil where it shows none
 	outputs []output
-	caches  map[string]*store.CacheMount // by ID; among held
+	caches  map[string]*store.CacheMount // by ID; among held, unless they are of another run
 	held    []holder                     // released last first
 }
 
@@ -34,12 +34,15 @@ type holder interface {
 	Release(ctx context.Context) error
 }
 
-// mount makes what the slots decided. The refs of the inputs are borrowed. What is
-// returned is to be released, also with an error.
-func (o *op) mount(ctx context.Context, refs []*store.Ref) (*mounts, error) {
-	m := &mounts{trees: make([]store.Tree, len(o.slots)), outputs: make([]output, o.outputs)}
-	if err := o.takeCaches(ctx, m, refs); err != nil {
-		return m, err
+// mount makes what the slots decided. The refs of the inputs are borrowed, and so are the
+// cache mounts, which are taken if they are nil. What is returned is to be released, also
+// with an error.
+func (o *op) mount(ctx context.Context, refs []*store.Ref, caches map[string]*store.CacheMount) (*mounts, error) {
+	m := &mounts{trees: make([]store.Tree, len(o.slots)), outputs: make([]output, o.outputs), caches: caches}
+	if caches == nil {
+		if err := o.takeCaches(ctx, m, refs); err != nil {
+			return m, err
+		}
 	}
 	for i, s := range o.slots {
 		src, err := o.source(ctx, m, s, refs)
@@ -105,14 +108,18 @@ func (m *mounts) commit(ctx context.Context) ([]solver.Result, error) {
 	for _, out := range m.outputs {
 		ref, err := out.commit(ctx)
 		if err != nil {
-			for _, r := range results {
-				err = errors.Join(err, r.Release(context.WithoutCancel(ctx)))
-			}
-			return nil, err
+			return nil, errors.Join(err, releaseAll(ctx, results))
 		}
 		results = append(results, store.NewResult(ref))
 	}
 	return results, nil
+}
+
+func releaseAll(ctx context.Context, results []solver.Result) (err error) {
+	for _, r := range results {
+		err = errors.Join(err, r.Release(context.WithoutCancel(ctx)))
+	}
+	return err
 }
 
 // commit returns a ref of its own. It is nil for the empty tree.

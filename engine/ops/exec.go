@@ -7,12 +7,13 @@ import (
 	"github.com/tenonbuild/tenon/engine/execop"
 	"github.com/tenonbuild/tenon/engine/failed"
 	"github.com/tenonbuild/tenon/engine/llb"
+	"github.com/tenonbuild/tenon/engine/verify"
 	"github.com/tenonbuild/tenon/solver"
 )
 
 func (e *Env) exec(o *pb.ExecOp, platform *pb.Platform, v solver.Vertex, b solver.Builder) (solver.Op, error) {
 	d := e.Exec()
-	d.Resources, d.Failed, d.Lenders, d.Proxy = llb.MetadataOf(v).GetLinuxResources(), looking(b), lenders(b), proxy(v, b)
+	d.Resources, d.Failed, d.Lenders, d.Proxy, d.Verify = llb.MetadataOf(v).GetLinuxResources(), looking(b), lenders(b), proxy(v, b), verifying(b)
 	return execop.New(o, platform, v, d)
 }
 
@@ -30,6 +31,19 @@ func lenders(b solver.Builder) execop.CacheLenders {
 		_ = b.EachValue(ctx, LenderKey, func(v any) error { // ends with ctx, and so does the step
 			if l, ok := v.(execop.CacheLender); ok {
 				out = append(out, l)
+			}
+			return nil
+		})
+		return out
+	}
+}
+
+// verifying finds the builds that have steps run twice.
+func verifying(b solver.Builder) verify.Builds {
+	return func(ctx context.Context) (out []*verify.Steps) {
+		_ = b.EachValue(ctx, verify.Key, func(v any) error { // ends with ctx, and so does the step
+			if s, ok := v.(*verify.Steps); ok {
+				out = append(out, s)
 			}
 			return nil
 		})

@@ -2,6 +2,7 @@ package progress
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -31,6 +32,22 @@ func Visible(text string) string {
 		}
 	}
 	return b.String()
+}
+
+// inLine replaces what Visible leaves.
+var inLine = strings.NewReplacer("\n", `\u000a`, "\t", `\u0009`)
+
+// VisibleLine is Visible for what stands in a line, such as a name: it has no end of a line,
+// and no tab.
+func VisibleLine(text string) string { return inLine.Replace(Visible(text)) }
+
+// Grouped is a number as people write it: 1,204.
+func Grouped(n int64) string {
+	s := strconv.FormatInt(n, 10)
+	for i := len(s) - 3; i > 0 && s[i-1] != '-'; i -= 3 {
+		s = s[:i] + "," + s[i:]
+	}
+	return s
 }
 
 // unseen says whether a rune does something to a terminal but show itself.

@@ -1,13 +1,13 @@
 package treediff
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"io"
 	"time"
 
 	"github.com/tenonbuild/tenon/engine/contenthash"
+	"github.com/tenonbuild/tenon/engine/filediff"
 )
 
 // sameBytes says whether two files have equal bytes, as far as that can be known. Content
@@ -34,7 +34,7 @@ func sameBytes(ctx context.Context, a, b Tree, was, is *contenthash.Entry) (equa
 		sum, err := sumUnder(ctx, old, is)
 		return sum == is.Content, true, err
 	case canOld && canNew:
-		equal, err := readBoth(ctx, old, new)
+		equal, err := filediff.Equal(ctx, fileOf(ctx, old), fileOf(ctx, new))
 		return equal, true, err
 	}
 	return false, false, nil
@@ -62,38 +62,6 @@ func sumUnder(ctx context.Context, o Opener, header *contenthash.Entry) (_ conte
 	return sum, err
 }
 
-func readBoth(ctx context.Context, a, b Opener) (equal bool, err error) {
-	x, err := a.Open(ctx)
-	if err != nil {
-		return false, err
-	}
-	defer func() { err = errors.Join(err, x.Close()) }()
-	y, err := b.Open(ctx)
-	if err != nil {
-		return false, err
-	}
-	defer func() { err = errors.Join(err, y.Close()) }()
-	bufX, bufY := make([]byte, 64<<10), make([]byte, 64<<10)
-	for {
-		n, errX := io.ReadFull(x, bufX)
-		m, errY := io.ReadFull(y, bufY)
-		if !bytes.Equal(bufX[:n], bufY[:m]) {
-			return false, nil
-		}
-		if ended(errX) && ended(errY) {
-			return true, nil
-		}
-		if err := errors.Join(notEnd(errX), notEnd(errY), context.Cause(ctx)); err != nil {
-			return false, err
-		}
-	}
-}
-
-func ended(err error) bool { return err == io.EOF || err == io.ErrUnexpectedEOF }
-
-func notEnd(err error) error {
-	if ended(err) {
-		return nil
-	}
-	return err
+func fileOf(ctx context.Context, o Opener) filediff.File {
+	return filediff.File{Open: func() (io.ReadCloser, error) { return o.Open(ctx) }}
 }

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"io"
 	"strconv"
-	"strings"
 
 	"github.com/tenonbuild/tenon/engine/contenthash"
 	"github.com/tenonbuild/tenon/engine/progress"
@@ -88,20 +87,9 @@ func bytesOf(n int64) string {
 	return grouped(n) + " bytes"
 }
 
-// grouped is a number as people write it: 1,204.
-func grouped(n int64) string {
-	s := strconv.FormatInt(n, 10)
-	for i := len(s) - 3; i > 0; i -= 3 {
-		s = s[:i] + "," + s[i:]
-	}
-	return s
-}
+func grouped(n int64) string { return progress.Grouped(n) }
 
-// inLine is for what stands in a line, and may itself hold the ends of lines.
-var inLine = strings.NewReplacer("\n", `\u000a`, "\t", `\u0009`)
-
-// shown is a path or a name in a line.
-func shown(s string) string { return inLine.Replace(progress.Visible(s)) }
+func shown(s string) string { return progress.VisibleLine(s) }
 
 // Write writes the changes, a line each, and how many more there are.
 func (d *Diff) Write(w io.Writer) error {
