@@ -92,9 +92,7 @@ func (e *Engine) Build(ctx context.Context, req Request) (_ *Response, err error
 	b.req.Session, remove, err = e.lent(ctx, req.Session, req.SessionID)
 	defer remove()
 	if err == nil {
-		b.openImports(ctx)
-		res, err = b.run(ctx)
-		b.imports.close()
+		res, err = b.runWithCaches(ctx)
 	}
 	watched()
 	b.awaitStatus(ctx)
@@ -148,6 +146,7 @@ type build struct {
 	// cacheExports are those of Request.CacheTo.
 	cacheExports []cacheExport
 	imports      imports
+	ahead        *ahead // nil: nothing is brought ahead
 	lender       lender
 	vertices     vertices
 	attester     *attester
@@ -184,6 +183,19 @@ func (b *build) lendToOps(ctx context.Context) error {
 	return nil
 }
 
+// runWithCaches is run while caches of others are read, and those of the build are written. The
+// Response is never nil.
+func (b *build) runWithCaches(ctx context.Context) (*Response, error) {
+	b.openImports(ctx)
+	defer b.imports.close()
+	b.openAhead(ctx)
+	res, err := b.run(ctx)
+	if cerr := b.ahead.close(ctx); err == nil {
+		err = cerr
+	}
+	return res, err
+}
+
 // run solves and exports. The Response is never nil.
 func (b *build) run(ctx context.Context) (res *Response, err error) {
 	res = &Response{}
@@ -202,6 +214,9 @@ func (b *build) run(ctx context.Context) (res *Response, err error) {
 		err = errors.Join(err, c.Close(ctx), b.failed.Release(ctx))
 	}()
 	result, err := b.solve(ctx, c)
+	if err == nil && result != nil {
+		b.ahead.wantAll(result)
+	}
 	if err != nil {
 		res.Caches = b.salvage(ctx)
 		return res, err
@@ -298,6 +313,7 @@ func (b *build) solve(ctx context.Context, c *frontend.Client) (*gwclient.Result
 
 // runEdge solves and exports vertices of the program's own.
 func (b *build) runEdge(ctx context.Context, res *Response) (err error) {
+	b.ahead.want(b.req.Edge)
 	result, err := b.job.Build(ctx, b.req.Edge)
 	if err != nil {
 		return err
@@ -348,6 +364,7 @@ func (b *build) frontend() *frontend.Build {
 		Workers:         []gwclient.WorkerInfo{b.engine.worker.info()},
 		Load:            b.load,
 		Solve:           b.job.Build,
+		Evaluating:      b.ahead.want,
 		ResolveMetadata: b.resolveMetadata,
 		Warn:            solver.ProgressFrom(b.job.Context(context.Background())).Warn,
 		Note: func(ctx context.Context, text string) {

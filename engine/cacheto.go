@@ -20,7 +20,8 @@ import (
 type cacheExport struct {
 	remotecache.Option
 	remotecache.Extent
-	to remotecache.Destination // nil: into images
+	to    remotecache.Destination // nil: into images
+	ahead *remotecache.Ahead      // nil: nothing is brought ahead
 }
 
 // checkCaches checks the caches that a request names, and returns those to be written.
@@ -75,6 +76,11 @@ func (b *build) exportCaches(ctx context.Context, of []solver.CachedResult) ([]m
 func (b *build) exportCache(ctx context.Context, x cacheExport, of []solver.CachedResult) (said map[string]string, err error) {
 	ctx, end := b.job.Begin(ctx, "exporting cache to "+x.Name())
 	defer func() { end(err) }()
+	if x.ahead != nil {
+		if err := x.ahead.End(ctx); err != nil && !errors.Is(err, store.ErrLost) {
+			return nil, err
+		}
+	}
 	said, err = b.writeCache(ctx, x, of)
 	// What another cache has lost meanwhile is left out of this one.
 	for n := 0; n < maxLost && errors.Is(err, store.ErrLost) && ctx.Err() == nil; n++ {
@@ -89,7 +95,7 @@ func (b *build) writeCache(ctx context.Context, x cacheExport, of []solver.Cache
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, g.Release(context.WithoutCancel(ctx))) }()
-	return remotecache.Write(ctx, g.Graph, g.Provider, x.to)
+	return remotecache.Write(ctx, g.Graph, g.Provider, x.to, x.ahead)
 }
 
 // gather collects what leads to results.

@@ -120,7 +120,8 @@ type Engine struct {
 	frontends map[string]frontend.Func
 	exporters map[string]export.Factory
 	caches    map[string]remotecache.Backend
-	breaker   breaker // of caches that builds import
+	breaker   breaker       // of caches that builds import
+	packing   chan struct{} // slots of remotecache.Ahead
 	worker    Worker
 	grantable []entitlements.Entitlement // nil: all
 	devices   *devices.Devices
@@ -146,7 +147,7 @@ func Open(ctx context.Context, opt Options) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &Engine{store: st, sessions: &session.Sessions{}, collected: opt.Collected, provenanceEnv: opt.ProvenanceEnv, devices: opt.Devices, proxied: opt.ProxyNetwork}
+	e := &Engine{store: st, sessions: &session.Sessions{}, packing: packSlots(), collected: opt.Collected, provenanceEnv: opt.ProvenanceEnv, devices: opt.Devices, proxied: opt.ProxyNetwork}
 	if err := e.assemble(ctx, opt); err != nil {
 		return nil, errors.Join(err, st.Close())
 	}

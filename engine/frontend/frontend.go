@@ -46,6 +46,9 @@ type Build struct {
 	Load func(ctx context.Context, def *pb.Definition, policies []*spb.Policy, caches []client.CacheOptionsEntry) (*tenonllb.Graph, error)
 	// Solve solves an edge for the build. The result is the caller's.
 	Solve func(ctx context.Context, e solver.Edge) (solver.CachedResult, error)
+	// Evaluating is told of an edge that a frontend wants to have solved for its own sake; nil:
+	// nobody is.
+	Evaluating func(e solver.Edge)
 	// ResolveMetadata asks a source about an identifier.
 	ResolveMetadata func(ctx context.Context, op *pb.SourceOp, opt sourceresolver.Opt) (*sourceresolver.MetaResponse, error)
 	// Warn shows a warning. Vertex is the digest of an op of a definition that was

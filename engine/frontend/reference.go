@@ -118,6 +118,9 @@ func (r *Reference) release(ctx context.Context) error {
 
 // Evaluate solves the definition.
 func (r *Reference) Evaluate(ctx context.Context) error {
+	if r.build.Evaluating != nil && r.graph.Edge.Vertex != nil {
+		r.build.Evaluating(r.graph.Edge)
+	}
 	_, err := r.Result(ctx)
 	return err
 }

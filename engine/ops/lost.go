@@ -10,8 +10,11 @@ import (
 	"github.com/tenonbuild/tenon/solver"
 )
 
-// losing tells the solver which input of an op a cache has lost.
-type losing struct{ solver.Op }
+// losing tells the solver which input of an op a cache has lost, and builds what it has made.
+type losing struct {
+	solver.Op
+	ran func(ctx context.Context, results []solver.Result)
+}
 
 // CacheMap implements solver.Op.
 func (o losing) CacheMap(ctx context.Context, index int) (*solver.CacheMap, bool, error) {
@@ -68,6 +71,9 @@ func (o losing) Exec(ctx context.Context, inputs []solver.Result) ([]solver.Resu
 		}
 	}
 	out, err := o.Op.Exec(ctx, inputs)
+	if err == nil {
+		o.ran(ctx, out)
+	}
 	return out, store.LostInput(ctx, inputs, err)
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/containerd/containerd/v2/core/content"
+	"github.com/containerd/containerd/v2/core/remotes"
 	"github.com/distribution/reference"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
@@ -13,10 +14,12 @@ import (
 )
 
 // Upload brings blobs to a repository one by one, and then the manifest that names them:
-// for who knows by himself what is missing there. It is for one manifest.
+// for who knows by himself what is missing there.
 type Upload struct {
-	p   *push
-	ref string
+	r        *Registry
+	resolver remotes.Resolver
+	pusher   remotes.Pusher
+	ref      string
 }
 
 // Insecure is r as PushOptions.Insecure has it for the registry of ref.
@@ -44,33 +47,48 @@ func (r *Registry) Current(ctx context.Context, ref string) (ocispec.Descriptor,
 }
 
 // NewUpload begins an upload of what is to be named ref. Nothing is sent yet.
-func (r *Registry) NewUpload(ctx context.Context, ref string, manifest ocispec.Descriptor) (*Upload, error) {
-	target, _, err := pushTarget(ref, manifest, false)
+func (r *Registry) NewUpload(ctx context.Context, ref string) (*Upload, error) {
+	name, _, err := normalize(ref)
 	if err != nil {
 		return nil, err
 	}
-	resolver, err := r.Resolver(ctx, target)
+	resolver, err := r.Resolver(ctx, name)
 	if err != nil {
 		return nil, err
 	}
-	pusher, err := resolver.Pusher(quiet(ctx), target)
+	pusher, err := resolver.Pusher(quiet(ctx), name)
 	if err != nil {
 		return nil, fmt.Errorf("push %s: %w", ref, err)
 	}
-	return &Upload{p: &push{r: r, pusher: pusher, progress: func(client.VertexStatus) {}}, ref: ref}, nil
+	return &Upload{r: r, resolver: resolver, pusher: pusher, ref: ref}, nil
 }
 
-// Blob brings a blob, or a manifest, which is named if it is that of the upload. What is
-// there already is not read. Annotations tell where it is known to be: see
-// PushOptions.Annotations.
+// Blob brings a blob. What is there already is not read. Annotations tell where it is known to
+// be: see PushOptions.Annotations.
 func (u *Upload) Blob(ctx context.Context, desc ocispec.Descriptor, from content.Provider) error {
-	p := *u.p
-	p.provider = from
+	desc.Annotations = origins(ctx, from, desc, nil)
+	return u.push(ctx, u.pusher, desc, from)
+}
+
+// Manifest brings the manifest, and has the name stand for it.
+func (u *Upload) Manifest(ctx context.Context, desc ocispec.Descriptor, from content.Provider) error {
+	target, _, err := pushTarget(u.ref, desc, false)
+	if err != nil {
+		return err
+	}
+	pusher, err := u.resolver.Pusher(quiet(ctx), target)
+	if err != nil {
+		return fmt.Errorf("push %s: %w", u.ref, err)
+	}
+	return u.push(ctx, pusher, desc, from)
+}
+
+func (u *Upload) push(ctx context.Context, to remotes.Pusher, desc ocispec.Descriptor, from content.Provider) error {
+	p := push{r: u.r, pusher: to, provider: from, progress: func(client.VertexStatus) {}}
 	report := func(int64) {}
 	if desc.Size > showFrom {
 		report = throttled(solver.ProgressFrom(ctx).Status, "pushing "+desc.Digest.String(), desc.Size)
 	}
-	desc.Annotations = origins(ctx, from, desc, nil)
 	return explain("push", u.ref, p.persist(quiet(ctx), desc, report))
 }
 

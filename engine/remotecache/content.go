@@ -66,27 +66,34 @@ func (f folderSource) ReaderAt(ctx context.Context, desc ocispec.Descriptor) (co
 type folderDestination struct {
 	Folder
 	form  Form
-	store content.Store
+	store content.Store // nil until it was needed
 	doc   *document
 }
 
-// Missing implements Destination.
-func (f *folderDestination) Missing(ctx context.Context, g *Graph) (missing []ocispec.Descriptor, err error) {
-	if f.store, err = f.open(ctx); err != nil {
-		return nil, err
-	}
+// Layers implements Destination: they may be there, which Lacks finds.
+func (f *folderDestination) Layers(ctx context.Context, g *Graph) (_ []ocispec.Descriptor, err error) {
 	if f.doc, err = f.form.document(ctx, g); err != nil {
 		return nil, err
 	}
-	for _, b := range f.doc.blobs {
+	return f.doc.blobs, nil
+}
+
+// Lacks implements Destination.
+func (f *folderDestination) Lacks(ctx context.Context, layers []ocispec.Descriptor, _ bool) (lacks []ocispec.Descriptor, err error) {
+	if f.store == nil {
+		if f.store, err = f.open(ctx); err != nil {
+			return nil, err
+		}
+	}
+	for _, b := range layers {
 		switch _, err := f.store.Info(ctx, b.Digest); {
 		case errdefs.IsNotFound(err):
-			missing = append(missing, b)
+			lacks = append(lacks, b)
 		case err != nil:
 			return nil, fmt.Errorf("folder %s: %w", f.Path, err)
 		}
 	}
-	return missing, nil
+	return lacks, nil
 }
 
 // Put implements Destination.
@@ -121,7 +128,7 @@ func (f *folderDestination) write(ctx context.Context, desc ocispec.Descriptor, 
 }
 
 // Commit implements Destination. The index of the folder is the caller's to write.
-func (f *folderDestination) Commit(ctx context.Context, _ *Graph) (map[string]string, error) {
+func (f *folderDestination) Commit(ctx context.Context) (map[string]string, error) {
 	err := f.doc.write(ctx, func(desc ocispec.Descriptor, dt memory) error { return f.Put(ctx, desc, dt) })
 	if err != nil {
 		return nil, err

@@ -20,8 +20,8 @@
 //
 // # Writing
 //
-// A [Collector] is a solver.CacheExporterTarget. [Export] makes a graph of what was
-// collected, brings the layers that a [Destination] does not have there, several at a time,
-// and then commits what names them. Equal caches are equal bytes: one that is there already
+// A [Collector] is a solver.CacheExporterTarget. Gather makes a graph of what was collected;
+// [Write] brings the layers that a [Destination] does not have there, several at a time, and
+// then commits what names them. [Ahead] brings layers before there is a graph. Equal caches are equal bytes: one that is there already
 // is not written again.
 package remotecache

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -18,16 +19,20 @@ import (
 	"github.com/tenonbuild/tenon/solver/client"
 )
 
-// Destination is where a cache is written. Its methods are called in this order, by one
-// export; Put for several layers at a time.
+// Destination is where a cache is written, by one export. What layers it lacks can be asked,
+// and they can be brought, before it is known what the cache will be. Its methods are for one
+// goroutine, but for Put.
 type Destination interface {
-	// Missing says which layers of a graph are to be brought. It asks as little as it can.
-	Missing(ctx context.Context, g *Graph) ([]ocispec.Descriptor, error)
-	// Put brings a layer. One that is there after all is no error.
+	// Layers says of which layers a graph is, or of none if the very same cache is there.
+	Layers(ctx context.Context, g *Graph) ([]ocispec.Descriptor, error)
+	// Lacks says which of some layers are to be brought. It asks as little as it can, and of
+	// layers that were made just now nothing that costs a question for each few of them.
+	Lacks(ctx context.Context, layers []ocispec.Descriptor, made bool) ([]ocispec.Descriptor, error)
+	// Put brings a layer that Lacks has named. One that is there after all is no error.
 	Put(ctx context.Context, desc ocispec.Descriptor, from content.Provider) error
-	// Commit writes what makes layers a cache, unless that is there. It returns what the
-	// client is told (BuildKit's keys).
-	Commit(ctx context.Context, g *Graph) (map[string]string, error)
+	// Commit writes what makes the layers of Layers a cache, unless that is there. It returns
+	// what the client is told (BuildKit's keys).
+	Commit(ctx context.Context) (map[string]string, error)
 }
 
 // parallel is how many layers are brought at a time, where the destination does not say.
@@ -41,30 +46,39 @@ func parallelOf(to Destination) int {
 }
 
 // Write brings a cache to a destination. Without any layer there is nothing to write, and
-// nothing is said.
-func Write(ctx context.Context, g *Graph, from content.Provider, to Destination) (map[string]string, error) {
+// nothing is said. Ahead, if not nil, has brought layers there before, and has ended.
+func Write(ctx context.Context, g *Graph, from content.Provider, to Destination, ahead *Ahead) (map[string]string, error) {
 	if len(g.layers) == 0 && len(g.mounts) == 0 {
 		return nil, nil
 	}
-	missing, err := to.Missing(ctx, g)
+	layers, err := to.Layers(ctx, g)
+	if err != nil {
+		return nil, err
+	}
+	if len(layers) > 0 {
+		layers, err = to.Lacks(ctx, slices.DeleteFunc(slices.Clone(layers), ahead.has), false)
+	}
 	if err != nil {
 		return nil, err
 	}
 	eg, egctx := errgroup.WithContext(ctx)
 	eg.SetLimit(parallelOf(to))
-	for _, desc := range missing {
-		eg.Go(func() error {
-			err := showing(ctx, "writing layer "+desc.Digest.String(), func() error { return to.Put(egctx, desc, from) })
-			if err != nil {
-				return fmt.Errorf("layer %s: %w", desc.Digest, err)
-			}
-			return nil
-		})
+	for _, desc := range layers {
+		eg.Go(func() error { return put(egctx, desc, from, to) })
 	}
 	if err := eg.Wait(); err != nil {
 		return nil, err
 	}
-	return to.Commit(ctx, g)
+	return to.Commit(ctx)
+}
+
+// put brings a layer, and shows that.
+func put(ctx context.Context, desc ocispec.Descriptor, from content.Provider, to Destination) error {
+	err := showing(ctx, "writing layer "+desc.Digest.String(), func() error { return to.Put(ctx, desc, from) })
+	if err != nil {
+		return fmt.Errorf("layer %s: %w", desc.Digest, err)
+	}
+	return nil
 }
 
 // showing shows the beginning and the end of what is done.

@@ -101,29 +101,26 @@ type objectDestination struct {
 	uploads int
 
 	written []byte // the config
-	same    bool   // all names stand for this very cache, and are fresh
-	stale   []ocispec.Descriptor
+	layers  []ocispec.Descriptor
+	same    bool // all names stand for this very cache, and are fresh
+	// there are the layers of the caches that are there, and fresh; nil: that was not asked.
+	there map[digest.Digest]bool
+	// stale are layers that are there, and old.
+	stale map[digest.Digest]bool
 }
 
 // parallel is asked by Write.
 func (d *objectDestination) parallel() int { return d.uploads }
 
-// Missing implements Destination. One request for each name says whether the cache is there.
-// If another one is there, and fresh, its layers are, too.
-func (d *objectDestination) Missing(ctx context.Context, g *Graph) (missing []ocispec.Descriptor, err error) {
-	var layers []ocispec.Descriptor
-	if d.written, layers, err = g.describing(ctx); err != nil {
-		return nil, err
-	}
-	if d.written, err = signConfig(ctx, d.written, d.sign); err != nil {
-		return nil, err
-	}
+// look reads the caches that are there. If another one is there, and fresh, its layers are,
+// too.
+func (d *objectDestination) look(ctx context.Context) error {
 	there := map[digest.Digest]bool{}
 	d.same = true
 	for _, key := range d.write {
 		dt, modified, err := d.config(ctx, key)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		fresh := time.Since(modified) < d.fresh
 		d.same = d.same && fresh && bytes.Equal(dt, d.written)
@@ -137,31 +134,57 @@ func (d *objectDestination) Missing(ctx context.Context, g *Graph) (missing []oc
 			}
 		}
 	}
-	if d.same {
-		return nil, nil
+	d.there = there
+	return nil
+}
+
+// Layers implements Destination. One request for each name says whether the cache is there.
+func (d *objectDestination) Layers(ctx context.Context, g *Graph) (_ []ocispec.Descriptor, err error) {
+	if d.written, d.layers, err = g.describing(ctx); err != nil {
+		return nil, err
 	}
+	if d.written, err = signConfig(ctx, d.written, d.sign); err != nil {
+		return nil, err
+	}
+	if err := d.look(ctx); err != nil || d.same {
+		return nil, err
+	}
+	return d.layers, nil
+}
+
+// Lacks implements Destination.
+func (d *objectDestination) Lacks(ctx context.Context, layers []ocispec.Descriptor, made bool) (lacks []ocispec.Descriptor, err error) {
+	if d.there == nil {
+		if err := d.look(ctx); err != nil {
+			return nil, err
+		}
+	}
+	var asked []ocispec.Descriptor
 	var keys []string
 	for _, l := range layers {
-		if !there[l.Digest] {
-			keys = append(keys, d.blob(l.Digest))
+		if !d.there[l.Digest] {
+			asked, keys = append(asked, l), append(keys, d.blob(l.Digest))
 		}
+	}
+	if made || len(keys) == 0 {
+		return asked, nil
 	}
 	since, err := d.store.Have(ctx, keys)
 	if err != nil {
 		return nil, err
 	}
-	for _, l := range layers {
-		if there[l.Digest] {
-			continue
-		}
-		switch t, ok := since[d.blob(l.Digest)]; {
+	for i, l := range asked {
+		switch t, ok := since[keys[i]]; {
 		case !ok:
-			missing = append(missing, l)
+			lacks = append(lacks, l)
 		case time.Since(t) > d.fresh:
-			d.stale = append(d.stale, l)
+			if d.stale == nil {
+				d.stale = map[digest.Digest]bool{}
+			}
+			d.stale[l.Digest] = true
 		}
 	}
-	return missing, nil
+	return lacks, nil
 }
 
 // Put implements Destination.
@@ -179,7 +202,7 @@ func (d *objectDestination) Put(ctx context.Context, desc ocispec.Descriptor, fr
 }
 
 // Commit implements Destination.
-func (d *objectDestination) Commit(ctx context.Context, _ *Graph) (map[string]string, error) {
+func (d *objectDestination) Commit(ctx context.Context) (map[string]string, error) {
 	if d.same {
 		return nil, nil
 	}
@@ -201,7 +224,7 @@ func (d *objectDestination) Commit(ctx context.Context, _ *Graph) (map[string]st
 	})
 }
 
-// touch makes old layers new.
+// touch makes old layers of the cache new.
 func (d *objectDestination) touch(ctx context.Context) error {
 	t, ok := d.store.(objects.Toucher)
 	if !ok {
@@ -209,7 +232,10 @@ func (d *objectDestination) touch(ctx context.Context) error {
 	}
 	eg, ctx := errgroup.WithContext(ctx)
 	eg.SetLimit(d.uploads)
-	for _, l := range d.stale {
+	for _, l := range d.layers {
+		if !d.stale[l.Digest] {
+			continue
+		}
 		eg.Go(func() error {
 			if err := t.Touch(ctx, d.blob(l.Digest), l.Size); err != nil {
 				return fmt.Errorf("layer %s: %w", l.Digest, err)

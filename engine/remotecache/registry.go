@@ -81,43 +81,85 @@ type registryDestination struct {
 	form   Form
 	doc    *document
 	upload *registry.Upload
+	// last is what the name stood for when that was asked last; nil: it was not asked.
+	last *ocispec.Descriptor
+	// there are the layers of that; nil: its manifest was not read.
+	there map[digest.Digest]bool
 	// same: the name stands for this very cache.
 	same bool
 }
 
-// Missing implements Destination. One request says whether the cache is there. If another
-// one is, its manifest says which layers are: who has a manifest has its layers.
-func (d *registryDestination) Missing(ctx context.Context, g *Graph) (missing []ocispec.Descriptor, err error) {
+// look asks what the name stands for.
+func (d *registryDestination) look(ctx context.Context) error {
+	last, err := d.r.Current(ctx, d.ref)
+	if err != nil && !errdefs.IsNotFound(err) {
+		return err
+	}
+	if d.last == nil || d.last.Digest != last.Digest {
+		d.last, d.there = &last, nil
+	}
+	return nil
+}
+
+// Layers implements Destination. One request says whether the cache is there.
+func (d *registryDestination) Layers(ctx context.Context, g *Graph) (layers []ocispec.Descriptor, err error) {
 	if d.doc, err = d.form.document(ctx, g); err != nil {
 		return nil, err
 	}
-	there := map[digest.Digest]bool{}
-	switch last, err := d.r.Current(ctx, d.ref); {
-	case errdefs.IsNotFound(err):
-	case err != nil:
+	if err := d.look(ctx); err != nil {
 		return nil, err
-	case last.Digest == d.doc.manifestDesc.Digest:
-		d.same = true
-		return nil, nil
-	default:
-		if dt, err := readBlob(ctx, d, last); err == nil { // else each layer is asked about
-			if m, err := parseManifest(dt); err == nil {
-				for _, b := range append(m.Layers, m.Manifests...) {
-					there[b.Digest] = true
-				}
-			}
-		}
 	}
-	if d.upload, err = d.r.NewUpload(ctx, d.ref, d.doc.manifestDesc); err != nil {
-		return nil, err
+	if d.same = d.last.Digest == d.doc.manifestDesc.Digest; d.same {
+		return nil, nil
 	}
 	for i, b := range d.doc.blobs {
-		if !there[b.Digest] {
-			b.Annotations = d.doc.known[i].Annotations
-			missing = append(missing, b)
+		b.Annotations = d.doc.known[i].Annotations
+		layers = append(layers, b)
+	}
+	return layers, nil
+}
+
+// Lacks implements Destination. If another cache is there, its manifest says which layers are:
+// who has a manifest has its layers.
+func (d *registryDestination) Lacks(ctx context.Context, layers []ocispec.Descriptor, _ bool) (lacks []ocispec.Descriptor, err error) {
+	if d.last == nil && len(layers) > 0 {
+		if err := d.look(ctx); err != nil {
+			return nil, err
 		}
 	}
-	return missing, nil
+	if d.there == nil && len(layers) > 0 {
+		d.there = d.layersOf(ctx, *d.last)
+	}
+	if d.upload == nil {
+		if d.upload, err = d.r.NewUpload(ctx, d.ref); err != nil {
+			return nil, err
+		}
+	}
+	for _, l := range layers {
+		if !d.there[l.Digest] {
+			lacks = append(lacks, l)
+		}
+	}
+	return lacks, nil
+}
+
+// layersOf are the layers of a manifest. Of one that cannot be read there are none: each layer
+// is asked about.
+func (d *registryDestination) layersOf(ctx context.Context, manifest ocispec.Descriptor) map[digest.Digest]bool {
+	there := map[digest.Digest]bool{}
+	if manifest.Digest == "" {
+		return there
+	}
+	dt, err := readBlob(ctx, d, manifest)
+	if err != nil {
+		return there
+	}
+	if m, err := parseManifest(dt); err == nil {
+		for _, b := range append(m.Layers, m.Manifests...) {
+			there[b.Digest] = true
+		}
+	}
+	return there
 }
 
 // Put implements Destination.
@@ -126,11 +168,16 @@ func (d *registryDestination) Put(ctx context.Context, desc ocispec.Descriptor, 
 }
 
 // Commit implements Destination.
-func (d *registryDestination) Commit(ctx context.Context, _ *Graph) (map[string]string, error) {
+func (d *registryDestination) Commit(ctx context.Context) (map[string]string, error) {
 	if d.same {
 		return d.doc.response()
 	}
-	err := d.doc.write(ctx, func(desc ocispec.Descriptor, dt memory) error { return d.upload.Blob(ctx, desc, dt) })
+	err := d.doc.write(ctx, func(desc ocispec.Descriptor, dt memory) error {
+		if desc.Digest == d.doc.manifestDesc.Digest {
+			return d.upload.Manifest(ctx, desc, dt)
+		}
+		return d.upload.Blob(ctx, desc, dt)
+	})
 	if err != nil {
 		return nil, err
 	}

@@ -31,6 +31,8 @@ type Layer struct {
 	CreatedAt   *time.Time
 	// Pulled: it came as a layer.
 	Pulled bool
+	// Made, which LayersOnce says, is that there was no blob of it here before.
+	Made bool
 }
 
 // LayerOptions choose the form of layers. The zero value is gzip, and what there
@@ -47,6 +49,25 @@ type LayerOptions struct {
 	Base []digest.Digest
 
 	windows bool // they are laid out for Windows
+}
+
+// orDefault are the options with a compression.
+func (o LayerOptions) orDefault() LayerOptions {
+	if o.Compression.Type == nil {
+		o.Compression.Type = compression.Default
+	}
+	return o
+}
+
+// SameForm says whether layers that are made for one are as they are made for the other, but
+// for times.
+func (o LayerOptions) SameForm(other LayerOptions) bool {
+	a, err := o.orDefault().form()
+	if err != nil {
+		return false
+	}
+	b, err := other.orDefault().form()
+	return err == nil && a == b
 }
 
 // form names what blobs the options lead to.
@@ -78,9 +99,7 @@ func (r *Ref) Layers(ctx context.Context, opt LayerOptions) ([]Layer, content.Pr
 	if err != nil {
 		return nil, nil, err
 	}
-	if opt.Compression.Type == nil {
-		opt.Compression.Type = compression.Default
-	}
+	opt = opt.orDefault()
 	if _, err := opt.form(); err != nil {
 		return nil, nil, err
 	}

@@ -6,7 +6,6 @@ import (
 	"slices"
 
 	"github.com/containerd/containerd/v2/core/content"
-	"github.com/moby/buildkit/util/compression"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/tenonbuild/tenon/solver"
@@ -24,9 +23,7 @@ type Stacks struct {
 // Stacks returns the layers of trees, as Layers does of one. The time is linear in the
 // layers that are different. The handles are borrowed.
 func (s *Store) Stacks(ctx context.Context, refs []*Ref, opt LayerOptions) (*Stacks, error) {
-	if opt.Compression.Type == nil {
-		opt.Compression.Type = compression.Default
-	}
+	opt = opt.orDefault()
 	if _, err := opt.form(); err != nil {
 		return nil, err
 	}
