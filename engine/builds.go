@@ -39,8 +39,8 @@ func (l *builds) add(id string, b *build) (remove func()) {
 	}
 }
 
-// wait returns a build, or one that comes before ctx ends.
-func (l *builds) wait(ctx context.Context, id string) (*build, error) {
+// wait returns a build, or one that comes before ctx ends or refused is closed.
+func (l *builds) wait(ctx context.Context, id string, refused <-chan struct{}) (*build, error) {
 	for {
 		l.mu.Lock()
 		b := l.byID[id]
@@ -54,6 +54,8 @@ func (l *builds) wait(ctx context.Context, id string) (*build, error) {
 		}
 		select {
 		case <-added:
+		case <-refused:
+			return nil, &UnknownBuildError{ID: id}
 		case <-ctx.Done():
 			return nil, context.Cause(ctx)
 		}
@@ -79,13 +81,13 @@ func (e *UnknownBuildError) Error() string { return fmt.Sprintf("no such build: 
 
 // Status sends what happens in a build, beginning with all that has happened, until it
 // ends or ctx does; then it closes to. Many may listen; one that does not read delays
-// nobody. It waits a few seconds for a build that is about to begin, and returns an
-// *UnknownBuildError if none does.
-func (e *Engine) Status(ctx context.Context, id string, to chan<- *client.SolveStatus) error {
+// nobody. It waits a few seconds for a build that is about to begin, but not when refused is
+// closed, and returns an *UnknownBuildError if none does.
+func (e *Engine) Status(ctx context.Context, id string, refused <-chan struct{}, to chan<- *client.SolveStatus) error {
 	defer close(to)
 	unknown := &UnknownBuildError{ID: id}
 	waiting, cancel := context.WithTimeoutCause(ctx, buildWait, unknown)
-	b, err := e.builds.wait(waiting, id)
+	b, err := e.builds.wait(waiting, id, refused)
 	cancel()
 	if err != nil {
 		return err

@@ -24,7 +24,7 @@ func TestBuildBeforeItsSession(t *testing.T) {
 	check.OK(t, err)
 	var status, build errgroup.Group
 	ch := make(chan *client.SolveStatus)
-	status.Go(func() error { return e.Status(t.Context(), "early", ch) })
+	status.Go(func() error { return e.Status(t.Context(), "early", nil, ch) })
 	build.Go(func() error {
 		_, err := e.Build(t.Context(), engine.Request{ID: "early", SessionID: "late", Definition: def.ToPB()})
 		return err

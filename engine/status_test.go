@@ -75,7 +75,7 @@ func TestStatusAfterTheEnd(t *testing.T) {
 	<-ended
 	told := 0
 	status := make(chan *client.SolveStatus)
-	g.Go(func() error { return e.Status(t.Context(), "b", status) })
+	g.Go(func() error { return e.Status(t.Context(), "b", nil, status) })
 	for st := range status {
 		told += len(st.Warnings)
 	}

@@ -42,6 +42,7 @@ type Server struct {
 	controlapi.UnimplementedControlServer
 	opt       Options
 	forwarder *gateway.Forwarder
+	answers   answers
 }
 
 var _ controlapi.ControlServer = (*Server)(nil)

@@ -406,6 +406,20 @@ func TestBadRequests(t *testing.T) {
 	check.Equal(t, "status of no build", status.Code(err), codes.NotFound)
 }
 
+// Who asks for the status of a build that is refused before it begins is told that there is
+// no more to come, and does not wait for it to begin.
+func TestStatusOfRefused(t *testing.T) {
+	d := start(t)
+	st, err := d.ControlClient().Status(t.Context(), &controlapi.StatusRequest{Ref: "a"})
+	check.OK(t, err)
+	_, err = st.Header()
+	check.OK(t, err)
+	_, err = d.ControlClient().Solve(t.Context(), &controlapi.SolveRequest{Ref: "a", Exporters: []*controlapi.Exporter{{Type: "none"}}})
+	check.Says(t, err, "none")
+	_, err = st.Recv()
+	check.Equal(t, "the end", err, io.EOF)
+}
+
 // The text of an error has the words that programs know from BuildKit.
 func TestErrorWords(t *testing.T) {
 	d := start(t)

@@ -123,3 +123,16 @@ func TestProvenanceOfClient(t *testing.T) {
 	in := p.BuildDefinition.ExternalParameters.Request.Inputs["other"]
 	check.Equal(t, "input", in != nil && in.Request.Frontend == "dockerfile.v0", true)
 }
+
+// What a frontend says that is not UTF-8 is told and recorded all the same.
+func TestAnswerThatIsNotText(t *testing.T) {
+	d := start(t)
+	res, err := d.Build(t.Context(), bkclient.SolveOpt{Ref: "bytes"}, "", func(context.Context, gwclient.Client) (*gwclient.Result, error) {
+		res := gwclient.NewResult()
+		res.AddMeta("frontend.x", []byte("a\xff"))
+		return res, nil
+	}, nil)
+	check.OK(t, err)
+	check.Equal(t, "answer", res.ExporterResponse["frontend.x"], "a\uFFFD")
+	check.Equal(t, "record", d.record("bytes").ExporterResponse["frontend.x"], "a\uFFFD")
+}

@@ -27,6 +27,7 @@ func (s *Server) Solve(ctx context.Context, req *controlapi.SolveRequest) (*cont
 	if req.Ref == "" {
 		return nil, status.Error(codes.InvalidArgument, "a build needs a name (Ref)")
 	}
+	defer s.answers.begin(req.Ref)()
 	rec, err := s.record(req)
 	if err != nil {
 		return nil, err
@@ -145,19 +146,27 @@ func (s *Server) requests(req *controlapi.SolveRequest, list []*controlapi.Expor
 	return out
 }
 
-// response is what a build has to say: what its exporters said, and the frontend.
+// response is what a build has to say: what its exporters said, and the frontend. All of it is
+// UTF-8, which a frontend's need not be.
 func response(res *engine.Response) map[string]string {
 	out := map[string]string{}
+	add := func(said map[string]string) {
+		for k, v := range said {
+			out[readable(k)] = readable(v)
+		}
+	}
 	for _, said := range res.Exporters {
-		maps.Copy(out, said)
+		add(said)
 	}
 	for _, said := range res.Caches {
-		maps.Copy(out, said)
+		add(said)
 	}
 	for k, v := range res.Metadata {
 		if strings.HasPrefix(k, "frontend.") {
-			out[k] = string(v)
+			out[readable(k)] = readable(string(v))
 		}
 	}
 	return out
 }
+
+func readable(text string) string { return strings.ToValidUTF8(text, "\uFFFD") }

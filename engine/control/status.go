@@ -19,19 +19,31 @@ func (s *Server) Status(req *controlapi.StatusRequest, stream controlapi.Control
 	if err := sendTime(stream); err != nil {
 		return err
 	}
+	answered, leave := s.answers.await(req.Ref)
+	defer leave()
 	if found, err := s.opt.History.Replay(stream.Context(), req.Ref, stream.Send); found || err != nil {
 		return err
 	}
+	err := s.follow(req.Ref, answered, stream)
+	var unknown *engine.UnknownBuildError
+	if !errors.As(err, &unknown) {
+		return err
+	}
+	select {
+	case <-answered: // it was refused before it began, which its client is told
+		_, err := s.opt.History.Replay(stream.Context(), req.Ref, stream.Send)
+		return err
+	default:
+		return errdefs.NewUnknownJobError(unknown.ID)
+	}
+}
+
+// follow sends what happens in a build that is under way, or begins before its request is
+// answered.
+func (s *Server) follow(ref string, answered <-chan struct{}, stream controlapi.Control_StatusServer) error {
 	eg, ctx := errgroup.WithContext(stream.Context())
 	ch := make(chan *client.SolveStatus)
-	eg.Go(func() error {
-		err := s.opt.Engine.Status(ctx, req.Ref, ch)
-		var unknown *engine.UnknownBuildError
-		if errors.As(err, &unknown) {
-			return errdefs.NewUnknownJobError(unknown.ID)
-		}
-		return err
-	})
+	eg.Go(func() error { return s.opt.Engine.Status(ctx, ref, answered, ch) })
 	eg.Go(func() error { return each(ch, stream.Send) })
 	return eg.Wait()
 }

@@ -9,6 +9,8 @@ import (
 	controlapi "github.com/moby/buildkit/api/services/control"
 	"github.com/moby/buildkit/util/gitutil"
 	"github.com/tonistiigi/go-csvvalue"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 )
 
 // matcher says whether a record is wanted.
@@ -23,7 +25,7 @@ func parseFilters(list []string) (matcher, error) {
 	for _, text := range list {
 		m, err := parseFilter(text)
 		if err != nil {
-			return nil, fmt.Errorf("filter %q of history: %w", text, err)
+			return nil, status.Errorf(codes.InvalidArgument, "filter %q of history: %v", text, err)
 		}
 		any = append(any, m)
 	}

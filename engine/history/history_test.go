@@ -6,12 +6,16 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/containerd/containerd/v2/core/content"
 	controlapi "github.com/moby/buildkit/api/services/control"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/tenonbuild/tenon/engine/history"
@@ -93,6 +97,7 @@ func TestRecord(t *testing.T) {
 	check.Equal(t, "limited", len(list(t, s, &controlapi.BuildHistoryRequest{Limit: 1})), 1)
 	err = s.Listen(t.Context(), &controlapi.BuildHistoryRequest{Filter: []string{"startedAt>x"}}, nil)
 	check.Says(t, err, "invalid time")
+	check.Equal(t, "code", status.Code(err), codes.InvalidArgument)
 }
 
 // What is deleted is gone with its blobs, but for those that others have; what is pinned
@@ -143,4 +148,42 @@ func TestListen(t *testing.T) {
 	if err := <-done; !errors.Is(err, context.Canceled) {
 		t.Errorf("ended with %v", err)
 	}
+}
+
+// A record is no larger than what a client takes, whatever was asked for and answered, and is
+// told to have ended whatever bytes an error has.
+func TestLargeRecord(t *testing.T) {
+	s := open(t, t.TempDir(), history.DefaultLimits)
+	large := strings.Repeat("x", 20<<20)
+	r, err := s.Begin(&controlapi.BuildHistoryRecord{Ref: "large", FrontendAttrs: map[string]string{"a": large}, Exporters: []*controlapi.Exporter{{Type: "image", Attrs: map[string]string{"a": large}}}})
+	check.OK(t, err)
+	check.OK(t, r.End(map[string]string{"a": large}, errors.New("\xff"+large)))
+	rec := list(t, s, &controlapi.BuildHistoryRequest{})["large"]
+	check.Equal(t, "ended", rec.CompletedAt != nil, true)
+	check.Equal(t, "the error", strings.HasPrefix(rec.Error.Message, "\uFFFDxxx"), true)
+	if n := proto.Size(rec); n > 1<<20 {
+		t.Errorf("it has %d bytes", n)
+	}
+}
+
+// A listener that does not read what it is told is ended: what waits for it is bounded.
+func TestListenerThatDoesNotRead(t *testing.T) {
+	s := open(t, t.TempDir(), history.Limits{Entries: 1})
+	build(t, s, "first", nil)
+	reading, builds, done := make(chan bool), make(chan bool), make(chan error)
+	go func() {
+		done <- s.Listen(t.Context(), &controlapi.BuildHistoryRequest{}, func(*controlapi.BuildHistoryEvent) error {
+			reading <- true
+			<-builds
+			return nil
+		})
+	}()
+	<-reading
+	for n := range 4097 {
+		_, err := s.Begin(&controlapi.BuildHistoryRecord{Ref: strconv.Itoa(n)})
+		check.OK(t, err)
+	}
+	close(builds)
+	err := <-done
+	check.Says(t, err, "begin again")
 }

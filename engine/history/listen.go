@@ -5,18 +5,31 @@ import (
 	"slices"
 
 	controlapi "github.com/moby/buildkit/api/services/control"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 )
 
 // listener is told what happens. What it has not been told yet waits, and delays nobody.
 type listener struct {
 	events []*controlapi.BuildHistoryEvent // guarded by Store.mu
+	late   bool                            // likewise: too many waited
 	signal chan struct{}                   // holds one if there are more
 }
+
+// maxWaiting is how many events wait for a listener.
+const maxWaiting = 4096
+
+var errLate = status.Errorf(codes.ResourceExhausted, "%d events of the history wait to be read: begin again", maxWaiting)
 
 // tell tells all listeners. The caller has mu.
 func (s *Store) tell(what controlapi.BuildHistoryEventType, rec *controlapi.BuildHistoryRecord) {
 	for l := range s.listeners {
-		l.events = append(l.events, &controlapi.BuildHistoryEvent{Type: what, Record: rec})
+		if len(l.events) == maxWaiting {
+			l.late, l.events = true, nil
+		}
+		if !l.late {
+			l.events = append(l.events, &controlapi.BuildHistoryEvent{Type: what, Record: rec})
+		}
 		select {
 		case l.signal <- struct{}{}:
 		default:
@@ -49,8 +62,12 @@ func (s *Store) Listen(ctx context.Context, req *controlapi.BuildHistoryRequest,
 		case <-l.signal:
 		}
 		s.mu.Lock()
+		late := l.late
 		events, l.events = l.events, nil
 		s.mu.Unlock()
+		if late {
+			return errLate
+		}
 		events = slices.DeleteFunc(events, func(e *controlapi.BuildHistoryEvent) bool {
 			return req.Ref != "" && e.Record.Ref != req.Ref
 		})

@@ -63,6 +63,7 @@ func (st step) seen(v *controlapi.Vertex) step {
 // Begin begins a record: what was asked for. The Recording has to be ended.
 func (s *Store) Begin(rec *controlapi.BuildHistoryRecord) (*Recording, error) {
 	rec = proto.CloneOf(rec)
+	trimAsked(rec)
 	rec.CreatedAt = timestamppb.Now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -92,7 +93,7 @@ func (r *Recording) Log(m *controlapi.StatusResponse) error {
 // failed with.
 func (r *Recording) End(said map[string]string, failed error) error {
 	rec := proto.CloneOf(r.rec)
-	rec.CompletedAt, rec.ExporterResponse, rec.NumWarnings = timestamppb.Now(), said, int32(r.warnings)
+	rec.CompletedAt, rec.ExporterResponse, rec.NumWarnings = timestamppb.Now(), answered(said), int32(r.warnings)
 	rec.Result, rec.Results = r.result, r.results
 	for _, st := range r.steps {
 		rec.NumTotalSteps++
@@ -130,6 +131,7 @@ func (r *Recording) fail(rec *controlapi.BuildHistoryRecord, failed error) error
 		st = status.New(codes.Unknown, failed.Error())
 	}
 	p := st.Proto()
+	p.Message = message(p.Message)
 	dt, err := proto.Marshal(p)
 	if err != nil {
 		return err
