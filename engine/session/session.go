@@ -6,10 +6,8 @@ package session
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
-	"hash"
 	"io"
 	"net"
 	"net/url"
@@ -97,36 +95,29 @@ type Dir struct {
 	Outputs []string
 }
 
-// Sync has files sent from another machine, or process, into a directory of this one.
+// Sync has files sent from another machine, or process.
 type Sync struct {
 	// Key names who sends: files that were kept of one directory and key are not sent
 	// again, so whoever has the key may learn whether a file is among them.
 	Key string
-	// To makes dir what the filter leaves of the directory. Files there that have the
-	// path, size and times of one that would be sent are taken to be it, unless All
-	// is set.
-	To func(ctx context.Context, dir string, f SyncFilter, a Arrival) error
+	// From has what the filter leaves of the directory sent to a.
+	From func(ctx context.Context, f SyncFilter, a Arrival) error
 }
 
-// Arrival is told what comes of a directory that is sent. Its methods may be called
-// concurrently, but for Entry.
+// Arrival is told what comes of a directory that is sent, by one goroutine.
 type Arrival interface {
 	// Bytes is told how many bytes have come in all.
 	Bytes(n int)
-	// Entry is told of each path of the directory, in the order of fsutil's walk, and of
-	// some more than once in a row. The Stat is not changed afterwards.
-	Entry(st *types.Stat)
-	// Hash is what the bytes of a regular file are hashed with that is written.
-	Hash(st *types.Stat) hash.Hash
-	// File is told of a regular file that was written to the path: its size in bytes, and
-	// their sum by Hash.
-	File(path string, size int64, sum [sha256.Size]byte)
+	// Entry is told of each path of the directory: in the order of fsutil's walk, with all
+	// directories that it is in before it, and once. The Stat is not changed afterwards. It
+	// returns what the bytes of a regular file are written to, which is closed when all
+	// have come; nil where they need not be sent. What was not closed has not come whole.
+	Entry(st *types.Stat) (io.WriteCloser, error)
 }
 
 // SyncFilter says which files are sent, in the words of BuildKit's local source.
 type SyncFilter struct {
 	Include, Exclude, Follow []string
-	All                      bool
 }
 
 // Credentials are a user's name and password. If Username is empty, Secret is an

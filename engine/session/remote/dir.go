@@ -2,24 +2,22 @@ package remote
 
 import (
 	"context"
-	"crypto/sha256"
 	"fmt"
-	"hash"
-	"io/fs"
-	"sync"
+	"io"
+	"net/url"
 
 	bksession "github.com/moby/buildkit/session"
 	"github.com/moby/buildkit/session/filesync"
-	"github.com/tonistiigi/fsutil"
 	"github.com/tonistiigi/fsutil/types"
+	"google.golang.org/grpc/metadata"
 
 	"github.com/tenonbuild/tenon/engine/session"
 )
 
 // Dir implements session.Session. Whether there is such a directory shows when it is read.
 func (s *Session) Dir(_ context.Context, name string) (session.Dir, error) {
-	return session.Dir{Sync: &session.Sync{Key: s.key(), To: func(ctx context.Context, dir string, f session.SyncFilter, a session.Arrival) error {
-		return s.sync(ctx, name, dir, f, a)
+	return session.Dir{Sync: &session.Sync{Key: s.key(), From: func(ctx context.Context, f session.SyncFilter, a session.Arrival) error {
+		return s.sync(ctx, name, f, a)
 	}}}, nil
 }
 
@@ -31,75 +29,55 @@ func (s *Session) key() string {
 	return fmt.Sprintf("client %q %s", s.client, s.caller.SharedKey())
 }
 
-func (s *Session) sync(ctx context.Context, name, dir string, f session.SyncFilter, a session.Arrival) error {
-	if !s.caller.Supports(bksession.MethodURL("moby.filesync.v1.FileSync", "DiffCopy")) {
+func (s *Session) sync(ctx context.Context, name string, f session.SyncFilter, a session.Arrival) error {
+	if !s.caller.Supports(bksession.MethodURL(filesync.FileSync_ServiceDesc.ServiceName, "DiffCopy")) {
 		return fmt.Errorf("the client lends no directories: %w", session.ErrNotFound)
 	}
-	differ := fsutil.DiffMetadata
-	if f.All {
-		differ = fsutil.DiffNone
+	ctx, cancel := context.WithCancel(s.caller.Context(ctx))
+	defer cancel()
+	stream, err := filesync.NewFileSyncClient(s.caller.Conn()).DiffCopy(metadata.NewOutgoingContext(ctx, syncHeader(name, f)))
+	if err != nil {
+		return told(err)
 	}
-	err := filesync.FSSync(ctx, s.caller, filesync.FSSendRequestOpt{
-		Name: name, DestDir: dir, Differ: differ,
-		IncludePatterns: f.Include, ExcludePatterns: f.Exclude, FollowPaths: f.Follow,
-		ProgressCb: func(n int, _ bool) { a.Bytes(n) },
-		Filter: func(_ string, st *types.Stat) bool {
-			if st.Path != "" { // otherwise it is of a path that is removed
-				a.Entry(st)
+	r := &receiver{stream: stream, to: a, open: map[uint32]io.WriteCloser{}}
+	if err := r.run(); err != nil {
+		// So that the client knows why; it may have gone.
+		_ = stream.SendMsg(&types.Packet{Type: types.PACKET_ERR, Data: []byte(err.Error())})
+		return told(err)
+	}
+	return stream.CloseSend()
+}
+
+// syncHeader says which directory is meant, and what of it.
+func syncHeader(name string, f session.SyncFilter) metadata.MD {
+	md := metadata.MD{}
+	for key, values := range map[string][]string{
+		"dir-name": {name}, "include-patterns": f.Include, "exclude-patterns": f.Exclude, "followpaths": f.Follow,
+	} {
+		if values == nil {
+			continue
+		}
+		sent := make([]string, len(values))
+		copy(sent, values)
+		if !ascii(values) {
+			for i, v := range values {
+				sent[i] = url.QueryEscape(v)
 			}
-			return true
-		},
-		CacheUpdater: &arriving{to: a, open: map[*types.Stat]*counting{}},
-	})
-	return told(err)
-}
-
-// arriving hashes files while they are written. It implements filesync.CacheUpdater.
-type arriving struct {
-	to session.Arrival
-
-	mu   sync.Mutex
-	open map[*types.Stat]*counting // by what names the file in both calls about it
-}
-
-// counting is a hash that counts what it is given.
-type counting struct {
-	hash.Hash
-	size int64
-}
-
-// Write implements io.Writer.
-func (c *counting) Write(p []byte) (int, error) {
-	c.size += int64(len(p))
-	return c.Hash.Write(p)
-}
-
-// MarkSupported implements filesync.CacheUpdater.
-func (*arriving) MarkSupported(bool) {}
-
-// ContentHasher implements filesync.CacheUpdater.
-func (c *arriving) ContentHasher() fsutil.ContentHasher {
-	return func(st *types.Stat) (hash.Hash, error) {
-		h := &counting{Hash: c.to.Hash(st)}
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		c.open[st] = h
-		return h, nil
+			md[key+"-encoded"] = []string{"1"}
+		}
+		md[key] = sent
 	}
+	return md
 }
 
-// HandleChange implements filesync.CacheUpdater.
-func (c *arriving) HandleChange(_ fsutil.ChangeKind, path string, fi fs.FileInfo, err error) error {
-	if err != nil || fi == nil {
-		return err
+// ascii says whether texts can stand in a header as they are.
+func ascii(texts []string) bool {
+	for _, s := range texts {
+		for i := range len(s) {
+			if s[i] >= 0x80 {
+				return false
+			}
+		}
 	}
-	st, _ := fi.Sys().(*types.Stat)
-	c.mu.Lock()
-	h := c.open[st]
-	delete(c.open, st)
-	c.mu.Unlock()
-	if h != nil && fi.Mode().IsRegular() && st.Linkname == "" {
-		c.to.File(path, h.size, [sha256.Size]byte(h.Sum(nil)))
-	}
-	return nil
+	return true
 }

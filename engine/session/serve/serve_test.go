@@ -2,21 +2,17 @@ package serve_test
 
 import (
 	"context"
-	"crypto/sha256"
-
 	"crypto/ed25519"
 	"crypto/rand"
 	"crypto/x509"
-	"encoding/hex"
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"hash"
 	"io"
+	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
-	"slices"
 	"sync"
 	"testing"
 
@@ -95,24 +91,18 @@ func write(t *testing.T, path, text string, mode os.FileMode) {
 // arrival is what has come of a directory. It implements session.Arrival.
 type arrival struct {
 	entries []string
-	mu      sync.Mutex
-	files   map[string]string // their SHA-256
+	files   map[string]*file
 }
 
 func (*arrival) Bytes(int) {}
 
-func (a *arrival) Entry(st *types.Stat) {
-	if !slices.Contains(a.entries, st.Path) {
-		a.entries = append(a.entries, st.Path)
+func (a *arrival) Entry(st *types.Stat) (io.WriteCloser, error) {
+	a.entries = append(a.entries, st.Path)
+	if !fs.FileMode(st.Mode).IsRegular() || st.Path == "not wanted" {
+		return nil, nil
 	}
-}
-
-func (*arrival) Hash(*types.Stat) hash.Hash { return sha256.New() }
-
-func (a *arrival) File(path string, _ int64, sum [32]byte) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.files[path] = hex.EncodeToString(sum[:])
+	a.files[st.Path] = &file{}
+	return a.files[st.Path], nil
 }
 
 // What a session lends arrives at the other end, and that it lacks something does, too.
@@ -120,6 +110,9 @@ func TestLend(t *testing.T) {
 	dir, layout := t.TempDir(), t.TempDir()
 	write(t, dir+"/a", "text", 0o644)
 	write(t, dir+"/secret", "word", 0o600)
+	write(t, dir+"/é", "excluded", 0o644)
+	write(t, dir+"/d/empty", "", 0o644)
+	write(t, dir+"/not wanted", "text", 0o644)
 	blob := digest.FromString("blob")
 	write(t, layout+"/oci-layout", `{"imageLayoutVersion":"1.0.0"}`, 0o644)
 	write(t, layout+"/blobs/sha256/"+blob.Encoded(), "blob", 0o644)
@@ -184,20 +177,16 @@ func TestLend(t *testing.T) {
 
 	d, err := there.Dir(t.Context(), "context")
 	check.OK(t, err)
-	to := t.TempDir()
-	come := arrival{files: map[string]string{}}
-	check.OK(t, d.Sync.To(t.Context(), to, session.SyncFilter{Exclude: []string{"secret"}}, &come))
-	check.Equal(t, "entries", fmt.Sprint(come.entries), "[a]")
-	check.Equal(t, "files", fmt.Sprint(come.files), fmt.Sprint(map[string]string{"a": digest.FromString("text").Encoded()}))
-	dt, err = os.ReadFile(to + "/a")
-	check.OK(t, err)
-	check.Equal(t, "file", string(dt), "text")
-	if _, err := os.Stat(to + "/secret"); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("a file that was excluded: %v", err)
+	come := arrival{files: map[string]*file{}}
+	check.OK(t, d.Sync.From(t.Context(), session.SyncFilter{Exclude: []string{"secret", "é"}}, &come))
+	check.Equal(t, "entries", fmt.Sprint(come.entries), "[a d d/empty not wanted]")
+	for name, want := range map[string]string{"a": "text", "d/empty": ""} {
+		check.Equal(t, name, string(come.files[name].text), want)
+		check.Equal(t, name+" is whole", come.files[name].closed, true)
 	}
 	d, err = there.Dir(t.Context(), "none")
 	check.OK(t, err)
-	check.Equal(t, "no directory", errors.Is(d.Sync.To(t.Context(), to, session.SyncFilter{}, &come), session.ErrNotFound), true)
+	check.Equal(t, "no directory", errors.Is(d.Sync.From(t.Context(), session.SyncFilter{}, &come), session.ErrNotFound), true)
 }
 
 // file is a file that remembers how it ended.

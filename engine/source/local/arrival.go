@@ -2,121 +2,198 @@ package local
 
 import (
 	"context"
-	"crypto/sha256"
-	"hash"
+	"errors"
+	"fmt"
+	"io"
 	"os"
-	"sync"
+	"path"
+	"path/filepath"
+	"runtime"
 
 	"github.com/tenonbuild/tenon/engine/contenthash"
+	"github.com/tenonbuild/tenon/engine/store"
 	"github.com/tonistiigi/fsutil/types"
-	"golang.org/x/sys/unix"
+	"golang.org/x/sync/errgroup"
 )
 
-// content is the content of a regular file.
-type content struct {
-	size int64
-	sum  contenthash.Sum
-	of   contenthash.Sum // of all else that sum is of: see contenthash.Entry.ContentHash
-}
-
-// headOf is the sum of all that a file's content is hashed with but its bytes.
-func headOf(e *contenthash.Entry) contenthash.Sum {
-	return contenthash.Sum(e.ContentHash().Sum(nil))
-}
-
-// fileOf is what a Stat tells of a regular file.
-func fileOf(st *types.Stat) *contenthash.Entry {
-	e := entryOf(st)
-	e.Size = st.Size
-	return &e
-}
-
-// arrival is what a sync has told. It implements session.Arrival.
+// arrival makes a tree of a directory while that is sent. It implements session.Arrival.
+//
+// Files are written while they come, into a tree of their own in which nothing but
+// directories and these files are until all has come. Nothing that a client names leads
+// out of it, or to a file that is there: what a client has sent before is not in it. The
+// rest is made at the end, as for any other directory: see writer.
 type arrival struct {
+	ctx      context.Context // of the sending
+	source   *Source
+	want     wanted
 	progress *progress
-	entries  []*types.Stat
+	before   *sentTree // what the client has sent before; nil for nothing
 
-	mu    sync.Mutex
-	files map[string]content // that were written
+	read  *reader
+	visit visitFunc
+	meta  metadata
+	files map[string]*found // those that are no further name of one before
+	next  *incoming         // the file that was visited, if it is to be sent
+
+	tree    *store.Mutable // nil until a file comes
+	to      string         // where it is mounted
+	unmount func() error
+	there   map[string]bool // what is in it
+	open    map[*incoming]struct{}
+	writing *errgroup.Group
+}
+
+func (s *Source) arrival(ctx context.Context, w wanted, p *progress, before *sentTree) (*arrival, error) {
+	a := &arrival{
+		ctx: ctx, source: s, want: w, progress: p, before: before,
+		read: newReader(w), files: map[string]*found{},
+		there: map[string]bool{".": true}, open: map[*incoming]struct{}{}, writing: &errgroup.Group{},
+	}
+	a.writing.SetLimit(runtime.GOMAXPROCS(0))
+	a.read.content = a.content
+	a.visit = a.read.add
+	if w.metadata {
+		var err error
+		a.visit, err = a.meta.collect(w.full, a.read.add)
+		return a, err
+	}
+	return a, nil
 }
 
 // Bytes implements session.Arrival.
 func (a *arrival) Bytes(n int) { a.progress.set(int64(n)) }
 
 // Entry implements session.Arrival.
-func (a *arrival) Entry(st *types.Stat) {
-	if n := len(a.entries); n == 0 || a.entries[n-1].Path != st.Path {
-		a.entries = append(a.entries, st)
-	}
-}
-
-// File implements session.Arrival.
-func (a *arrival) File(path string, size int64, sum [sha256.Size]byte) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.files[path] = content{size: size, sum: sum}
-}
-
-// Hash implements session.Arrival.
-func (a *arrival) Hash(st *types.Stat) hash.Hash { return fileOf(st).ContentHash() }
-
-// contents are those of all files of a mirror to which this has come, by what they were
-// before; nil if they are not known, or if a file has several names. A file whose
-// attributes alone have changed was not sent again, and is read.
-func (a *arrival) contents(ctx context.Context, m *mirror, before map[string]content) (map[string]content, error) {
-	root, err := os.OpenRoot(m.dir)
-	if err != nil {
+func (a *arrival) Entry(st *types.Stat) (io.WriteCloser, error) {
+	a.next = nil
+	if err := a.visit(st.Path, st); err != nil || a.next == nil {
 		return nil, err
 	}
-	defer root.Close()
-	all := make(map[string]content, len(a.entries))
-	for _, st := range a.entries {
-		if !os.FileMode(st.Mode).IsRegular() {
-			continue
-		}
-		e := fileOf(st)
-		c, come := a.files[st.Path]
-		ok := come
-		if come {
-			c.of = headOf(e)
-		} else {
-			c, ok = before[st.Path]
-		}
-		if !ok || st.Linkname != "" || c.size != st.Size {
-			return nil, nil
-		}
-		if c.of != headOf(e) {
-			if c, err = readMirrored(ctx, root, st.Path, e); err != nil {
-				return nil, err
-			}
-		}
-		all[st.Path] = c
+	if err := a.begin(); err != nil {
+		return nil, err
 	}
-	return all, nil
+	a.open[a.next] = struct{}{}
+	return a.next, a.mkdir(path.Dir(st.Path))
 }
 
-func readMirrored(ctx context.Context, root *os.Root, path string, e *contenthash.Entry) (content, error) {
-	f, err := root.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
-	if err != nil {
-		return content{}, err
-	}
-	defer f.Close()
-	size, sum, err := e.SumContent(ctx, f)
-	return content{size, sum, headOf(e)}, err
-}
-
-// listing makes a listing of what has come, without a look at the mirror.
-func (a *arrival) listing(w wanted, files map[string]content) (*listing, error) {
-	r := newReader(w)
-	r.content = func(f *found) (there bool, err error) {
-		c := files[f.path]
-		f.node.Entry.Content, f.node.Entry.Size = c.sum, c.size
+// content finds a regular file among what was sent before, or has it sent.
+func (a *arrival) content(f *found, st *types.Stat) (there bool, err error) {
+	if first := a.files[st.Linkname]; first != nil {
+		f.first, first.first = first, first
 		return true, nil
 	}
-	for _, st := range a.entries {
-		if err := r.add(st.Path, st); err != nil {
-			return nil, err
+	a.files[f.path] = f
+	e := &f.node.Entry
+	if c, ok := a.before.file(f.path); ok && c.mtime == f.mtime && c.of == headOf(e) {
+		e.Content = c.sum
+		return true, nil
+	}
+	a.next = &incoming{to: a, file: f}
+	return true, nil
+}
+
+// begin makes the tree that files come into.
+func (a *arrival) begin() (err error) {
+	if a.tree != nil {
+		return nil
+	}
+	if a.tree, err = a.source.newTree(a.ctx, a.want); err != nil {
+		return err
+	}
+	a.to, a.unmount, err = store.MountLocal(a.ctx, a.tree, false)
+	return err
+}
+
+// mkdir makes a directory, which has been visited with all that it is in.
+func (a *arrival) mkdir(p string) error {
+	if a.there[p] {
+		return nil
+	}
+	if err := a.mkdir(path.Dir(p)); err != nil {
+		return err
+	}
+	a.there[p] = true
+	return os.Mkdir(filepath.Join(a.to, p), 0o700)
+}
+
+// end makes the tree, when everything has come. The Ref is the caller's; it is nil if there
+// is nothing in the directory.
+func (a *arrival) end(ctx context.Context) (*store.Ref, *listing, error) {
+	if err := a.writing.Wait(); err != nil {
+		return nil, nil, err
+	}
+	if len(a.open) > 0 {
+		return nil, nil, errors.New("the client has not sent all files")
+	}
+	for _, f := range a.read.found {
+		if f.first != nil {
+			f.node.Entry, f.mtime = f.first.node.Entry, f.first.mtime
 		}
 	}
-	return &listing{root: r.root, found: r.found}, nil
+	if a.want.metadata {
+		if err := a.read.addData(metadataFile, a.meta.data); err != nil {
+			return nil, nil, err
+		}
+	}
+	read := &listing{root: a.read.root, found: a.read.found}
+	if len(read.found) == 0 {
+		return nil, read, nil
+	}
+	if a.tree == nil && a.before != nil && a.before.key == read.root.Sum() {
+		return a.before.ref.Clone(), read, nil
+	}
+	if err := a.begin(); err != nil {
+		return nil, nil, err
+	}
+	ref, err := a.commit(ctx, read)
+	return ref, read, err
+}
+
+// commit makes what has not come itself.
+func (a *arrival) commit(ctx context.Context, read *listing) (_ *store.Ref, err error) {
+	w := &writer{want: a.want, read: read, to: a.to, there: a.there, progress: a.progress}
+	if a.before != nil {
+		dir, unmount, err := store.ReadLocal(ctx, a.before.ref)
+		if err != nil {
+			return nil, err
+		}
+		defer func() { err = errors.Join(err, unmount()) }()
+		if w.place, err = openPlace(dirAt(dir)); err != nil {
+			return nil, err
+		}
+		defer func() { err = errors.Join(err, w.place.close()) }()
+		w.links, _ = newLinks(ctx, a.tree, a.before.ref, a.before.several) // else all is copied
+	}
+	if err := errors.Join(w.write(ctx), w.links.close()); err != nil {
+		return nil, err
+	}
+	unmount, tree := a.unmount, a.tree
+	a.unmount, a.tree = nil, nil
+	if err := unmount(); err != nil {
+		return nil, errors.Join(err, tree.Release(context.WithoutCancel(ctx)))
+	}
+	return a.source.keep(ctx, tree, a.want, read, a.want.sender, w.several)
+}
+
+// close gives back what an arrival holds.
+func (a *arrival) close(ctx context.Context) (err error) {
+	_ = a.writing.Wait() // end says what it was
+	for f := range a.open {
+		err = errors.Join(err, f.discard())
+	}
+	if a.unmount != nil {
+		err = errors.Join(err, a.unmount())
+	}
+	if a.tree != nil {
+		err = errors.Join(err, a.tree.Release(context.WithoutCancel(ctx)))
+	}
+	if err != nil {
+		return fmt.Errorf("giving up what has come: %w", err)
+	}
+	return nil
+}
+
+// headOf is the sum of all that a file's content is hashed with but its bytes.
+func headOf(e *contenthash.Entry) contenthash.Sum {
+	return contenthash.Sum(e.ContentHash().Sum(nil))
 }

@@ -25,7 +25,7 @@ func (s *Source) copy(ctx context.Context, d session.Dir, w wanted, read *listin
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, at.close()) }()
-	m, err := s.opt.Store.New(ctx, nil, store.NewOptions{Description: "local source for " + w.name, RecordType: store.TypeLocalSource})
+	m, err := s.newTree(ctx, w)
 	if err != nil {
 		return nil, err
 	}
@@ -34,6 +34,17 @@ func (s *Source) copy(ctx context.Context, d session.Dir, w wanted, read *listin
 	if err = errors.Join(err, to.links.close()); err != nil {
 		return nil, errors.Join(err, m.Release(context.WithoutCancel(ctx)))
 	}
+	return s.keep(ctx, m, w, read, at.dir, to.several)
+}
+
+// newTree begins the tree of a directory.
+func (s *Source) newTree(ctx context.Context, w wanted) (*store.Mutable, error) {
+	return s.opt.Store.New(ctx, nil, store.NewOptions{Description: "local source for " + w.name, RecordType: store.TypeLocalSource})
+}
+
+// keep makes a tree that was written the last one of a directory. It consumes m. The Ref is
+// the caller's.
+func (s *Source) keep(ctx context.Context, m *store.Mutable, w wanted, read *listing, dir string, several [][]byte) (*store.Ref, error) {
 	ref, err := m.Commit(ctx)
 	if err != nil {
 		return nil, err
@@ -41,7 +52,7 @@ func (s *Source) copy(ctx context.Context, d session.Dir, w wanted, read *listin
 	if err := contenthash.Keep(ref, read.root); err != nil {
 		return nil, errors.Join(err, ref.Release(context.WithoutCancel(ctx)))
 	}
-	if err := s.keepLast(at.dir, w, last{ID: ref.ID(), Several: to.several}); err != nil {
+	if err := s.keepLast(dir, w, last{ID: ref.ID(), Several: several}); err != nil {
 		warn(ctx, fmt.Errorf("local directory %q: what does not change will be copied again: %w", w.name, err))
 	}
 	return ref, nil
@@ -56,9 +67,10 @@ func (s *Source) fill(ctx context.Context, m *store.Mutable, w *writer) (err err
 	return w.write(ctx)
 }
 
-// writer copies a listing into an empty directory that nobody else uses.
+// writer copies a listing into a directory that nobody else uses, and where nothing else is.
 type writer struct {
 	place    *place
+	there    map[string]bool // what is in it already: directories, and files that are finished
 	want     wanted
 	read     *listing
 	to       string
@@ -86,15 +98,16 @@ func (w *writer) write(ctx context.Context) error {
 			}
 			continue
 		}
-		switch one := again[f]; one {
-		case nil:
+		switch one := again[f]; {
+		case w.there[f.path]:
+		case one == nil:
 			eg.Go(func() error {
 				if w.links.link(f) {
 					return nil
 				}
 				return w.file(each, f)
 			})
-		case f:
+		case one == f:
 			eg.Go(func() error { return w.file(each, f) })
 		}
 	}
@@ -119,6 +132,10 @@ func (w *writer) write(ctx context.Context) error {
 func (w *writer) names() map[*found]*found {
 	first, again := map[file]*found{}, map[*found]*found{}
 	for _, f := range w.read.found {
+		if f.first != nil {
+			again[f] = f.first
+			continue
+		}
 		if f.node.Entry.Kind != contenthash.File || f.links < 2 {
 			continue
 		}
@@ -142,7 +159,7 @@ func (w *writer) names() map[*found]*found {
 func (w *writer) finishDirs() error {
 	for _, f := range slices.Backward(w.read.found) {
 		if f.node.Entry.Kind == contenthash.Dir {
-			if err := w.finish(f); err != nil {
+			if err := finish(w.path(f), f); err != nil {
 				return err
 			}
 		}
@@ -158,10 +175,10 @@ func (w *writer) special(f *found) error {
 	to, e := w.path(f), &f.node.Entry
 	switch e.Kind {
 	case contenthash.Dir:
-		if err := os.Mkdir(to, 0o700); err != nil {
-			return err
+		if w.there[f.path] {
+			return nil
 		}
-		return nil // finished when all is in it
+		return os.Mkdir(to, 0o700) // finished when all is in it
 	case contenthash.Symlink:
 		err = os.Symlink(e.Target, to)
 	case contenthash.Fifo:
@@ -177,7 +194,7 @@ func (w *writer) special(f *found) error {
 	if err != nil {
 		return fmt.Errorf("%q is a %s, which cannot be made here: %w: exclude it with .dockerignore", f.path, kindNames[e.Kind], err)
 	}
-	return w.finish(f)
+	return finish(to, f)
 }
 
 var kindNames = map[contenthash.Kind]string{
@@ -189,8 +206,8 @@ var kindNames = map[contenthash.Kind]string{
 
 // finish sets what is known of a path beside its bytes: in this order, since each
 // step may undo what is set by a later one.
-func (w *writer) finish(f *found) error {
-	to, e := w.path(f), &f.node.Entry
+func finish(to string, f *found) error {
+	e := &f.node.Entry
 	if err := os.Lchown(to, int(e.UID), int(e.GID)); err != nil {
 		return err
 	}
@@ -222,7 +239,7 @@ func (w *writer) finishRoot() error {
 
 // file copies a file, and checks that it is the one that was hashed.
 func (w *writer) file(ctx context.Context, f *found) (err error) {
-	to, err := os.OpenFile(w.path(f), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	to, err := createFile(w.path(f))
 	if err != nil {
 		return err
 	}
@@ -233,7 +250,11 @@ func (w *writer) file(ctx context.Context, f *found) (err error) {
 	if !same {
 		return &ChangedError{Dir: w.want.name, Path: f.path}
 	}
-	return w.finish(f)
+	return finish(to.Name(), f)
+}
+
+func createFile(path string) (*os.File, error) {
+	return os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 }
 
 func (w *writer) bytes(ctx context.Context, f *found, to *os.File) (same bool, err error) {

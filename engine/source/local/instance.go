@@ -41,8 +41,9 @@ type instance struct {
 	// read is what was found when the key was made; nil before.
 	read *listing
 	key  contenthash.Sum
-	// sent is what was sent of the directory, if it is sent.
-	sent sent
+	// tree is the ID of the tree, if the directory is sent: it is made while the directory
+	// is read.
+	tree string
 }
 
 // CacheKey is the digest of the filtered directory. There is only one.
@@ -89,16 +90,14 @@ func (i *instance) scan(ctx context.Context) error {
 	if i.read != nil {
 		return nil
 	}
-	return i.withDir(ctx, func(d session.Dir, w wanted, m *mirror) error {
-		read, err := i.source.sent(m, w)
-		if read == nil && err == nil {
-			p := i.progress(ctx)
-			read, err = i.source.scan(ctx, d, w, p)
-			p.done()
-			if err == nil && m != nil && !w.metadata {
-				i.source.know(m, read.contents())
-			}
+	i.tree = ""
+	return i.withDir(ctx, func(d session.Dir) error {
+		if d.Sync != nil {
+			return i.receive(ctx, d.Sync)
 		}
+		p := i.progress(ctx)
+		read, err := i.source.scan(ctx, d, i.want, p)
+		p.done()
 		if err != nil {
 			return err
 		}
@@ -111,30 +110,28 @@ func (i *instance) snapshot(ctx context.Context) (ref *store.Ref, err error) {
 	if len(i.read.found) == 0 {
 		return nil, nil
 	}
-	err = i.withDir(ctx, func(d session.Dir, w wanted, _ *mirror) error {
+	if i.tree != "" {
+		return i.taken(ctx)
+	}
+	err = i.withDir(ctx, func(d session.Dir) error {
 		p := i.progress(ctx)
-		ref, err = i.source.copy(ctx, d, w, i.read, p)
+		ref, err = i.source.copy(ctx, d, i.want, i.read, p)
 		p.done()
 		return err
 	})
 	return ref, err
 }
 
-// withDir calls fn with the directory and what is wanted of it, of the session that the
-// operation names if it is alive, or else of one that waits for it. If that session goes
-// away meanwhile, the next is tried. The mirror is nil for a directory that is not sent.
-func (i *instance) withDir(ctx context.Context, fn func(session.Dir, wanted, *mirror) error) error {
+// withDir calls fn with the directory of the session that the operation names if it is
+// alive, or else of one that waits for it. If that session goes away meanwhile, the next is
+// tried.
+func (i *instance) withDir(ctx context.Context, fn func(session.Dir) error) error {
 	for {
 		s, d, err := i.dir(ctx)
 		if err != nil {
 			return i.explain(err)
 		}
-		if d.Sync != nil {
-			err = i.mirrored(ctx, d, fn)
-		} else {
-			err = fn(d, i.want, nil)
-		}
-		if err == nil || ctx.Err() != nil {
+		if err = fn(d); err == nil || ctx.Err() != nil {
 			return i.explain(err)
 		}
 		if _, gone := i.source.opt.Sessions.Get(s.ID()); gone == nil {

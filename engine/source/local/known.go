@@ -4,65 +4,72 @@ import (
 	"github.com/tenonbuild/tenon/engine/contenthash"
 )
 
-// maxKnown is how many files of mirrors are known at most: some hundred bytes each.
+// maxKnown is how many files of trees are known at most: some hundred bytes each.
 const maxKnown = 1 << 20
 
-// knownFiles are the contents of the files of mirrors, as far as this process has seen what
-// was sent to them. Nobody else writes to a mirror, and what is sent replaces files.
+// sentFiles are the files of a tree that was sent, and its key. They do not change.
+type sentFiles struct {
+	key   contenthash.Sum
+	files map[string]content
+}
+
+// knownFiles are those of trees, by their IDs, as far as this process has seen what was sent
+// of them.
 type knownFiles struct {
-	of    map[*mirror]map[string]content // the maps do not change
+	of    map[string]*sentFiles
 	count int
 }
 
-// set notes all files of a mirror; nil if they are not known. Of others, all is forgotten
-// where it is too much.
-func (k *knownFiles) set(m *mirror, files map[string]content) {
-	k.forget(m)
-	if files == nil || len(files) > maxKnown {
+// set notes the files of a tree. Of others, all is forgotten where it is too much.
+func (k *knownFiles) set(id string, f *sentFiles) {
+	k.forget(id)
+	if len(f.files) > maxKnown {
 		return
 	}
 	for other := range k.of {
-		if k.count+len(files) <= maxKnown {
+		if k.count+len(f.files) <= maxKnown {
 			break
 		}
 		k.forget(other)
 	}
 	if k.of == nil {
-		k.of = map[*mirror]map[string]content{}
+		k.of = map[string]*sentFiles{}
 	}
-	k.of[m] = files
-	k.count += len(files)
+	k.of[id] = f
+	k.count += len(f.files)
 }
 
-func (k *knownFiles) forget(m *mirror) {
-	k.count -= len(k.of[m])
-	delete(k.of, m)
+func (k *knownFiles) forget(id string) {
+	if f := k.of[id]; f != nil {
+		k.count -= len(f.files)
+		delete(k.of, id)
+	}
 }
 
-// contents are those of all the files that were listed; nil if a file has several names.
-func (l *listing) contents() map[string]content {
-	files := make(map[string]content, len(l.found))
-	for _, f := range l.found {
-		if f.links > 1 {
-			return nil
-		}
-		if e := &f.node.Entry; e.Kind == contenthash.File {
-			files[f.path] = content{e.Size, e.Content, headOf(e)}
+// know notes what a tree is; that of the empty one ("") is nothing.
+func (s *Source) know(id string, l *listing) *sentFiles {
+	f := &sentFiles{key: l.root.Sum(), files: make(map[string]content, len(l.found))}
+	for _, x := range l.found {
+		if e := &x.node.Entry; e.Kind == contenthash.File {
+			f.files[x.path] = content{x.mtime, e.Content, headOf(e)}
 		}
 	}
-	return files
-}
-
-// know notes the files of a mirror, whose turn the caller has; nil if they are not known.
-func (s *Source) know(m *mirror, files map[string]content) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.known.set(m, files)
+	s.known.set(id, f)
+	return f
 }
 
-// filesOf are the files of a mirror; nil if they are not known.
-func (s *Source) filesOf(m *mirror) map[string]content {
+// filesOf are the files of a tree; nil if they are not known.
+func (s *Source) filesOf(id string) *sentFiles {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.known.of[m]
+	return s.known.of[id]
+}
+
+// forget forgets a tree.
+func (s *Source) forget(t *sentTree) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.known.forget(t.ref.ID())
 }

@@ -15,7 +15,8 @@ import (
 // of another.
 const maxLast = 4
 
-// lastFile is what is kept, as JSON, of the snapshots that were made of a directory.
+// lastFile is what is kept, as JSON, of the snapshots that were made of a directory. One that
+// is sent is named by its sender: see sender.
 // Paths are bytes, which JSON's strings are not.
 type lastFile struct {
 	Dir  []byte `json:"dir"`
@@ -28,6 +29,14 @@ type last struct {
 	ID     string `json:"id"` // the Ref's
 	// Several are the paths of the files that have several names in the snapshot.
 	Several [][]byte `json:"several,omitempty"`
+}
+
+func (l last) severalPaths() map[string]bool {
+	all := make(map[string]bool, len(l.Several))
+	for _, p := range l.Several {
+		all[string(p)] = true
+	}
+	return all
 }
 
 func decodeLast(b []byte) (lastFile, error) {

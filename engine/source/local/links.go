@@ -27,11 +27,7 @@ func (s *Source) earlier(ctx context.Context, m *store.Mutable, dir string, w wa
 		if err != nil {
 			continue // it was pruned
 		}
-		k := &links{known: contenthash.Kept(ref), several: map[string]bool{}}
-		for _, p := range l.Several {
-			k.several[string(p)] = true
-		}
-		k.to, err = m.LinkFrom(ctx, ref) // which has a handle of its own
+		k, err := newLinks(ctx, m, ref, l.severalPaths())
 		if rerr := ref.Release(context.WithoutCancel(ctx)); rerr != nil {
 			warn(ctx, rerr)
 		}
@@ -40,6 +36,15 @@ func (s *Source) earlier(ctx context.Context, m *store.Mutable, dir string, w wa
 		}
 	}
 	return nil
+}
+
+// newLinks makes links to an earlier snapshot, which is borrowed.
+func newLinks(ctx context.Context, m *store.Mutable, earlier *store.Ref, several map[string]bool) (*links, error) {
+	to, err := m.LinkFrom(ctx, earlier)
+	if err != nil {
+		return nil, err
+	}
+	return &links{to: to, known: contenthash.Kept(earlier), several: several}, nil
 }
 
 // link links a file, if there is one that is equal at its path: of the same bytes,

@@ -30,12 +30,15 @@
 //
 // # Directories that are sent
 //
-// A directory of another machine is sent into a mirror, below Store.Path("local-mirror"),
-// which is then read like any other directory in place. It stays there for the next build
-// of the same sender, name and hint (local.sharedkeyhint): only what has changed since is
-// sent. One build at a time uses a mirror. Files are hashed while they arrive, so a mirror is
-// read only to make a snapshot of it, by a process that does not know what was sent before,
-// and where files have several names.
+// A directory of another machine is sent into its snapshot, before the key is known: files
+// are hashed while they arrive. Of what the same sender has sent before, with the same name
+// and hint (local.sharedkeyhint), only what has changed since is sent, by mode, attributes,
+// size and time of modification. The rest is taken over from the snapshot that was made of
+// it, as of a directory in place. A snapshot never changes, so that nothing that a client
+// sends later is written to a file that is there, whatever it says that it is a link to. One
+// build at a time receives from one sender; afterwards they have a snapshot each, or the same
+// one where nothing has changed. A process that has not received a snapshot itself reads it
+// once.
 //
 // # What a snapshot costs
 //
@@ -44,8 +47,9 @@
 // links to those of that one, as long as it is there. All else is copied: what has
 // another path or time now, and files with several names in the directory. See
 // store.Linker for why that is safe. In a snapshot the number of a file's links thus
-// says nothing. Which snapshots were the last is kept below Store.Path("local-last");
-// of directories that are not in place nothing is, so that all is copied.
+// says nothing. Which snapshots were the last is kept below Store.Path("local-last"), also
+// of directories that are sent; of others that are not in place nothing is, so that all is
+// copied.
 package local
 
 import (
@@ -87,8 +91,6 @@ type Source struct {
 	mu    sync.Mutex // guards what follows
 	turns map[string]*turn
 	known knownFiles
-	// mirrors are those that were used in this process, by their directory.
-	mirrors map[string]*mirror
 
 	lastMu sync.Mutex // held while a file of last snapshots is read and written
 }
@@ -97,11 +99,10 @@ var _ source.Source = (*Source)(nil)
 
 // New makes a Source. It needs no closing.
 func New(opt Options) *Source {
-	s := &Source{opt: opt, now: time.Now, turns: map[string]*turn{}, mirrors: map[string]*mirror{}}
+	s := &Source{opt: opt, now: time.Now, turns: map[string]*turn{}}
 	for _, dir := range []string{memoryDir, lastDir} {
 		_ = regular.Sweep(opt.Store.Path(dir)) // what stays does no harm
 	}
-	opt.Store.Register(mirrorDir, mirrorsKept{s})
 	return s
 }
 
@@ -120,9 +121,10 @@ func (s *Source) Parse(op *pb.SourceOp, _ *pb.Platform) (source.Instance, error)
 // wanted is what an operation asks for.
 type wanted struct {
 	name    string // of the directory, as sessions know it
-	hint    string // tells mirrors of one name apart
-	all     bool   // all is sent, whatever a mirror has
+	hint    string // tells directories of one name apart that are sent
+	all     bool   // all is sent, whatever was sent before
 	session string // preferred; "" for any
+	sender  string // of a directory that is sent: see there
 	include []string
 	exclude []string
 	follow  []string

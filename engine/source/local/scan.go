@@ -37,6 +37,8 @@ type found struct {
 	// settled says that a file which still has this id still has these bytes.
 	settled bool
 	links   uint64 // hard links to the file, in place
+	// first is the first name of a file that was sent by several.
+	first *found
 	// data are the bytes of a file that is not in the directory.
 	data []byte
 	gone bool
@@ -76,7 +78,7 @@ func (s *Source) scan(ctx context.Context, d session.Dir, w wanted, p *progress)
 type reader struct {
 	// content finds out the content of a regular file, or has it found out later. It says
 	// whether the file is there.
-	content func(*found) (there bool, err error)
+	content func(*found, *types.Stat) (there bool, err error)
 
 	place    *place
 	own      *own
@@ -183,12 +185,12 @@ func (r *reader) add(p string, st *types.Stat) error {
 	case contenthash.Dir:
 		r.dirs[p] = f.node
 	case contenthash.Symlink:
-		e.Target, e.Mode = st.Linkname, 0o777 // whatever a client says
+		e.Target, e.Mode, e.Xattrs = st.Linkname, 0o777, nil // whatever a client says
 	case contenthash.Char, contenthash.Block:
 		e.Major, e.Minor = uint32(st.Devmajor), uint32(st.Devminor)
 	case contenthash.File:
 		e.Size = st.Size
-		if there, err := r.content(f); err != nil || !there {
+		if there, err := r.content(f, st); err != nil || !there {
 			return err
 		}
 	case contenthash.Fifo:
@@ -223,7 +225,7 @@ func (r *reader) parent(p string) (*contenthash.Node, error) {
 
 // file looks at a regular file. It is remembered, or is to be hashed; or it is no
 // longer there, or a socket, which fsutil takes for a file.
-func (r *reader) file(f *found) (there bool, err error) {
+func (r *reader) file(f *found, _ *types.Stat) (there bool, err error) {
 	if r.place.root != nil {
 		fi, err := r.place.lstat(f.path)
 		if isGone(err) || (err == nil && !fi.Mode().IsRegular()) {
