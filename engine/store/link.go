@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync/atomic"
 
@@ -102,39 +101,62 @@ func (s *Store) plainDir(mounts []mount.Mount) (*os.File, error) {
 	return os.OpenFile(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
 }
 
-// Link makes path, which is not there yet, a hard link to what is at path in the
-// earlier tree, if that is a regular file that same is true of. If it returns false
-// nothing was made: the file has to be copied. No symbolic link is followed, neither
-// in path nor at its end. It may be called concurrently, until Close.
-func (l *Linker) Link(path string, same func(*unix.Stat_t) bool) bool {
-	from, err := beneath(l.old, path, unix.O_PATH)
+// LinkDir is a directory of both trees.
+type LinkDir struct {
+	of       *Linker
+	old, new int
+}
+
+// Dir opens a directory that is in both trees; nil if it is not. It may be called
+// concurrently, until Close. The LinkDir is the caller's, who closes it before. No symbolic
+// link is followed.
+func (l *Linker) Dir(path string) *LinkDir {
+	old, err := beneath(l.old, path)
 	if err != nil {
+		return nil
+	}
+	to, err := beneath(l.new, path)
+	if err != nil {
+		_ = unix.Close(old) // a path
+		return nil
+	}
+	return &LinkDir{l, old, to}
+}
+
+// Link makes name in the directory, which is not there yet, a hard link to what it is in the
+// earlier tree, if that is a regular file that same is true of. If it returns false nothing
+// was made: the file has to be copied. A nil *LinkDir links nothing. It may be called
+// concurrently, until Close.
+func (d *LinkDir) Link(name string, same func(*unix.Stat_t) bool) bool {
+	if d == nil || name != filepath.Base(name) {
 		return false
 	}
-	defer unix.Close(from)
 	var st unix.Stat_t
-	if err := unix.Fstat(from, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFREG || !same(&st) {
+	// Nobody changes the earlier tree: what is looked at is what is linked.
+	if err := unix.Fstatat(d.old, name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil || st.Mode&unix.S_IFMT != unix.S_IFREG || !same(&st) {
 		return false
 	}
-	dir, name := filepath.Split(path)
-	to, err := beneath(l.new, filepath.Clean(dir), unix.O_PATH|unix.O_DIRECTORY)
-	if err != nil {
+	// Files have limits of their links; whatever else is in the way shows when the file is
+	// copied.
+	if err := unix.Linkat(d.old, name, d.new, name, 0); err != nil {
 		return false
 	}
-	defer unix.Close(to)
-	// By what is open, which is what was looked at. Files have limits of their links;
-	// whatever else is in the way shows when the file is copied.
-	if err := unix.Linkat(unix.AT_FDCWD, "/proc/self/fd/"+strconv.Itoa(from), to, name, unix.AT_SYMLINK_FOLLOW); err != nil {
-		return false
-	}
-	l.bytes.Add(st.Blocks * 512)
+	d.of.bytes.Add(st.Blocks * 512)
 	return true
 }
 
-// beneath opens a path of a directory: see openat2(2).
-func beneath(dir *os.File, path string, flags uint64) (int, error) {
+// Close closes the directory.
+func (d *LinkDir) Close() error {
+	if d == nil {
+		return nil
+	}
+	return errors.Join(unix.Close(d.old), unix.Close(d.new))
+}
+
+// beneath opens a directory below another: see openat2(2).
+func beneath(dir *os.File, path string) (int, error) {
 	return unix.Openat2(int(dir.Fd()), path, &unix.OpenHow{
-		Flags:   flags | unix.O_NOFOLLOW | unix.O_CLOEXEC,
+		Flags:   unix.O_PATH | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLOEXEC,
 		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS | unix.RESOLVE_NO_XDEV,
 	})
 }

@@ -15,6 +15,17 @@ import (
 
 func anything(*unix.Stat_t) bool { return true }
 
+// linkAt links a path.
+func linkAt(l *store.Linker, path string, same func(*unix.Stat_t) bool) bool {
+	dir, name := filepath.Split(path)
+	if dir == "" {
+		dir = "."
+	}
+	d := l.Dir(dir)
+	defer d.Close()
+	return d.Link(name, same)
+}
+
 // linkNew makes a tree on nothing, for which fn links files of from.
 func linkNew(t *testing.T, s *store.Store, from *store.Ref, fn func(l *store.Linker, dir string)) *store.Ref {
 	t.Helper()
@@ -54,11 +65,11 @@ func TestLinksStayInside(t *testing.T) {
 				"dirlink/file": false, "link": false, "outlink": false, "fifo": false, "outdir/secret": false,
 				outside: false, "../" + filepath.Base(dir): false, "../../metadata.db": false, "d/../../x": false, "no/parent": false, "a\x00b": false,
 			} {
-				if got := l.Link(path, anything); got != want {
+				if got := linkAt(l, path, anything); got != want {
 					t.Errorf("%q: linked %v, want %v", path, got, want)
 				}
 			}
-			if l.Link("d/file", anything) {
+			if linkAt(l, "d/file", anything) {
 				t.Error("what is there was linked again")
 			}
 		})
@@ -70,7 +81,7 @@ func TestLinksStayInside(t *testing.T) {
 			t.Errorf("outside: %q, %v", dt, err)
 		}
 		c := linkNew(t, s, a, func(l *store.Linker, dir string) {
-			if l.Link("there", func(st *unix.Stat_t) bool { return st.Size != 1 }) {
+			if linkAt(l, "there", func(st *unix.Stat_t) bool { return st.Size != 1 }) {
 				t.Error("what is not the same was linked")
 			}
 		})
@@ -147,7 +158,7 @@ func TestSharedIsCountedOnce(t *testing.T) {
 		next := func(from *store.Ref, linked string, own ...string) *store.Ref {
 			return linkNew(t, s, from, func(l *store.Linker, dir string) {
 				for name := range strings.SplitSeq(linked, "") {
-					if !l.Link(name, anything) {
+					if !linkAt(l, name, anything) {
 						t.Errorf("%s was not linked", name)
 					}
 				}
@@ -222,7 +233,7 @@ func TestSharedAfterReopen(t *testing.T) {
 	s := openStore(t, opt)
 	big := strings.Repeat("x", 1<<20)
 	a := write(t, s, nil, store.NewOptions{Description: "a"}, file(t, "1", big))
-	b := linkNew(t, s, a, func(l *store.Linker, _ string) { l.Link("1", anything) })
+	b := linkNew(t, s, a, func(l *store.Linker, _ string) { linkAt(l, "1", anything) })
 	release(t, a, b)
 	noError(t, s.Close())
 	s = openStore(t, opt)

@@ -88,7 +88,7 @@ func generations(t *testing.T, s *store.Store, n int) (all []*store.Ref) {
 		if i > 0 {
 			l, err := m.LinkFrom(t.Context(), all[i-1])
 			noError(t, err)
-			if !l.Link("same", func(*unix.Stat_t) bool { return true }) {
+			if !linkAt(l, "same", func(*unix.Stat_t) bool { return true }) {
 				t.Fatal("no link was made")
 			}
 			noError(t, l.Close())

@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path"
 	"path/filepath"
 	"runtime"
 	"slices"
+	"sync"
 
 	"github.com/tenonbuild/tenon/engine/contenthash"
 	"github.com/tenonbuild/tenon/engine/session"
@@ -85,31 +87,29 @@ type file struct{ dev, ino uint64 }
 
 func (w *writer) write(ctx context.Context) error {
 	again := w.names()
+	var files []*found // that are to be made
+	for _, f := range w.read.found {
+		switch one := again[f]; {
+		case f.node.Entry.Kind != contenthash.File:
+			if err := w.special(f); err != nil {
+				return err
+			}
+		case !w.there[f.path] && (one == nil || one == f):
+			files = append(files, f)
+		}
+	}
+	files, err := w.link(ctx, files, again)
+	if err != nil {
+		return err
+	}
 	eg, each := errgroup.WithContext(ctx)
 	// Copying waits for the disk as much as for a core.
 	eg.SetLimit(2 * runtime.GOMAXPROCS(0))
-	for _, f := range w.read.found {
+	for _, f := range files {
 		if each.Err() != nil {
 			break
 		}
-		if f.node.Entry.Kind != contenthash.File {
-			if err := w.special(f); err != nil {
-				return errors.Join(err, eg.Wait())
-			}
-			continue
-		}
-		switch one := again[f]; {
-		case w.there[f.path]:
-		case one == nil:
-			eg.Go(func() error {
-				if w.links.link(f) {
-					return nil
-				}
-				return w.file(each, f)
-			})
-		case one == f:
-			eg.Go(func() error { return w.file(each, f) })
-		}
+		eg.Go(func() error { return w.file(each, f) })
 	}
 	if err := eg.Wait(); err != nil {
 		return err
@@ -125,6 +125,42 @@ func (w *writer) write(ctx context.Context) error {
 		}
 	}
 	return w.finishDirs()
+}
+
+// link takes files over from an earlier snapshot, a directory at a time, and returns the
+// others.
+func (w *writer) link(ctx context.Context, files []*found, again map[*found]*found) ([]*found, error) {
+	if w.links == nil {
+		return files, nil
+	}
+	var mu sync.Mutex // guards left
+	var left []*found
+	eg, each := errgroup.WithContext(ctx)
+	eg.SetLimit(runtime.GOMAXPROCS(0))
+	for len(files) > 0 && each.Err() == nil {
+		dir, n := path.Dir(files[0].path), 1
+		for n < len(files) && path.Dir(files[n].path) == dir {
+			n++
+		}
+		some := files[:n]
+		files = files[n:]
+		eg.Go(func() error {
+			d := w.links.dir(dir)
+			for _, f := range some {
+				if again[f] == nil && w.links.link(d, f) {
+					continue
+				}
+				mu.Lock()
+				left = append(left, f)
+				mu.Unlock()
+			}
+			return d.Close()
+		})
+	}
+	if err := eg.Wait(); err != nil {
+		return nil, err
+	}
+	return left, context.Cause(ctx)
 }
 
 // names finds the files that have several names among what was found. Of each of

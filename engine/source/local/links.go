@@ -47,19 +47,27 @@ func newLinks(ctx context.Context, m *store.Mutable, earlier *store.Ref, several
 	return &links{to: to, known: contenthash.Kept(earlier), several: several}, nil
 }
 
-// link links a file, if there is one that is equal at its path: of the same bytes,
+// dir opens a directory of both trees; nil if there is none.
+func (k *links) dir(path string) *store.LinkDir {
+	if k == nil {
+		return nil
+	}
+	return k.to.Dir(path)
+}
+
+// link links a file in a directory, if there is one that is equal at its path: of the same bytes,
 // mode, owner and attributes by what is kept with the earlier snapshot, and with the
 // same time of modification, and still as long, on the disk. The file must have one
 // name in the tree that is written. Where it returns false, nothing was done.
-func (k *links) link(f *found) bool {
-	if k == nil || f.data != nil || k.several[f.path] {
+func (k *links) link(d *store.LinkDir, f *found) bool {
+	if d == nil || f.data != nil || k.several[f.path] {
 		return false
 	}
 	e := &f.node.Entry
 	if sum, ok := k.known.Sum(f.path); !ok || sum != e.Sum() {
 		return false
 	}
-	return k.to.Link(f.path, func(st *unix.Stat_t) bool {
+	return d.Link(f.node.Name, func(st *unix.Stat_t) bool {
 		return st.Mode&^unix.S_IFMT == e.Mode && st.Uid == e.UID && st.Gid == e.GID && st.Size == e.Size && st.Mtim.Nano() == f.mtime
 	})
 }
