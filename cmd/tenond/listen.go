@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -12,7 +13,9 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 
+	"golang.org/x/sys/unix"
 	"google.golang.org/grpc/credentials"
 
 	"github.com/tenonbuild/tenon/engine/control"
@@ -33,8 +36,10 @@ func listen(cfg *configuration) (all []listener, err error) {
 			}
 		}
 	}()
+	var given inherited
+	defer func() { err = errors.Join(err, given.close()) }()
 	for _, addr := range cfg.GRPC.Address {
-		some, err := listenAt(cfg, addr)
+		some, err := listenAt(cfg, addr, &given)
 		all = append(all, some...)
 		if err != nil {
 			return all, fmt.Errorf("listening at %s: %w", addr, err)
@@ -45,7 +50,7 @@ func listen(cfg *configuration) (all []listener, err error) {
 
 const addressForms = "an address looks like unix://PATH, tcp://HOST:PORT or fd://"
 
-func listenAt(cfg *configuration, addr string) ([]listener, error) {
+func listenAt(cfg *configuration, addr string, given *inherited) ([]listener, error) {
 	network, where, ok := strings.Cut(addr, "://")
 	if !ok {
 		return nil, errors.New(addressForms)
@@ -68,19 +73,24 @@ func listenAt(cfg *configuration, addr string) ([]listener, error) {
 		}
 		return []listener{{l, creds}}, nil
 	case "fd":
-		return listenInherited(cfg, where)
+		return given.take(cfg, where)
 	}
 	return nil, fmt.Errorf("%s is not known: %s", network, addressForms)
 }
 
-// tcpCredentials are those of a tcp address. Without certificates it has to be one that only
-// this machine reaches.
+// tcpCredentials are those of a tcp address. Where clients need no certificate it has to be
+// one that only this machine reaches.
 func tcpCredentials(cfg *configuration, where string) (credentials.TransportCredentials, error) {
+	if cfg.GRPC.TLS.CA == "" {
+		if err := loopbackOnly(where); err != nil {
+			return nil, err
+		}
+	}
 	creds, err := cfg.GRPC.TLS.credentials()
 	if err != nil || creds != nil {
 		return creds, err
 	}
-	return control.Local(), loopbackOnly(where)
+	return control.Local(), nil
 }
 
 // loopbackOnly refuses an address that others than this machine's users reach.
@@ -115,18 +125,31 @@ func listenUnix(path string, uid, gid *int) (net.Listener, error) {
 			return nil, err
 		}
 	}
-	l, err := net.Listen("unix", path)
+	l, err := ownSocket(path)
 	if err != nil {
 		return nil, err
 	}
-	err = os.Chmod(path, 0o660)
-	if err == nil && (uid != nil || gid != nil) {
+	if uid != nil || gid != nil {
 		err = os.Chown(path, or(uid, os.Geteuid()), or(gid, os.Getegid()))
+	}
+	if err == nil {
+		err = os.Chmod(path, 0o660)
 	}
 	if err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
 	return l, nil
+}
+
+// ownSocket makes a socket that only this user may use, from its first moment: who connects
+// while it is open to more is let in, and this process has no umask.
+func ownSocket(path string) (net.Listener, error) {
+	c := net.ListenConfig{Control: func(_, _ string, raw syscall.RawConn) error {
+		var failed error
+		err := raw.Control(func(fd uintptr) { failed = unix.Fchmod(int(fd), 0o600) }) // the path gets the mode that the socket has
+		return errors.Join(err, failed)
+	}}
+	return c.Listen(context.Background(), "unix", path)
 }
 
 func or(v *int, other int) int {

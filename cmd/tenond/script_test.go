@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -114,8 +115,8 @@ type running struct {
 // patience is how long a daemon may take to start, or to stop, on a busy machine.
 const patience = time.Minute
 
-// scriptStart: start NAME [SOCKET] program args... starts a daemon as systemd does, with a
-// socket that is open already if one is named, and goes on once it is ready.
+// scriptStart: start NAME [SOCKET.sock...] program args... starts a daemon as systemd does, with
+// sockets that are open already if some are named, and goes on once it is ready.
 func scriptStart(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 {
 		ts.Fatalf("usage: start NAME [SOCKET.sock] program args...")
@@ -127,7 +128,9 @@ func scriptStart(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	env := []string{"NOTIFY_SOCKET=" + socket}
 	var files []*os.File
-	if path, ok := strings.CutSuffix(args[0], ".sock"); ok {
+	var names []string
+	for strings.HasSuffix(args[0], ".sock") {
+		path, _ := strings.CutSuffix(args[0], ".sock")
 		l, err := net.ListenUnix("unix", &net.UnixAddr{Name: ts.MkAbs(path + ".sock"), Net: "unix"})
 		ts.Check(err)
 		l.SetUnlinkOnClose(false)
@@ -135,9 +138,9 @@ func scriptStart(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Check(err)
 		ts.Check(l.Close())
 		defer f.Close()
-		files, args = append(files, f), args[1:]
-		env = append(env, "LISTEN_FDS=1")
+		files, names, args = append(files, f), append(names, path), args[1:]
 	}
+	env = append(env, fmt.Sprint("LISTEN_FDS=", len(files)), "LISTEN_FDNAMES="+strings.Join(names, ":"))
 	// The process is to find its own number in LISTEN_PID.
 	cmd := exec.Command("sh", append([]string{"-c", `LISTEN_PID=$$ exec "$@"`, "sh"}, args...)...)
 	cmd.Dir, cmd.ExtraFiles, cmd.Env = ts.MkAbs("."), files, env

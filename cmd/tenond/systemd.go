@@ -11,39 +11,48 @@ import (
 	"github.com/tenonbuild/tenon/engine/control"
 )
 
-// listenInherited takes the sockets that systemd has opened for this process, or those of
-// one name (FileDescriptorName=).
-func listenInherited(cfg *configuration, name string) (all []listener, err error) {
-	given, err := activation.ListenersWithNames()
-	if err != nil {
-		return nil, err
+// inherited are the sockets that systemd has opened for this process, by their names
+// (FileDescriptorName=), and that no address has taken. They can be had once.
+type inherited struct {
+	had   bool
+	given map[string][]net.Listener
+}
+
+// take takes those of a name, or all.
+func (i *inherited) take(cfg *configuration, name string) (all []listener, err error) {
+	if !i.had {
+		i.had = true
+		if i.given, err = activation.ListenersWithNames(); err != nil {
+			return nil, err
+		}
 	}
-	for n, list := range given {
+	for n, list := range i.given {
+		if name != "" && n != name {
+			continue
+		}
+		delete(i.given, n)
 		for _, l := range list {
-			if l == nil || name != "" && n != name {
-				continue
-			}
-			creds := control.Local()
-			if l.Addr().Network() != "unix" {
-				if creds, err = tcpCredentials(cfg, l.Addr().String()); err != nil {
-					return all, errors.Join(fmt.Errorf("socket %s: %w", l.Addr(), err), closeAll(given))
-				}
-			}
-			all = append(all, listener{l, creds})
+			all = append(all, listener{l, control.Local()})
 		}
 	}
 	if len(all) == 0 {
-		return nil, errors.Join(errors.New("there is no such socket: systemd gives them to a service that a .socket unit starts"), closeAll(given))
+		return nil, errors.New("there is no such socket: systemd gives them to a service that a .socket unit starts")
+	}
+	for n, l := range all {
+		if l.Addr().Network() != "unix" {
+			if all[n].credentials, err = tcpCredentials(cfg, l.Addr().String()); err != nil {
+				return all, fmt.Errorf("socket %s: %w", l.Addr(), err)
+			}
+		}
 	}
 	return all, nil
 }
 
-func closeAll(given map[string][]net.Listener) (err error) {
-	for _, list := range given {
+// close closes those that nobody has taken: who connects to one is not to wait for an answer.
+func (i *inherited) close() (err error) {
+	for _, list := range i.given {
 		for _, l := range list {
-			if l != nil {
-				err = errors.Join(err, l.Close())
-			}
+			err = errors.Join(err, l.Close())
 		}
 	}
 	return err
