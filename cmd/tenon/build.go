@@ -131,12 +131,18 @@ func (c *cli) build(ctx context.Context, where string, f *buildFlags) (err error
 	if res != nil && res.Response != nil {
 		err = errors.Join(err, caches.finish(res.Caches))
 	}
+	return c.conclude(ctx, res, f, err, kept, "name an image with --tag, or an output with --output")
+}
+
+// conclude tells what a build has come to, and returns why the command fails. If the result
+// is kept in the cache alone, advice says what would have made more of it.
+func (c *cli) conclude(ctx context.Context, res *outcome, f *buildFlags, err error, kept bool, advice string) error {
 	c.showVerified(res, f, err)
 	if err != nil {
 		return err
 	}
 	if kept {
-		c.hint(f, "built; the result is in the cache only: name an image with --tag, or an output with --output")
+		c.hint(f, "built; the result is in the cache only: "+advice)
 	}
 	if err := c.report(ctx, res, f); err != nil {
 		return err

@@ -61,6 +61,7 @@ from this machine it knows by names, which the flags give a meaning.`,
 	fs.StringArrayVar(&f.ssh, "ssh", nil, "SSH agent or keys, as for tenon build")
 	fs.StringSliceVar(&f.allow, "allow", nil, "what operations may do beyond the usual, as for tenon build")
 	fs.StringVar(&f.progress, "progress", "auto", "how progress is shown, as for tenon build")
+	fs.BoolVar(&f.verify, "verify", false, "run each command that runs a second time, as for tenon build")
 	fs.StringVar(&f.metadataFile, "metadata-file", "", "file to write what is known of the result to, as JSON")
 	completeValues(cmd)
 	return cmd
@@ -103,15 +104,9 @@ func (c *cli) llbBuild(ctx context.Context, args []string, in *buildInput, f *bu
 	}
 	res, err := c.run(ctx, engine.Request{
 		Definition: def, Session: sess, Exports: exports, NoCache: f.noCache,
-		Allow: f.allow,
+		Allow: f.allow, Verify: f.verify,
 	}, f.progressMode(c.env))
-	if err != nil {
-		return err
-	}
-	if kept {
-		c.hint(f, "built; the result is in the cache only: name an output with --output")
-	}
-	return c.report(ctx, res, f)
+	return c.conclude(ctx, res, f, err, kept, "name an output with --output")
 }
 
 func (c *cli) llbDumpCommand() *cobra.Command {

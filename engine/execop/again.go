@@ -19,8 +19,8 @@ const clockStep = 2 * time.Second
 
 // verify runs the process a second time, if a build asks for that, and tells these builds
 // what came out differently. The second run has trees of its own on the same inputs, and
-// the cache mounts as the first has left them, which nobody else has had in between. What
-// it writes elsewhere is thrown away. It fails only when ctx ends.
+// the cache mounts as the first has left them: those that are not shared nobody else has
+// had in between. What it writes elsewhere is thrown away. It fails only when ctx ends.
 func (o *op) verify(ctx context.Context, refs []*store.Ref, first *mounts, results []solver.Result, begun time.Time) error {
 	if o.Verify == nil {
 		return nil

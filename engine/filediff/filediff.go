@@ -36,6 +36,9 @@ const (
 	// Order: the archives have the same members in another order. Old and New are the
 	// first that have changed places.
 	Order Kind = "order"
+	// Unreadable: what the archive says of the member's bytes differs, and they cannot be
+	// read. New says why.
+	Unreadable Kind = "unreadable"
 	// Compression: what was compressed is the same.
 	Compression Kind = "compression"
 )
@@ -72,25 +75,38 @@ type Diff struct {
 type Options struct {
 	// NoText leaves out the lines of texts, where they should not be repeated.
 	NoText bool
+	// Budget, if not nil, is shared by several calls; otherwise a call has its own.
+	Budget *Budget
 }
+
+// Budget is how many bytes are read of the members of archives.
+type Budget struct{ left int64 }
+
+// NewBudget returns one of so many bytes.
+func NewBudget(bytes int64) *Budget { return &Budget{bytes} }
 
 // What a hostile archive can make Compare do is bounded by these.
 const (
-	maxDepth    = 4         // archives in archives
-	maxMembers  = 100_000   // of one archive
-	maxUnpacked = 256 << 20 // bytes of archives' members that are read for two files, in all
-	maxInMemory = 32 << 20  // a zip archive in another archive, which is read from its end
+	maxDepth    = 4        // archives in archives
+	maxMembers  = 100_000  // of one archive
+	maxUnpacked = 2 << 30  // bytes of archives' members that are read
+	maxHeaders  = 16 << 20 // bytes of what is kept of an archive's headers, or of a zip's directory
+	maxInMemory = 32 << 20 // a zip archive in another archive, which is read from its end
+	maxName     = 1024     // bytes of a member's name that are told
 	maxFindings = 20
 	maxInside   = 5   // members of one archive whose bytes are compared
 	maxText     = 160 // bytes
 )
 
-// errBudget says that maxUnpacked was reached.
-var errBudget = errors.New("the archives have more than 256 MiB to compare: what follows was not looked at")
+// errBudget says that a budget was used up.
+var errBudget = errors.New("the archives have more in them than is compared: the rest was not looked at")
 
 // Compare says where two files differ. It returns no findings for equal ones.
 func Compare(ctx context.Context, old, new File, opt Options) (*Diff, error) {
-	c := &comparison{ctx: ctx, opt: opt, left: maxUnpacked, diff: &Diff{Findings: []Finding{}}}
+	if opt.Budget == nil {
+		opt.Budget = NewBudget(maxUnpacked)
+	}
+	c := &comparison{ctx: ctx, opt: opt, diff: &Diff{Findings: []Finding{}}}
 	_, err := c.compare(nil, blob{open: old.Open}, blob{open: new.Open})
 	if errors.Is(err, errBudget) {
 		c.diff.Incomplete, err = errBudget.Error(), nil
@@ -107,7 +123,6 @@ func Equal(ctx context.Context, a, b File) (bool, error) {
 type comparison struct {
 	ctx  context.Context
 	opt  Options
-	left int64 // of maxUnpacked
 	diff *Diff
 }
 
@@ -122,8 +137,10 @@ func (c *comparison) add(members []string, f Finding) {
 		c.diff.LeftOut++
 		return
 	}
-	f.Members = members
-	f.Old, f.New = cut(f.Old), cut(f.New)
+	for _, m := range members {
+		f.Members = append(f.Members, cut(m, maxName))
+	}
+	f.Old, f.New = cut(f.Old, maxText), cut(f.New, maxText)
 	c.diff.Findings = append(c.diff.Findings, f)
 }
 
@@ -131,9 +148,9 @@ func (c *comparison) add(members []string, f Finding) {
 func (c *comparison) total() int { return len(c.diff.Findings) + c.diff.LeftOut }
 
 // cut bounds a text, and has it be UTF-8.
-func cut(s string) string {
-	if len(s) > maxText {
-		s = s[:maxText] + "…"
+func cut(s string, most int) string {
+	if len(s) > most {
+		s = s[:most] + "…"
 	}
 	return strings.ToValidUTF8(s, "\uFFFD")
 }
@@ -227,11 +244,12 @@ func (r *bounded) Read(p []byte) (int, error) {
 	if !r.counts {
 		return r.ReadCloser.Read(p)
 	}
-	if r.c.left <= 0 {
+	b := r.c.opt.Budget
+	if b.left <= 0 {
 		return 0, errBudget
 	}
-	n, err := r.ReadCloser.Read(p[:min(int64(len(p)), r.c.left)])
-	r.c.left -= int64(n)
+	n, err := r.ReadCloser.Read(p[:min(int64(len(p)), b.left)])
+	b.left -= int64(n)
 	return n, err
 }
 

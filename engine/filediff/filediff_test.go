@@ -169,7 +169,7 @@ func TestBombs(t *testing.T) {
 	bomb := func(end string) string {
 		var b bytes.Buffer
 		w := gzip.NewWriter(&b)
-		for range 300 {
+		for range 30 {
 			_, err := io.WriteString(w, zeros)
 			check.OK(t, err)
 		}
@@ -177,8 +177,19 @@ func TestBombs(t *testing.T) {
 		check.OK(t, errors.Join(err, w.Close()))
 		return b.String()
 	}
-	if got := lines(t, bomb("a"), bomb("b"), filediff.Options{}); !strings.Contains(got, "not looked at") {
+	if got := lines(t, bomb("a"), bomb("b"), filediff.Options{Budget: filediff.NewBudget(20 << 20)}); !strings.Contains(got, "not looked at") {
 		t.Error(got)
+	}
+	name := strings.Repeat("n", 1<<19)
+	var named []entry
+	for range 40 {
+		named = append(named, entry{name: name})
+	}
+	if got := lines(t, tarOf(t, named...)+"a", tarOf(t, named...)+"b", filediff.Options{}); !strings.HasPrefix(got, "from byte ") {
+		t.Error(got[:min(len(got), 1000)])
+	}
+	if got := lines(t, tarOf(t, named[0]), tarOf(t, entry{name: name, at: 1}), filediff.Options{}); len(got) > 5000 || !strings.Contains(got, "nn…: time ") {
+		t.Error(got[:min(len(got), 1000)])
 	}
 	var many []entry
 	for range 40 {
@@ -232,7 +243,7 @@ func FuzzCompare(f *testing.F) {
 	f.Add([]byte(zipOf(t, entry{name: "a", data: "1"})), []byte(zipOf(t, entry{name: "a", data: "2"})))
 	f.Add([]byte(gzipOf(t, tarOf(t, entry{name: "a"}), 5, 6)), []byte(gzipOf(t, tarOf(t, entry{name: "a"}), 6, 6)))
 	f.Fuzz(func(t *testing.T, a, b []byte) {
-		d, err := filediff.Compare(t.Context(), inMemory(string(a)), inMemory(string(b)), filediff.Options{})
+		d, err := filediff.Compare(t.Context(), inMemory(string(a)), inMemory(string(b)), filediff.Options{Budget: filediff.NewBudget(4 << 20)})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -19,8 +19,17 @@ type member struct {
 
 type field struct{ name, value string }
 
-// errMembers says that maxMembers was reached.
-var errMembers = fmt.Errorf("an archive has more than %d members", maxMembers)
+// size is about what is kept of a member.
+func (m *member) size() (n int) {
+	n = len(m.name)
+	for _, f := range m.fields {
+		n += len(f.value)
+	}
+	return n
+}
+
+// errMembers says that maxMembers or maxHeaders was reached.
+var errMembers = errors.New("an archive has too many members, or too much is said of them")
 
 // members compares what two archives have.
 func (c *comparison) members(path []string, before, after []member) (found bool, err error) {
@@ -47,7 +56,10 @@ func (c *comparison) members(path []string, before, after []member) (found bool,
 			continue
 		}
 		if _, err := c.compare(at, was.blob, is.blob); err != nil {
-			return c.total() > had, err
+			if stop := c.unreadable(err); stop != nil {
+				return c.total() > had, stop
+			}
+			c.add(at, Finding{Kind: Unreadable, New: err.Error()})
 		}
 	}
 	for id, m := range named(after) {

@@ -30,7 +30,7 @@ func (c *comparison) listTar(b blob) (all []member, err error) {
 	}
 	defer func() { err = errors.Join(err, r.Close()) }()
 	tr := tar.NewReader(r)
-	for {
+	for kept := 0; ; {
 		h, err := tr.Next()
 		if err == io.EOF {
 			return all, nil
@@ -38,10 +38,10 @@ func (c *comparison) listTar(b blob) (all []member, err error) {
 		if err != nil {
 			return nil, err
 		}
-		if len(all) == maxMembers {
+		m := member{name: h.Name, fields: tarFields(h), blob: c.tarMember(b, len(all))}
+		if kept += m.size(); kept > maxHeaders || len(all) == maxMembers {
 			return nil, errMembers
 		}
-		m := member{name: h.Name, fields: tarFields(h), blob: c.tarMember(b, len(all))}
 		// A sparse file has more bytes than the archive.
 		content := &bounded{ReadCloser: io.NopCloser(tr), c: c, counts: true}
 		if m.sum, err = sumOf(content); err != nil {

@@ -28,6 +28,8 @@ func (f Finding) what() string {
 		return "removed"
 	case Order:
 		return fmt.Sprintf("the order of members: %s where %s was", shown(f.New), shown(f.Old))
+	case Unreadable:
+		return "differs, and cannot be read: " + shown(f.New)
 	case Compression:
 		return "the same content, compressed in another way"
 	case Longer:

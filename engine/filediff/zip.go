@@ -51,7 +51,8 @@ func (c *comparison) openZip(b blob) (*zipped, error) {
 	if err != nil {
 		return nil, err
 	}
-	var at io.ReaderAt = r
+	opening := &capped{ReaderAt: r, left: maxHeaders}
+	var at io.ReaderAt = opening
 	size, onDisk := r.size()
 	if !onDisk {
 		var dt []byte
@@ -68,7 +69,23 @@ func (c *comparison) openZip(b blob) (*zipped, error) {
 	if err != nil {
 		return nil, errors.Join(err, r.Close())
 	}
+	opening.open = true
 	return &zipped{z, r}, nil
+}
+
+// capped bounds what is read while an archive is opened: its directory, which is kept.
+type capped struct {
+	io.ReaderAt
+	left int
+	open bool
+}
+
+// ReadAt implements io.ReaderAt.
+func (r *capped) ReadAt(p []byte, off int64) (int, error) {
+	if r.left -= len(p); r.left < 0 && !r.open {
+		return 0, errMembers
+	}
+	return r.ReaderAt.ReadAt(p, off)
 }
 
 func (c *comparison) listZip(z *zip.Reader) (all []member, err error) {

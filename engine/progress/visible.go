@@ -37,9 +37,9 @@ func Visible(text string) string {
 // inLine replaces what Visible leaves.
 var inLine = strings.NewReplacer("\n", `\u000a`, "\t", `\u0009`)
 
-// VisibleLine is Visible for what stands in a line, such as a name: it has no end of a line,
-// and no tab.
-func VisibleLine(text string) string { return inLine.Replace(Visible(text)) }
+// VisibleLine is Visible for what stands in a line, such as a name: it has no end of a line
+// and no tab, and is within MaxLine.
+func VisibleLine(text string) string { return boundedLine(inLine.Replace(Visible(text))) }
 
 // Grouped is a number as people write it: 1,204.
 func Grouped(n int64) string {

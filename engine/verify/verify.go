@@ -81,6 +81,8 @@ type Change struct {
 const (
 	maxChanges = 200 // of a tree that are told
 	maxLooked  = 20  // files of a tree in which differences are looked for
+	// maxUnpacked is how many bytes of archives in a tree are read.
+	maxUnpacked = 4 << 30
 )
 
 // Compare says how two trees differ; no Changes are no difference. NoText keeps what is in
@@ -102,12 +104,12 @@ func Compare(ctx context.Context, mount string, first, second store.Tree, noText
 		return t, err
 	}
 	t.LeftOut = d.LeftOut
-	looked := 0
+	looked, opt := 0, filediff.Options{NoText: noText, Budget: filediff.NewBudget(maxUnpacked)}
 	for _, c := range d.Changes {
 		one := Change{Change: c}
 		if c.Kind == treediff.Content && looked < maxLooked {
 			looked++
-			if one.Where, err = inside(ctx, c, noText); err != nil {
+			if one.Where, err = inside(ctx, c, opt); err != nil {
 				return t, fmt.Errorf("%s: %w", progress.VisibleLine(c.Path), err)
 			}
 		}
@@ -117,11 +119,11 @@ func Compare(ctx context.Context, mount string, first, second store.Tree, noText
 }
 
 // inside looks where the bytes of a file differ.
-func inside(ctx context.Context, c treediff.Change, noText bool) (*filediff.Diff, error) {
+func inside(ctx context.Context, c treediff.Change, opt filediff.Options) (*filediff.Diff, error) {
 	file := func(t treediff.Tree) filediff.File {
 		return filediff.File{Open: func() (io.ReadCloser, error) { return t.(treediff.Opener).Open(ctx) }}
 	}
-	return filediff.Compare(ctx, file(c.OldTree), file(c.NewTree), filediff.Options{NoText: noText})
+	return filediff.Compare(ctx, file(c.OldTree), file(c.NewTree), opt)
 }
 
 // Lines say for people, fit for a terminal, what came out differently.
