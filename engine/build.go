@@ -89,7 +89,7 @@ func (e *Engine) Build(ctx context.Context, req Request) (_ *Response, err error
 	// the job is discarded: work that others wait for may go by it.
 	res := &Response{}
 	var remove func()
-	b.req.Session, remove, err = e.lent(ctx, req.Session, req.SessionID)
+	b.req.Session, remove, err = e.lent(ctx, req.Session, req.SessionID, req.Client)
 	defer remove()
 	if err == nil {
 		res, err = b.runWithCaches(ctx)
@@ -403,6 +403,7 @@ func (b *build) loadOptions() llb.LoadOptions {
 	opt := llb.LoadOptions{
 		Allowed: b.allowed, NoCache: b.req.NoCache, SessionID: b.req.SessionID, DropCaches: b.dropCaches,
 	}
+	opt.CheckSource = func(op *pb.SourceOp, _ *pb.Platform) error { return b.mayRead(op) }
 	opt.Proxy = b.proxy != nil
 	opt.Devices = func(asked []*pb.CDIDevice) ([]*pb.CDIDevice, error) { return b.engine.devices.Grant(asked, b.allowed) }
 	if b.req.Compatibility == compat.CompatibilityVersion013 {
@@ -433,7 +434,13 @@ func (e *Engine) load(def *pb.Definition, opt llb.LoadOptions) (*llb.Graph, erro
 // loadOptions adds what the engine knows.
 func (e *Engine) loadOptions(opt llb.LoadOptions) llb.LoadOptions {
 	opt.DefaultPlatform = pb.PlatformFromSpec(nativePlatform())
+	mayRead := opt.CheckSource
 	opt.CheckSource = func(op *pb.SourceOp, platform *pb.Platform) error {
+		if mayRead != nil {
+			if err := mayRead(op, platform); err != nil {
+				return err
+			}
+		}
 		src, err := e.sources.For(op.GetIdentifier())
 		if err == nil {
 			_, err = src.Parse(op, platform)

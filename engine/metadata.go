@@ -37,6 +37,14 @@ func (b *build) resolveMetadata(ctx context.Context, op *pb.SourceOp, opt source
 
 // metadataOf asks a source whatever the policies say.
 func (b *build) metadataOf(ctx context.Context, op *pb.SourceOp, opt sourceresolver.Opt) (*sourceresolver.MetaResponse, error) {
+	if err := b.mayRead(op); err != nil {
+		return nil, err
+	}
+	if o := opt.OCILayoutOpt; o != nil {
+		if err := b.mayUse(o.Store.SessionID); err != nil {
+			return nil, err
+		}
+	}
 	opt.SourcePolicies = nil
 	name := opt.LogName
 	if name == "" {

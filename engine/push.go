@@ -39,7 +39,7 @@ func (e *Engine) Push(ctx context.Context, req PushRequest, each func(name, dige
 	defer e.running.Done()
 	id := identity.NewID()
 	sess := cmp.Or(req.Session, session.Empty(identity.NewID()))
-	_, remove, err := e.lent(ctx, sess, "")
+	_, remove, err := e.lent(ctx, sess, "", "")
 	if err != nil {
 		return err
 	}

@@ -47,7 +47,8 @@ type Request struct {
 	SessionID string
 	// Client is who asks, as far as that is known. Provenance tells of a request by which
 	// an input was made in another build that is under way only where that is of the same
-	// client. "" is nobody.
+	// client, and sessions that the build names are to be of that client where it is known
+	// whose they are (session.Owned). "" is nobody.
 	Client string
 	// SourcePolicy, if not nil, says which sources the build may have, and which others
 	// are put in their place.

@@ -49,7 +49,7 @@ var _ controlapi.ControlServer = (*Server)(nil)
 
 // New makes a Server.
 func New(opt Options) *Server {
-	return &Server{opt: opt, forwarder: gateway.NewForwarder()}
+	return &Server{opt: opt, forwarder: gateway.NewForwarder(sender)}
 }
 
 // Register adds the control API, the gateway API, the content of records, the service for

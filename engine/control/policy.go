@@ -9,6 +9,7 @@ import (
 	"github.com/moby/buildkit/sourcepolicy/policysession"
 	"google.golang.org/grpc"
 
+	"github.com/tenonbuild/tenon/engine"
 	"github.com/tenonbuild/tenon/engine/session"
 	"github.com/tenonbuild/tenon/engine/session/remote"
 )
@@ -17,14 +18,15 @@ import (
 type verifier struct {
 	sessions *session.Sessions
 	session  string
+	client   string
 }
 
 // verifier is what decides about the sources of a build, if the client wants to.
-func (s *Server) verifier(req *controlapi.SolveRequest) policysession.PolicyVerifierClient {
+func (s *Server) verifier(client string, req *controlapi.SolveRequest) policysession.PolicyVerifierClient {
 	if req.SourcePolicySession == "" {
 		return nil
 	}
-	return &verifier{sessions: s.opt.Engine.Sessions(), session: req.SourcePolicySession}
+	return &verifier{sessions: s.opt.Engine.Sessions(), session: req.SourcePolicySession, client: client}
 }
 
 // verifierWait is how long a source waits for the session to connect.
@@ -41,6 +43,9 @@ func (v *verifier) CheckPolicy(ctx context.Context, req *policysession.CheckPoli
 	r, ok := x.(*remote.Session)
 	if !ok {
 		return nil, fmt.Errorf("session %s decides about no sources", v.session)
+	}
+	if r.Client() != v.client {
+		return nil, &engine.ForeignSessionError{ID: v.session}
 	}
 	return r.CheckPolicy(ctx, req)
 }

@@ -76,10 +76,10 @@ func (s *Server) build(ctx context.Context, req *controlapi.SolveRequest, rec *h
 	}
 	res, err := s.opt.Engine.Build(ctx, engine.Request{
 		ID: req.Ref, SessionID: req.Session, Client: sender(ctx),
-		Definition: definition(req), Frontend: req.Frontend, Run: s.run(req, more),
+		Definition: definition(req), Frontend: req.Frontend, Run: s.run(sender(ctx), req, more),
 		FrontendAttrs: req.FrontendAttrs, FrontendInputs: req.FrontendInputs, Compatibility: int(req.CompatibilityVersion), ProxyNetwork: req.ProxyNetwork,
 		Exports: exports, More: more.exports(len(exports), keep), Allow: req.Entitlements, Status: happens, Built: built,
-		SourcePolicy: req.SourcePolicy, PolicyVerifier: s.verifier(req),
+		SourcePolicy: req.SourcePolicy, PolicyVerifier: s.verifier(sender(ctx), req),
 		AwaitStatus: statusWait,
 		CacheFrom:   imports(req),
 		CacheTo:     cacheExports(req),
@@ -111,11 +111,11 @@ func definition(req *controlapi.SolveRequest) *pb.Definition {
 }
 
 // run is the client as the frontend of its own build, if it asks for nothing else.
-func (s *Server) run(req *controlapi.SolveRequest, more *chosen) gwclient.BuildFunc {
+func (s *Server) run(client string, req *controlapi.SolveRequest, more *chosen) gwclient.BuildFunc {
 	if req.Frontend != "" || definition(req) != nil {
 		return nil
 	}
-	return s.forwarder.Frontend(req.Ref, more.returned())
+	return s.forwarder.Frontend(req.Ref, client, more.returned())
 }
 
 // exporters are those that a request asks for, also in the words of old clients.

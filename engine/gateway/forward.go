@@ -18,18 +18,25 @@ import (
 // Forwarder serves the API for many builds: a header of each call (buildid) says which
 // one is meant. A call waits a few seconds for a build that is about to begin.
 type Forwarder struct {
-	bridges *registrar.Registrar[string, *Bridge]
+	bridges *registrar.Registrar[string, driven]
+	sender  func(ctx context.Context) string
 }
 
-// NewForwarder makes a Forwarder.
-func NewForwarder() *Forwarder {
-	return &Forwarder{bridges: registrar.New[string, *Bridge]()}
+// driven is a build that its client drives.
+type driven struct {
+	*Bridge
+	client string
 }
 
-// Frontend is a frontend whose work the client of a build does: it ends when that calls
-// Return, or with ctx. After that, while the client can still ask about them, then is told
+// NewForwarder makes a Forwarder. Sender names whom a call comes from, as far as that is known.
+func NewForwarder(sender func(ctx context.Context) string) *Forwarder {
+	return &Forwarder{bridges: registrar.New[string, driven](), sender: sender}
+}
+
+// Frontend is a frontend whose work the client of a build does, and nobody else: it ends when
+// that calls Return, or with ctx. After that, while the client can still ask about them, then is told
 // the names of the result's references, if it is not nil.
-func (f *Forwarder) Frontend(build string, then func(ctx context.Context, res *gwclient.Result, refs []string) error) gwclient.BuildFunc {
+func (f *Forwarder) Frontend(build, client string, then func(ctx context.Context, res *gwclient.Result, refs []string) error) gwclient.BuildFunc {
 	return func(ctx context.Context, c gwclient.Client) (_ *gwclient.Result, err error) {
 		own, ok := c.(Client)
 		if !ok {
@@ -37,7 +44,7 @@ func (f *Forwarder) Frontend(build string, then func(ctx context.Context, res *g
 		}
 		b := New(own)
 		defer func() { err = errors.Join(err, b.Close(ctx)) }()
-		f.bridges.Register(build, b)
+		f.bridges.Register(build, driven{b, client})
 		defer f.bridges.Discard(build)
 		res, err := b.Returned(ctx)
 		if err == nil && then != nil {
@@ -104,5 +111,8 @@ func (f *Forwarder) bridge(ctx context.Context) (*Bridge, error) {
 	if errors.Is(err, context.Canceled) && ctx.Err() == nil {
 		return nil, grpcerrors.ToGRPC(ctx, errdefs.NewUnknownJobError(id))
 	}
-	return b, err
+	if err == nil && b.client != f.sender(ctx) {
+		return nil, status.Errorf(codes.PermissionDenied, "build %q is another client's", id)
+	}
+	return b.Bridge, err
 }

@@ -71,6 +71,13 @@ type CacheKeeper interface {
 	Cache(ctx context.Context, path string) (content.Store, error)
 }
 
+// Owned is implemented by a Session of which it is known whose it is: builds of others may not
+// use it, also where they know its ID.
+type Owned interface {
+	// Client names who lends it (see engine.Request.Client).
+	Client() string
+}
+
 // Lister is implemented by a Session that can tell what it lends.
 type Lister interface {
 	// Lent are the IDs of its secrets and SSH agents. The slices are the caller's.

@@ -158,7 +158,7 @@ func TestReceiveNonsense(t *testing.T) {
 			check.OK(t, err)
 			err = d.Sync.From(t.Context(), session.SyncFilter{}, &taker{})
 			check.Says(t, err, c.wants)
-			if said := <-told; said != "" && !strings.Contains(said, c.wants) && !strings.Contains(said, "cancel") {
+			if said := <-told; said != "" && !strings.Contains(said, c.wants) && !strings.Contains(strings.ToLower(said), "cancel") {
 				t.Errorf("the client was told %q", said)
 			}
 		})

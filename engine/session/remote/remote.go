@@ -29,7 +29,10 @@ type Session struct {
 	caller bksession.Caller
 }
 
-var _ session.Session = (*Session)(nil)
+var (
+	_ session.Session = (*Session)(nil)
+	_ session.Owned   = (*Session)(nil)
+)
 
 // Serve speaks to the caller behind a connection, and lends its session until the
 // connection or ctx ends. Header is what the caller said when it connected (BuildKit's
@@ -81,6 +84,9 @@ func first(header map[string][]string, name string) string {
 
 // ID implements session.Session.
 func (s *Session) ID() string { return s.id }
+
+// Client implements session.Owned.
+func (s *Session) Client() string { return s.client }
 
 // told is an error of a caller's: that it does not have something is
 // session.ErrNotFound.
