@@ -133,7 +133,7 @@ func (w *walk) single(path string, kind Kind, t Tree) error {
 func same(a, b Tree) bool {
 	if x, ok := a.(*dir); ok {
 		y, ok := b.(*dir)
-		return ok && x.sameFile(y)
+		return ok && x.same(y)
 	}
 	was, known := a.Sum()
 	is, known2 := b.Sum()

@@ -99,7 +99,12 @@ func Compare(ctx context.Context, mount string, first, second store.Tree, noText
 		return t, err
 	}
 	defer func() { err = errors.Join(err, unmountAfter()) }()
-	d, err := treediff.Compare(ctx, treediff.Dir(before, false), treediff.Dir(after, false), treediff.Options{Limit: maxChanges, Renames: true})
+	ownFirst, ownSecond, err := store.Apart(ctx, first, second)
+	if err != nil {
+		return t, err
+	}
+	old, new := treediff.Overlay(before, ownFirst, false), treediff.Overlay(after, ownSecond, false)
+	d, err := treediff.Compare(ctx, old, new, treediff.Options{Limit: maxChanges, Renames: true})
 	if err != nil {
 		return t, err
 	}
