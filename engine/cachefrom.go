@@ -66,14 +66,17 @@ func (b *build) importOf(o remotecache.Option) *remotecache.Import {
 		return nil
 	}
 	m.ended.Add(1)
-	opened := remotecache.Open(ctx, key, o.Name(), src, b.engine.store, func(err error) {
-		if m.ctx.Err() != nil {
-			err = nil // the build has ended, and did not need it
-		} else {
-			b.engine.breaker.ended(key, asked, time.Now(), err)
-		}
-		end(err)
-		m.ended.Done()
+	opened := remotecache.Open(ctx, key, o.Name(), src, b.engine.store, remotecache.Told{
+		Loaded: func(err error) {
+			if m.ctx.Err() != nil {
+				err = nil // the build has ended, and did not need it
+			} else {
+				b.engine.breaker.ended(key, time.Since(asked), time.Now(), err)
+			}
+			end(err)
+			m.ended.Done()
+		},
+		Failing: func(took time.Duration, err error) { b.engine.breaker.ended(key, took, time.Now(), err) },
 	})
 	m.byKey[key] = opened
 	m.list = append(m.list, opened)

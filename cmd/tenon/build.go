@@ -129,7 +129,7 @@ func (c *cli) build(ctx context.Context, where string, f *buildFlags) (err error
 	}
 	res, err := c.run(ctx, req, f.progressMode(c.env))
 	if res != nil && res.Response != nil {
-		err = errors.Join(err, caches.finish(res.Caches))
+		err = errors.Join(err, c.finish(ctx, f, caches, res.Caches))
 	}
 	return c.conclude(ctx, res, f, err, kept, "name an image with --tag, or an output with --output")
 }

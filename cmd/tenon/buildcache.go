@@ -1,21 +1,24 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
-	"github.com/moby/buildkit/client/ociindex"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/tonistiigi/go-csvvalue"
 
 	"github.com/tenonbuild/tenon/engine/cachesign"
+	"github.com/tenonbuild/tenon/engine/export"
 	"github.com/tenonbuild/tenon/engine/remotecache"
 	"github.com/tenonbuild/tenon/engine/session/local"
 )
@@ -194,21 +197,39 @@ func folderOf(o remotecache.Option, key string) (string, error) {
 	return dir, err
 }
 
-// finish names the caches that were written in the indexes of their folders.
-func (b *buildCaches) finish(said []map[string]string) error {
+// finish names the caches that were written in the indexes of their folders, of what the
+// build has said of each. One that was interrupted names nothing.
+func (c *cli) finish(ctx context.Context, f *buildFlags, b *buildCaches, said []map[string]string) error {
+	var errs error
 	for i, s := range said {
 		dt := s[remotecache.ResponseManifest]
-		if dt == "" || i >= len(b.to) || b.to[i].Type != "local" {
+		if dt == "" || i >= len(b.to) || b.to[i].Type != "local" || ctx.Err() != nil {
 			continue
 		}
-		var desc ocispec.Descriptor
-		if err := json.Unmarshal([]byte(dt), &desc); err != nil {
-			return fmt.Errorf("the manifest of the cache: %w", err)
+		err := b.name(ctx, os.FileMode(c.umask), i, dt)
+		if err == nil {
+			continue
 		}
-		dir := b.to[i].Attrs["dest"]
-		if err := ociindex.NewStoreIndex(dir).Put(desc, ociindex.Tag(b.tags[i])); err != nil {
-			return fmt.Errorf("the index of the cache in %s: %w", dir, err)
+		err = fmt.Errorf("the index of the cache in %s: %w", b.to[i].Attrs["dest"], err)
+		if b.to[i].MayFail() {
+			c.hint(f, err.Error())
+			continue
 		}
+		errs = errors.Join(errs, err)
 	}
-	return nil
+	return errs
 }
+
+// name names one, whose manifest the build has told as JSON.
+func (b *buildCaches) name(ctx context.Context, umask os.FileMode, i int, manifest string) error {
+	var desc ocispec.Descriptor
+	if err := json.Unmarshal([]byte(manifest), &desc); err != nil {
+		return fmt.Errorf("the manifest of the cache: %w", err)
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, namePatience, errors.New("another process has it locked"))
+	defer cancel()
+	return export.NameInLayout(ctx, b.to[i].Attrs["dest"], umask, desc, nil, b.tags[i])
+}
+
+// namePatience is how long the index of a folder is waited for.
+const namePatience = 30 * time.Second

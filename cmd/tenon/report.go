@@ -20,6 +20,7 @@ import (
 
 	"github.com/tenonbuild/tenon/engine/export"
 	"github.com/tenonbuild/tenon/engine/progress"
+	"github.com/tenonbuild/tenon/engine/remotecache"
 	"github.com/tenonbuild/tenon/engine/verify"
 	"github.com/tenonbuild/tenon/internal/stream"
 )
@@ -38,16 +39,30 @@ func printError(w io.Writer, err error) {
 	}
 	fmt.Fprintf(w, "ERROR: %s\n", progress.Bounded(err.Error()))
 	var out *outputError
-	var place *export.OutputError
+	full, elsewhere := fullPlace(err)
 	switch {
 	case errors.As(err, &out): // it may well be that disk that is full, and not ours
-	case errors.As(err, &place) && (errors.Is(place, syscall.ENOSPC) || errors.Is(place, syscall.EDQUOT)):
-		fmt.Fprintf(w, "The disk that %s is written to is full: make room there, or write it to another one.\n", progress.Bounded(place.Path))
+	case elsewhere:
+		fmt.Fprintf(w, "The disk that %s is written to is full: make room there, or write it to another one.\n", progress.Bounded(full))
 	case errors.Is(err, syscall.ENOSPC):
 		fmt.Fprintln(w, "The disk is full. \"tenon du\" shows what builds have left there, and \"tenon prune\" removes it.")
 	case errors.Is(err, syscall.EPERM) && os.Geteuid() != 0:
 		fmt.Fprintln(w, "Building gives files owners and mounts file systems: run tenon as root. What runs no command is built by any user under \"unshare -Urm\", too.")
 	}
+}
+
+// fullPlace is the output or the cache whose disk is full, if it is one.
+func fullPlace(err error) (path string, ok bool) {
+	var place *export.OutputError
+	var folder *remotecache.FolderError
+	var cause error
+	switch {
+	case errors.As(err, &place):
+		path, cause = place.Path, place
+	case errors.As(err, &folder):
+		path, cause = folder.Path, folder
+	}
+	return path, errors.Is(cause, syscall.ENOSPC) || errors.Is(cause, syscall.EDQUOT)
 }
 
 // firstLines are the first of the ranges that an error or a warning is about, which are

@@ -81,7 +81,7 @@ func (c *Client) Build(ctx context.Context, req engine.Request) (_ *engine.Respo
 		}
 		return nil, err
 	}
-	if err := outs.finish(answer.ExporterResponse); err != nil {
+	if err := outs.finish(ctx, answer.ExporterResponse); err != nil {
 		return nil, err
 	}
 	for range req.Exports {

@@ -16,7 +16,6 @@ import (
 	"github.com/containerd/containerd/v2/core/content"
 	contentlocal "github.com/containerd/containerd/v2/plugins/content/local"
 	bkclient "github.com/moby/buildkit/client"
-	"github.com/moby/buildkit/client/ociindex"
 	"github.com/moby/buildkit/exporter/containerimage/exptypes"
 	bksession "github.com/moby/buildkit/session"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -117,7 +116,7 @@ func lend(ctx context.Context, s session.Session, o *outputs, req engine.Request
 }
 
 // finish writes what is the client's to write: the index of a layout.
-func (o *outputs) finish(said map[string]string) error {
+func (o *outputs) finish(ctx context.Context, said map[string]string) error {
 	if o.layout == "" {
 		return nil
 	}
@@ -129,23 +128,15 @@ func (o *outputs) finish(said map[string]string) error {
 	if err := json.Unmarshal(dt, &desc); err != nil {
 		return fmt.Errorf("the daemon's descriptor of the image: %w", err)
 	}
-	names := []ociindex.NameOrTag{ociindex.Tag("latest")}
+	var names []string
 	if given := said[exptypes.ExporterImageNameKey]; given != "" {
-		names = nil
-		for name := range strings.SplitSeq(given, ",") {
-			names = append(names, ociindex.Name(name))
-		}
+		names = strings.Split(given, ",")
 	}
-	if err := ociindex.NewStoreIndex(o.layout).Put(desc, names...); err != nil {
+	if err := export.NameInLayout(ctx, o.layout, o.umask, desc, names, "latest"); err != nil {
 		return err
 	}
 	if err := os.Remove(filepath.Join(o.layout, "ingest")); err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ENOTEMPTY) {
 		return err
-	}
-	for _, name := range []string{"oci-layout", "index.json"} {
-		if err := os.Chmod(filepath.Join(o.layout, name), 0o666&^o.umask); err != nil {
-			return err
-		}
 	}
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log"
 	"net/http/httptest"
@@ -25,6 +26,7 @@ import (
 	"github.com/moby/buildkit/exporter/containerimage/exptypes"
 	digest "github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/tenonbuild/tenon/engine/export"
 	"github.com/tenonbuild/tenon/engine/registry"
@@ -246,6 +248,29 @@ func TestConcurrently(t *testing.T) {
 	must(t, err)
 	if len(im.Manifests) != 2 {
 		t.Errorf("the layout has %+v", im.Manifests)
+	}
+}
+
+// Many may name things in one layout at a time.
+func TestNameInLayout(t *testing.T) {
+	dir := t.TempDir()
+	var all errgroup.Group
+	for n := range 20 {
+		all.Go(func() error {
+			desc := ocispec.Descriptor{MediaType: ocispec.MediaTypeImageManifest, Digest: digest.FromString(fmt.Sprint(n)), Size: 1}
+			return errors.Join(
+				export.NameInLayout(t.Context(), dir, 0o022, desc, nil, fmt.Sprint("tag", n)),
+				export.NameInLayout(t.Context(), dir, 0o022, desc, nil, "shared"),
+			)
+		})
+	}
+	must(t, all.Wait())
+	dt, err := os.ReadFile(filepath.Join(dir, "index.json"))
+	must(t, err)
+	var idx ocispec.Index
+	must(t, json.Unmarshal(dt, &idx))
+	if len(idx.Manifests) != 21 {
+		t.Errorf("there are %d entries", len(idx.Manifests))
 	}
 }
 

@@ -39,7 +39,23 @@ func writeLayout(ctx context.Context, dir string, umask os.FileMode, from *blobs
 	if err := images.Walk(ctx, handler, desc); err != nil {
 		return err
 	}
-	return addToIndex(ctx, dir, umask, desc, names)
+	return addToIndex(ctx, dir, umask, named(desc, names))
+}
+
+// NameInLayout puts into the index of the OCI layout in dir what names of images, or else a
+// tag, stand for. The blobs are there. Several may do so at a time, and a reader finds the
+// index as it was or as it is.
+func NameInLayout(ctx context.Context, dir string, umask os.FileMode, desc ocispec.Descriptor, names []string, tag string) error {
+	entries := named(desc, names)
+	if len(names) == 0 {
+		annotations := maps.Clone(desc.Annotations)
+		if annotations == nil {
+			annotations = map[string]string{}
+		}
+		annotations[ocispec.AnnotationRefName] = tag
+		entries[0].Annotations = annotations
+	}
+	return addToIndex(ctx, dir, umask, entries)
 }
 
 // sendLayout writes an image's blobs at a caller, those that others refer to first.
@@ -82,9 +98,9 @@ func copyBlob(ctx context.Context, dir string, umask os.FileMode, from content.P
 	})
 }
 
-// addToIndex puts an image into index.json: once for each name, or once without.
+// addToIndex puts entries into index.json, in the place of those that they replace.
 // It is for one writer at a time, by a lock on the directory.
-func addToIndex(ctx context.Context, dir string, umask os.FileMode, desc ocispec.Descriptor, names []string) (err error) {
+func addToIndex(ctx context.Context, dir string, umask os.FileMode, entries []ocispec.Descriptor) (err error) {
 	path := filepath.Join(dir, ocispec.ImageIndexFile)
 	lock := flock.New(dir, flock.SetFlag(os.O_RDONLY))
 	if _, err := lock.TryLockContext(ctx, lockRetry); err != nil {
@@ -102,7 +118,7 @@ func addToIndex(ctx context.Context, dir string, umask os.FileMode, desc ocispec
 			return fmt.Errorf("%s is not an index: %w", path, err)
 		}
 	}
-	for _, entry := range named(desc, names) {
+	for _, entry := range entries {
 		idx.Manifests = slices.DeleteFunc(idx.Manifests, func(old ocispec.Descriptor) bool { return replaces(entry, old) })
 		idx.Manifests = append(idx.Manifests, entry)
 	}

@@ -60,6 +60,8 @@ type StatusError struct {
 	Host   string
 	Code   int
 	Reason string // in the server's words
+	// After is how long it asks to be left alone.
+	After time.Duration
 }
 
 func (e *StatusError) Error() string {
@@ -154,7 +156,7 @@ func retryAfter(resp *http.Response) time.Duration {
 func refusal(req *http.Request, resp *http.Response) error {
 	defer resp.Body.Close()                                   //nolint:errcheck // it is read
 	dt, _ := io.ReadAll(io.LimitReader(resp.Body, maxReason)) // what there is
-	return &StatusError{Host: req.URL.Host, Code: resp.StatusCode, Reason: reason(string(dt))}
+	return &StatusError{Host: req.URL.Host, Code: resp.StatusCode, Reason: reason(string(dt)), After: retryAfter(resp)}
 }
 
 // reason is what an answer says, on one line: the message of one in XML or JSON, as stores

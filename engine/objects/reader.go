@@ -8,6 +8,8 @@ import (
 	"sync"
 
 	"github.com/containerd/containerd/v2/core/content"
+
+	"github.com/tenonbuild/tenon/engine/registry"
 )
 
 // NewReader reads an object of which size bytes are expected. What is read is not checked.
@@ -55,7 +57,8 @@ func (r *reader) ReadAt(p []byte, off int64) (n int, err error) {
 		if err == nil {
 			continue
 		}
-		if fruitless++; fruitless == 2 || r.ctx.Err() != nil {
+		var stall *registry.StallError
+		if fruitless++; fruitless == 2 || r.ctx.Err() != nil || errors.As(err, &stall) {
 			return n, fmt.Errorf("%s: %d of %d bytes: %w", r.key, off+int64(n), r.size, err)
 		}
 	}

@@ -253,7 +253,7 @@ func (b *blob) resume(err error) error {
 	}
 	b.failures++
 	b.cuts++
-	if !broken(err) {
+	if !resumable(b.ctx, err) {
 		return err
 	}
 	if b.failures >= b.r.opt.Attempts || b.cuts >= maxCuts {

@@ -192,6 +192,21 @@ func TestTransferWithoutProgressEnds(t *testing.T) {
 	}
 }
 
+// What can be done without is not asked for again where the registry stalls, before it answers
+// or in the middle.
+func TestImpatient(t *testing.T) {
+	s := registrytest.New(t)
+	img, layer := picture(t, 1, 1<<20)
+	ref := s.Put(t, "app:1", img)
+	r, _ := open(t, registry.Options{Attempts: 3, StallTimeout: 20 * time.Millisecond})
+	for _, fault := range []registrytest.Handler{registrytest.Stall, registrytest.Hang(1000)} {
+		s.Fault("/blobs/", 1, fault)
+		err := fetch(registry.Impatient(t.Context()), r, ref, layer)
+		check.Says(t, err, "sent nothing for 20ms")
+		check.Equal(t, "requests", len(s.Requests("/blobs/")), 1)
+	}
+}
+
 // The registry says less, more, or something else than the descriptor.
 func TestWrongContent(t *testing.T) {
 	s := registrytest.New(t)

@@ -57,6 +57,27 @@ func (e *exhausted) Unwrap() error {
 	return e.cause
 }
 
+// LaterError is of a registry that asks to be asked later than it can be waited for.
+type LaterError struct {
+	After time.Duration
+	cause error
+}
+
+func (e *LaterError) Error() string {
+	return fmt.Sprintf("%v: it asks to come back in %s; try again then, or configure a mirror or credentials", e.cause, e.After)
+}
+
+// Unwrap returns the answer.
+func (e *LaterError) Unwrap() error { return e.cause }
+
+// impatientKey marks the context of requests for what can be done without.
+type impatientKey struct{}
+
+// Impatient has requests that stall end, and not be made again: for what is to save time.
+func Impatient(ctx context.Context) context.Context {
+	return context.WithValue(ctx, impatientKey{}, true)
+}
+
 // retrying repeats requests that failed in a way that may pass.
 type retrying struct {
 	base     http.RoundTripper
@@ -90,7 +111,7 @@ func (t *retrying) RoundTrip(req *http.Request) (*http.Response, error) {
 			return nil, &exhausted{attempts: n, cause: err}
 		}
 		if delay > maxRetryAfter {
-			return nil, &exhausted{attempts: n, cause: fmt.Errorf("%w: it asks to come back in %s; try again then, or configure a mirror or credentials", err, delay)}
+			return nil, &exhausted{attempts: n, cause: &LaterError{After: delay, cause: err}}
 		}
 		if !asked {
 			delay = backoff(n)
@@ -140,7 +161,7 @@ func passing(req *http.Request, resp *http.Response, err error) bool {
 	replayable := req.Body == nil || req.Body == http.NoBody || req.GetBody != nil
 	if err != nil {
 		// An upload that broke off has to begin with a new upload.
-		return reads && broken(err)
+		return reads && resumable(req.Context(), err)
 	}
 	switch resp.StatusCode {
 	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
@@ -149,6 +170,15 @@ func passing(req *http.Request, resp *http.Response, err error) bool {
 		return reads
 	}
 	return false
+}
+
+// resumable says whether to try again after err.
+func resumable(ctx context.Context, err error) bool {
+	var stall *StallError
+	if ctx.Value(impatientKey{}) != nil && errors.As(err, &stall) {
+		return false
+	}
+	return broken(err)
 }
 
 // broken decides whether err is of a connection that may work the next time. One

@@ -40,6 +40,12 @@ func (o Option) Name() string {
 	return name
 }
 
+// MayFail says that a build does not fail because the cache cannot be written.
+func (o Option) MayFail() bool {
+	a := &attrs{Option: o}
+	return a.boolean("ignore-error", false) && a.err == nil
+}
+
 // attrs reads attributes. The first fault is kept.
 type attrs struct {
 	Option

@@ -62,6 +62,17 @@ func (f folderSource) ReaderAt(ctx context.Context, desc ocispec.Descriptor) (co
 	return cs.ReaderAt(ctx, desc)
 }
 
+// FolderError is of a folder that a cache is written to.
+type FolderError struct {
+	Path string
+	Err  error
+}
+
+func (e *FolderError) Error() string { return fmt.Sprintf("folder %s: %v", e.Path, e.Err) }
+
+// Unwrap returns the cause.
+func (e *FolderError) Unwrap() error { return e.Err }
+
 // folderDestination writes a cache into a folder.
 type folderDestination struct {
 	Folder
@@ -90,7 +101,7 @@ func (f *folderDestination) Lacks(ctx context.Context, layers []ocispec.Descript
 		case errdefs.IsNotFound(err):
 			lacks = append(lacks, b)
 		case err != nil:
-			return nil, fmt.Errorf("folder %s: %w", f.Path, err)
+			return nil, &FolderError{f.Path, err}
 		}
 	}
 	return lacks, nil
@@ -114,7 +125,7 @@ func (f *folderDestination) write(ctx context.Context, desc ocispec.Descriptor, 
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("folder %s: %w", f.Path, err)
+		return &FolderError{f.Path, err}
 	}
 	err = content.Copy(ctx, w, content.NewReader(from), desc.Size, desc.Digest)
 	err = errors.Join(err, w.Close())
@@ -124,7 +135,7 @@ func (f *folderDestination) write(ctx context.Context, desc ocispec.Descriptor, 
 	if e := f.store.Abort(context.WithoutCancel(ctx), ref); e != nil && !errdefs.IsNotFound(e) {
 		err = errors.Join(err, e)
 	}
-	return fmt.Errorf("folder %s: %w", f.Path, err)
+	return &FolderError{f.Path, err}
 }
 
 // Commit implements Destination. The index of the folder is the caller's to write.

@@ -55,10 +55,22 @@ const patience = 25 * time.Second
 // errPatience says that a cache took longer.
 var errPatience = fmt.Errorf("it has not answered within %v", patience)
 
-// Open begins to read a cache. Its ID is one for each place, its name for people. Loading ends with ctx; tell is
-// called once, with the reason if the cache cannot be had.
-func Open(ctx context.Context, id, name string, src Source, st *store.Store, tell func(error)) *Import {
-	m := &Import{id: id, source: src, layers: newLossy(name, src), store: st, loaded: make(chan struct{}), results: map[string]stack{}}
+// Told is who is told how a cache answers.
+type Told struct {
+	// Loaded is called once, with the reason if the cache cannot be had.
+	Loaded func(error)
+	// Failing is called when a layer cannot be read because of the place that it is in, with
+	// how long that took. Nil: nobody is told.
+	Failing func(took time.Duration, err error)
+}
+
+// Open begins to read a cache. Its ID is one for each place, its name for people. Loading
+// ends with ctx.
+func Open(ctx context.Context, id, name string, src Source, st *store.Store, told Told) *Import {
+	if told.Failing == nil {
+		told.Failing = func(time.Duration, error) {}
+	}
+	m := &Import{id: id, source: src, layers: newLossy(name, src, told.Failing), store: st, loaded: make(chan struct{}), results: map[string]stack{}}
 	go func() {
 		defer close(m.loaded)
 		limited, cancel := context.WithTimeoutCause(ctx, patience, errPatience)
@@ -66,7 +78,7 @@ func Open(ctx context.Context, id, name string, src Source, st *store.Store, tel
 		if m.err = m.load(limited); m.err != nil && ctx.Err() == nil && limited.Err() != nil {
 			m.err = errPatience
 		}
-		tell(m.err)
+		told.Loaded(m.err)
 	}()
 	return m
 }

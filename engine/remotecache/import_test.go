@@ -5,6 +5,7 @@ import (
 	"errors"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/errdefs"
@@ -33,7 +34,7 @@ func TestImportHangs(t *testing.T) {
 		m := Open(t.Context(), "id", "there", place{load: func(ctx context.Context) ([]*Graph, error) {
 			<-ctx.Done()
 			return nil, ctx.Err()
-		}}, nil, func(err error) { told <- err })
+		}}, nil, Told{Loaded: func(err error) { told <- err }})
 		recs, err := m.Records(nil)
 		check.OK(t, err)
 		check.Equal(t, "records before", len(recs), 0)
@@ -53,15 +54,17 @@ func TestLossy(t *testing.T) {
 		err error
 		all bool
 	}{{errdefs.ErrNotFound, false}, {errors.New("connection refused"), true}} {
-		l := newLossy("there", place{layer: c.err})
+		failing := 0
+		l := newLossy("there", place{layer: c.err}, func(time.Duration, error) { failing++ })
 		_, err := l.ReaderAt(ctx, layers[0])
 		check.Equal(t, "lost", errors.Is(err, store.ErrLost), true)
 		check.Equal(t, "gone", l.Gone(layers[0].Digest), true)
 		check.Equal(t, "the other", l.Gone(layers[1].Digest), c.all)
+		check.Equal(t, "told", failing == 1, c.all)
 	}
 	ended, cancel := context.WithCancel(ctx)
 	cancel()
-	l := newLossy("there", place{layer: context.Canceled})
+	l := newLossy("there", place{layer: context.Canceled}, nil)
 	_, err := l.ReaderAt(ended, layers[0])
 	check.Equal(t, "lost by who went away", errors.Is(err, store.ErrLost) || l.Gone(layers[0].Digest), false)
 }
@@ -76,7 +79,7 @@ func TestExportWaits(t *testing.T) {
 		m := Open(ctx, "id", "there", place{load: func(context.Context) ([]*Graph, error) {
 			<-answer
 			return nil, errdefs.ErrNotFound
-		}}, nil, func(error) {})
+		}}, nil, Told{Loaded: func(error) {}})
 		ended := make(chan error, 1)
 		go func() {
 			_, err := NewCollector().Gather(ctx, nil, Extent{}, Mounts{}, []*Import{m})

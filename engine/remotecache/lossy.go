@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"time"
 
 	"github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/tenonbuild/tenon/engine/registry"
 	"github.com/tenonbuild/tenon/engine/store"
 	"github.com/tenonbuild/tenon/solver"
 	"github.com/tenonbuild/tenon/solver/client"
@@ -22,6 +24,8 @@ import (
 type lossy struct {
 	name   string
 	source content.Provider
+	// failing is told of reads that show that the place fails, and how long they took.
+	failing func(took time.Duration, err error)
 
 	mu   sync.Mutex // guards what follows
 	gone map[digest.Digest]bool
@@ -31,8 +35,8 @@ type lossy struct {
 
 var _ store.Expendable = (*lossy)(nil)
 
-func newLossy(name string, source content.Provider) *lossy {
-	return &lossy{name: name, source: source, gone: map[digest.Digest]bool{}}
+func newLossy(name string, source content.Provider, failing func(time.Duration, error)) *lossy {
+	return &lossy{name: name, source: source, failing: failing, gone: map[digest.Digest]bool{}}
 }
 
 // Gone implements store.Expendable.
@@ -64,13 +68,14 @@ type unreachableError struct{ error }
 
 func (e *unreachableError) Unwrap() error { return e.error }
 
-// failed is an error of reading a layer.
-func (l *lossy) failed(ctx context.Context, dgst digest.Digest, err error) error {
+// failed is an error of reading a layer, which began at some time.
+func (l *lossy) failed(ctx context.Context, dgst digest.Digest, began time.Time, err error) error {
 	if err == nil || errors.Is(err, io.EOF) || ctx.Err() != nil {
 		return err
 	}
 	if !errdefs.IsNotFound(err) {
 		err = &unreachableError{err}
+		l.failing(time.Since(began), err)
 	}
 	l.Lose(ctx, dgst, err)
 	return fmt.Errorf("%w: cache %s: %w", store.ErrLost, l.name, err)
@@ -81,9 +86,10 @@ func (l *lossy) ReaderAt(ctx context.Context, desc ocispec.Descriptor) (content.
 	if l.Gone(desc.Digest) {
 		return nil, fmt.Errorf("%w: cache %s: layer %s", store.ErrLost, l.name, desc.Digest)
 	}
-	ra, err := l.source.ReaderAt(ctx, desc)
+	began := time.Now()
+	ra, err := l.source.ReaderAt(registry.Impatient(ctx), desc)
 	if err != nil {
-		return nil, l.failed(ctx, desc.Digest, err)
+		return nil, l.failed(ctx, desc.Digest, began, err)
 	}
 	return &lossyReader{ReaderAt: ra, ctx: ctx, l: l, dgst: desc.Digest}, nil
 }
@@ -97,6 +103,7 @@ type lossyReader struct {
 
 // ReadAt implements io.ReaderAt.
 func (r *lossyReader) ReadAt(p []byte, off int64) (int, error) {
+	began := time.Now()
 	n, err := r.ReaderAt.ReadAt(p, off)
-	return n, r.l.failed(r.ctx, r.dgst, err)
+	return n, r.l.failed(r.ctx, r.dgst, began, err)
 }
