@@ -80,11 +80,12 @@ func serve(ctx context.Context, cfg *configuration) (err error) {
 			return fmt.Errorf("debugging pages at %s: %w", addr, err)
 		}
 	}
+	var servers []*grpc.Server
 	for _, l := range listeners {
 		s := grpc.NewServer(append(api.GRPCOptions(), grpc.Creds(l.credentials))...)
 		api.Register(s)
 		eg.Go(func() error { return s.Serve(l) })
-		eg.Go(func() error { return stop(ctx, s, cfg.Grace.Duration) })
+		servers = append(servers, s)
 		if l.Listener != own {
 			notice(fmt.Sprintf("listening at %s://%s", l.Addr().Network(), l.Addr()))
 		}
@@ -93,7 +94,8 @@ func serve(ctx context.Context, cfg *configuration) (err error) {
 	eg.Go(func() error {
 		<-ctx.Done()
 		tellSystemd(systemd.SdNotifyStopping)
-		return nil
+		notice("stopping" + goingOn(e.Solver().Stats().Jobs, cfg.Grace.Duration))
+		return stop(servers, api.Cancel, cfg.Grace.Duration)
 	})
 	return eg.Wait()
 }
@@ -112,14 +114,32 @@ func open(ctx context.Context, opt engine.Options) (*engine.Engine, error) {
 	return e, err
 }
 
-// stop stops a server when ctx ends: there are no new requests, and those that are under way
-// may end by themselves, but not for ever.
-func stop(ctx context.Context, s *grpc.Server, grace time.Duration) error {
-	<-ctx.Done()
-	late := time.AfterFunc(grace, s.Stop)
+// farewell is how long clients whose builds were canceled have to hear of it.
+const farewell = 5 * time.Second
+
+// goingOn says what is under way when the daemon is told to stop.
+func goingOn(builds int, grace time.Duration) string {
+	if builds == 0 {
+		return ""
+	}
+	return fmt.Sprintf(": builds under way (%d) may go on for %s", builds, grace)
+}
+
+// stop stops servers: there are no new requests, and those that are under way may end by
+// themselves until builds are canceled.
+func stop(servers []*grpc.Server, cancel func(), grace time.Duration) error {
+	late := time.AfterFunc(grace, cancel)
 	defer late.Stop()
-	s.GracefulStop()
-	return nil
+	var all errgroup.Group
+	for _, s := range servers {
+		all.Go(func() error {
+			cut := time.AfterFunc(grace+farewell, s.Stop)
+			defer cut.Stop()
+			s.GracefulStop()
+			return nil
+		})
+	}
+	return all.Wait()
 }
 
 // serveDebug serves what a process tells of itself.

@@ -12,9 +12,11 @@ import (
 	_ "github.com/moby/buildkit/util/grpcutil/encoding/proto" // clients send what only this decodes fast
 	tracev1 "go.opentelemetry.io/proto/otlp/collector/trace/v1"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/health"
 	"google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
 
 	"github.com/tenonbuild/tenon/engine"
 	"github.com/tenonbuild/tenon/engine/gateway"
@@ -43,13 +45,35 @@ type Server struct {
 	opt       Options
 	forwarder *gateway.Forwarder
 	answers   answers
+	// stopping ends by Cancel.
+	stopping context.Context
+	cancel   context.CancelFunc
 }
 
 var _ controlapi.ControlServer = (*Server)(nil)
 
 // New makes a Server.
 func New(opt Options) *Server {
-	return &Server{opt: opt, forwarder: gateway.NewForwarder(sender)}
+	s := &Server{opt: opt, forwarder: gateway.NewForwarder(sender)}
+	s.stopping, s.cancel = context.WithCancel(context.Background())
+	return s
+}
+
+// Cancel cancels the builds that are under way, and those that come. Their clients are told
+// that it is the daemon that stops.
+func (s *Server) Cancel() { s.cancel() }
+
+// errStopping is what a build fails with that Cancel has canceled.
+var errStopping = status.Error(codes.Aborted, "the daemon is stopping, and has canceled this build")
+
+// untilCancel is ctx until Cancel is called. The function that is returned has to be called.
+func (s *Server) untilCancel(ctx context.Context) (context.Context, func()) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	stop := context.AfterFunc(s.stopping, func() { cancel(errStopping) })
+	return ctx, func() {
+		stop()
+		cancel(nil)
+	}
 }
 
 // Register adds the control API, the gateway API, the content of records, the service for

@@ -46,6 +46,7 @@ type daemon struct {
 	t    *testing.T
 	e    *engine.Engine
 	addr string
+	api  *control.Server
 }
 
 // start starts a daemon that ends with the test. Then no session is left.
@@ -82,7 +83,7 @@ func startWith(t *testing.T, traces *tracing.Sender) *daemon {
 		check.OK(t, e.Close())
 		check.OK(t, os.RemoveAll(dir))
 	})
-	return &daemon{c, t, e, "unix://" + l.Addr().String()}
+	return &daemon{c, t, e, "unix://" + l.Addr().String(), api}
 }
 
 // seen is what was told of a build.
@@ -126,6 +127,35 @@ func write(t *testing.T, dir, name, text string) {
 	t.Helper()
 	check.OK(t, os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o755))
 	check.OK(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644))
+}
+
+// A daemon that stops cancels builds, whose clients and records say why; those that come get
+// the same answer.
+func TestCancel(t *testing.T) {
+	d := start(t)
+	why := "the daemon is stopping"
+	_, err := d.Build(t.Context(), bkclient.SolveOpt{}, "", func(ctx context.Context, c gwclient.Client) (_ *gwclient.Result, err error) {
+		for d.api.Cancel(); err == nil; {
+			_, err = c.Solve(ctx, gwclient.SolveRequest{})
+		}
+		return nil, err
+	}, nil)
+	if status.Code(err) != codes.Aborted || !strings.Contains(err.Error(), why) {
+		t.Errorf("the build under way fails with %v", err)
+	}
+	_, _, err = d.solve(llb.Scratch(), bkclient.SolveOpt{})
+	if status.Code(err) != codes.Aborted || !strings.Contains(err.Error(), why) {
+		t.Errorf("the next one fails with %v", err)
+	}
+	events, err := d.ControlClient().ListenBuildHistory(t.Context(), &controlapi.BuildHistoryRequest{EarlyExit: true})
+	check.OK(t, err)
+	for range 2 {
+		e, err := events.Recv()
+		check.OK(t, err)
+		if !strings.Contains(e.Record.Error.GetMessage(), why) {
+			t.Errorf("a record has the error %v", e.Record.Error)
+		}
+	}
 }
 
 // What a client asks for is built, shown and sent; the next time it is in the cache. The

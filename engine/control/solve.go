@@ -28,6 +28,8 @@ func (s *Server) Solve(ctx context.Context, req *controlapi.SolveRequest) (*cont
 		return nil, status.Error(codes.InvalidArgument, "a build needs a name (Ref)")
 	}
 	defer s.answers.begin(req.Ref)()
+	ctx, done := s.untilCancel(ctx)
+	defer done()
 	rec, err := s.record(req)
 	if err != nil {
 		return nil, err
@@ -51,6 +53,9 @@ func (s *Server) Solve(ctx context.Context, req *controlapi.SolveRequest) (*cont
 		})
 	}
 	said, err := s.build(ctx, req, rec, happens)
+	if err != nil && context.Cause(ctx) == errStopping {
+		err = errStopping
+	}
 	err = gateway.Wire(err)
 	s.notice(log.Wait())
 	trace.End(err)
