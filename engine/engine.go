@@ -166,7 +166,7 @@ func (e *Engine) assemble(ctx context.Context, opt Options) error {
 	if err != nil {
 		return err
 	}
-	if e.worker, err = newWorker(e.store, gc, opt.Labels); err != nil {
+	if e.worker, err = newWorker(e.store, gc, opt); err != nil {
 		return err
 	}
 	if opt.Entitlements != nil {

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/containerd/platforms"
@@ -51,19 +52,26 @@ func nativePlatform() ocispec.Platform { return platforms.Normalize(platforms.De
 // labelPrefix begins the names of the labels that BuildKit's clients know.
 const labelPrefix = "org.mobyproject.buildkit.worker."
 
-// newWorker is this process on a root. Labels go before those that it has by itself.
-func newWorker(st *store.Store, gc store.Collecting, labels map[string]string) (Worker, error) {
+// newWorker is this process on a root. Labels that are asked for go before those that it has by
+// itself.
+func newWorker(st *store.Store, gc store.Collecting, opt Options) (Worker, error) {
 	id, err := workerID(st)
 	if err != nil {
 		return Worker{}, fmt.Errorf("the worker's ID: %w", err)
 	}
 	w := Worker{ID: id, GC: gc, Labels: map[string]string{
 		labelPrefix + "executor": "oci", labelPrefix + "snapshotter": st.Snapshotter(),
+		labelPrefix + "network":          opt.Runtime.Network.Settled(),
+		labelPrefix + "oci.process-mode": "sandbox",
+		labelPrefix + "selinux.enabled":  strconv.FormatBool(opt.Runtime.SELinux),
 	}}
+	if profile := opt.Runtime.ApparmorProfile; profile != "" {
+		w.Labels[labelPrefix+"apparmor.profile"] = profile
+	}
 	if host, err := os.Hostname(); err == nil {
 		w.Labels[labelPrefix+"hostname"] = host
 	}
-	maps.Copy(w.Labels, labels)
+	maps.Copy(w.Labels, opt.Labels)
 	return w, nil
 }
 

@@ -2,8 +2,13 @@ package main
 
 import (
 	"fmt"
+	"math"
+	"strconv"
+	"strings"
 
 	"github.com/spf13/pflag"
+
+	"github.com/tenonbuild/tenon/engine/gcpolicy"
 )
 
 // passedOver are flags of buildkitd's that mean nothing here, by whether they take a value.
@@ -11,7 +16,7 @@ import (
 // not even named.
 var passedOver = map[string]bool{
 	"rootless": false, "oci-worker-rootless": false, "oci-worker-no-process-sandbox": false, "save-cache-debug": false,
-	"oci-worker-platform": true, "oci-worker-proxy-snapshotter-path": true, "oci-worker-gc-keepstorage": true, "otel-socket-path": true,
+	"oci-worker-platform": true, "oci-worker-proxy-snapshotter-path": true, "otel-socket-path": true,
 }
 
 var ofContainerd = map[string]bool{
@@ -34,6 +39,20 @@ func addBuildkit(p *pflag.FlagSet) {
 			p.Lookup(name).Hidden = true
 		}
 	}
+}
+
+// keepStorage reads the limits of --oci-worker-gc-keepstorage, in MB: what is reserved, and, if
+// they are there, what is to stay free, and the most that is used.
+func keepStorage(text string) (l gcpolicy.Limits, err error) {
+	to := []*gcpolicy.Space{&l.ReservedSpace, &l.MinFreeSpace, &l.MaxUsedSpace}
+	for i, part := range strings.SplitN(text, ",", len(to)) {
+		mb, err := strconv.ParseInt(part, 10, 64)
+		if err != nil || mb < 0 || mb > math.MaxInt64/1_000_000 {
+			return l, fmt.Errorf("--oci-worker-gc-keepstorage=%s: it is RESERVED[,FREE[,MAXIMUM]], in MB", text)
+		}
+		to[i].Bytes = mb * 1_000_000
+	}
+	return l, nil
 }
 
 // checkBuildkit names the flags that are passed over.

@@ -51,6 +51,14 @@ type configuration struct {
 		// Containerd is another daemon's business.
 		Containerd map[string]any `toml:"containerd"`
 	} `toml:"worker"`
+	Cache struct {
+		GHA struct {
+			Verify struct {
+				// Required is refused: caches would be read that it is to keep out.
+				Required bool `toml:"required"`
+			} `toml:"verify"`
+		} `toml:"gha"`
+	} `toml:"cache"`
 	Frontend struct {
 		Dockerfile struct {
 			Enabled *bool `toml:"enabled"`
@@ -183,6 +191,9 @@ func (c *configuration) settle(d defaults) error {
 	}
 	if c.Grace == nil {
 		c.Grace = &gcpolicy.Duration{Duration: defaultGrace}
+	}
+	if c.Cache.GHA.Verify.Required {
+		return errors.New("configuration: cache.gha.verify.required: sigstore's signatures are not verified here: have clients verify caches (verify=FILE of --cache-from)")
 	}
 	o := &c.Worker.OCI
 	if o.Enabled != nil && !*o.Enabled {

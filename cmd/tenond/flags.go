@@ -47,6 +47,7 @@ type workerFlags struct {
 	selinux        bool
 	maxParallelism int
 	gc             bool
+	keepStorage    string
 }
 
 // command is tenond. Seen is why others on this machine see what it mounts; nil where they do
@@ -122,6 +123,7 @@ func (f *flags) add(cmd *cobra.Command, d defaults) {
 	p.BoolVar(&w.selinux, "oci-worker-selinux", false, "label steps for SELinux")
 	p.IntVar(&w.maxParallelism, "oci-max-parallelism", 0, "how many steps run at once")
 	p.BoolVar(&w.gc, "oci-worker-gc", true, "remove what was not used for long")
+	p.StringVar(&w.keepStorage, "oci-worker-gc-keepstorage", "", "limits of what is kept, in MB: RESERVED[,FREE[,MAXIMUM]]")
 	addBuildkit(p)
 }
 
@@ -207,6 +209,13 @@ func (w *workerFlags) apply(o *ociWorker) error {
 	}
 	if w.maxParallelism > 0 {
 		o.MaxParallelism = w.maxParallelism
+	}
+	if w.keepStorage != "" {
+		limits, err := keepStorage(w.keepStorage)
+		if err != nil {
+			return err
+		}
+		o.Limits, o.KeepStorage = limits, gcpolicy.Space{}
 	}
 	for _, label := range w.labels {
 		k, v, ok := strings.Cut(label, "=")

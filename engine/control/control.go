@@ -4,11 +4,13 @@ package control
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/containerd/containerd/v2/defaults"
 	controlapi "github.com/moby/buildkit/api/services/control"
 	apitypes "github.com/moby/buildkit/api/types"
+	"github.com/moby/buildkit/util/grpcerrors"
 	_ "github.com/moby/buildkit/util/grpcutil/encoding/proto" // clients send what only this decodes fast
 	tracev1 "go.opentelemetry.io/proto/otlp/collector/trace/v1"
 	"google.golang.org/grpc"
@@ -16,7 +18,6 @@ import (
 	"google.golang.org/grpc/health"
 	"google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/metadata"
-	"google.golang.org/grpc/status"
 
 	"github.com/tenonbuild/tenon/engine"
 	"github.com/tenonbuild/tenon/engine/gateway"
@@ -64,7 +65,7 @@ func New(opt Options) *Server {
 func (s *Server) Cancel() { s.cancel() }
 
 // errStopping is what a build fails with that Cancel has canceled.
-var errStopping = status.Error(codes.Aborted, "the daemon is stopping, and has canceled this build")
+var errStopping = grpcerrors.WrapCode(errors.New("the daemon is stopping, and has canceled this build"), codes.Aborted)
 
 // untilCancel is ctx until Cancel is called. The function that is returned has to be called.
 func (s *Server) untilCancel(ctx context.Context) (context.Context, func()) {

@@ -129,6 +129,18 @@ func write(t *testing.T, dir, name, text string) {
 	check.OK(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644))
 }
 
+// What is wrong with a request is said without gRPC's own words, also where a stream ends by it.
+func TestRefusalsAreReadable(t *testing.T) {
+	d := start(t)
+	_, err := d.DiskUsage(t.Context(), bkclient.WithFilter([]string{"foo==bar"}))
+	pruned := d.Prune(t.Context(), nil, bkclient.WithFilter([]string{"foo==bar"}))
+	for _, err := range []error{err, pruned} {
+		if err == nil || !strings.Contains(err.Error(), `filter "foo==bar": there is no key`) || strings.Contains(err.Error(), "desc = rpc error") {
+			t.Errorf("got %v", err)
+		}
+	}
+}
+
 // A daemon that stops cancels builds, whose clients and records say why; those that come get
 // the same answer.
 func TestCancel(t *testing.T) {
@@ -144,7 +156,7 @@ func TestCancel(t *testing.T) {
 		t.Errorf("the build under way fails with %v", err)
 	}
 	_, _, err = d.solve(llb.Scratch(), bkclient.SolveOpt{})
-	if status.Code(err) != codes.Aborted || !strings.Contains(err.Error(), why) {
+	if status.Code(err) != codes.Aborted || !strings.Contains(err.Error(), why) || strings.Contains(err.Error(), "rpc error") {
 		t.Errorf("the next one fails with %v", err)
 	}
 	events, err := d.ControlClient().ListenBuildHistory(t.Context(), &controlapi.BuildHistoryRequest{EarlyExit: true})

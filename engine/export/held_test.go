@@ -150,7 +150,7 @@ func TestPush(t *testing.T) {
 		}
 	}
 	two := multi(map[string]*store.Ref{"linux/amd64": ref, "linux/arm64": nil})
-	resp, _ = mustOutput(t, deps, two, `type=image,push=true,push-by-digest=true,name=`+host+`/idx`)
+	resp, _ = mustOutput(t, deps, two, `type=image,push=true,store=true,push-by-digest=true,name=`+host+`/idx`)
 	r, err := name.NewDigest(host + "/idx@" + resp[exptypes.ExporterImageDigestKey])
 	must(t, err)
 	idx, err := remote.Index(r)

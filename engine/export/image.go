@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/moby/buildkit/exporter/containerimage/exptypes"
 	digest "github.com/opencontainers/go-digest"
 	"github.com/tenonbuild/tenon/engine/session"
 )
@@ -64,8 +65,27 @@ func (e *imageExporter) Export(ctx context.Context, src *Source, _ session.Sessi
 		}
 	}
 	e.req.written(ctx, img)
-	img.names = append(img.names, dangling...)
-	return img.response()
+	resp, err := img.response()
+	if err != nil {
+		return nil, err
+	}
+	// Clients find the image again by the words that they have asked for it with.
+	said := dangling
+	if given := e.given(src); given != "" {
+		said = append([]string{given}, dangling...)
+	}
+	if len(said) > 0 {
+		resp[exptypes.ExporterImageNameKey] = strings.Join(said, ",")
+	}
+	return resp, nil
+}
+
+// given are the names of the image as the caller has given them, or the frontend.
+func (e *imageExporter) given(src *Source) string {
+	if e.opt.nameFromRun {
+		return string(src.Metadata[exptypes.ExporterImageNameKey])
+	}
+	return e.opt.given
 }
 
 // dangling is the name that an image gets besides those asked for, or none.

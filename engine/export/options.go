@@ -13,6 +13,7 @@ import (
 // imageForm is how an image is written, whatever it is written to.
 type imageForm struct {
 	names       []string // full names, with tags
+	given       string   // names as they were asked for
 	untagged    bool     // names have no tags: they are pushed by digest
 	nameFromRun bool     // name=*: the frontend's
 	mediaTypes
@@ -38,7 +39,10 @@ func (a *attrs) form() imageForm {
 	if a.typ == TypeImage {
 		f.untagged = a.boolean(string(exptypes.OptKeyPushByDigest), false)
 	}
-	f.names, f.nameFromRun = a.names(string(exptypes.OptKeyName), f.untagged)
+	f.given, _ = a.text(string(exptypes.OptKeyName))
+	if f.nameFromRun = f.given == "*"; !f.nameFromRun {
+		f.names = a.names(f.given, f.untagged)
+	}
 	f.inlineAttestations = a.boolean(string(exptypes.OptKeyForceInlineAttestations), a.typ == TypeImage)
 	f.foreign = a.boolean(string(exptypes.OptKeyPreferNondistLayers), false)
 	return f
@@ -46,16 +50,12 @@ func (a *attrs) form() imageForm {
 
 // names reads a comma-separated list of names. They come out full, with a tag, as
 // docker reads them: "a" is "docker.io/library/a:latest".
-func (a *attrs) names(key string, untagged bool) (names []string, fromRun bool) {
-	v, _ := a.text(key)
-	if v == "*" {
-		return nil, true
-	}
-	names, err := parseNames(v, untagged)
+func (a *attrs) names(given string, untagged bool) []string {
+	names, err := parseNames(given, untagged)
 	if err != nil {
-		a.fail("%s: %w", key, err)
+		a.fail("%s: %w", exptypes.OptKeyName, err)
 	}
-	return names, false
+	return names
 }
 
 func parseNames(list string, untagged bool) ([]string, error) {
@@ -126,11 +126,13 @@ type imageOptions struct {
 
 func parseImageOptions(m map[string]string) (imageOptions, error) {
 	a := newAttrs(TypeImage, m)
+	// What is in a registry is not held here, too: each push would take room for good.
+	push := a.boolean(string(exptypes.OptKeyPush), false)
 	o := imageOptions{
 		imageForm:           a.form(),
-		push:                a.boolean(string(exptypes.OptKeyPush), false),
+		push:                push,
 		insecure:            a.boolean(string(exptypes.OptKeyInsecure), false),
-		store:               a.boolean(string(exptypes.OptKeyStore), true),
+		store:               a.boolean(string(exptypes.OptKeyStore), !push),
 		canonical:           a.boolean(string(exptypes.OptKeyNameCanonical), false),
 		danglingOnlyUnnamed: a.boolean(string(exptypes.OptKeyDanglingEmptyOnly), false),
 	}

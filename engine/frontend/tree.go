@@ -8,6 +8,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"syscall"
 
 	"github.com/containerd/continuity/fs"
 	"github.com/moby/buildkit/frontend/gateway/client"
@@ -47,7 +48,7 @@ func reading(failed error, release, use func() error) (err error) {
 
 func (t tree) resolve(op, name string) (string, error) {
 	if t == "" {
-		return "", &os.PathError{Op: op, Path: name, Err: os.ErrNotExist}
+		return "", &os.PathError{Op: op, Path: name, Err: syscall.ENOENT}
 	}
 	return fs.RootPath(string(t), name)
 }

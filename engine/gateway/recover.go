@@ -43,8 +43,12 @@ func Recovering(notice func(text string)) []grpc.ServerOption {
 }
 
 // readable makes an error one that can be sent: gRPC has UTF-8 only, and an error may repeat
-// what a Dockerfile has.
+// what a Dockerfile has. A status keeps its text.
 func readable(err *error) {
+	// Otherwise grpcerrors takes the words that gRPC puts before a status for a part of it.
+	if _, ok := (*err).(interface{ GRPCStatus() *status.Status }); ok {
+		*err = grpcerrors.FromGRPC(*err)
+	}
 	if *err != nil && !utf8.ValidString((*err).Error()) {
 		*err = &readableError{*err}
 	}

@@ -17,6 +17,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/tenonbuild/tenon/engine/history"
 	"github.com/tenonbuild/tenon/internal/check"
@@ -34,7 +35,8 @@ func build(t *testing.T, s *history.Store, ref string, failed error) {
 	t.Helper()
 	r, err := s.Begin(&controlapi.BuildHistoryRecord{Ref: ref, Frontend: "dockerfile.v0"})
 	check.OK(t, err)
-	check.OK(t, r.Log(&controlapi.StatusResponse{Vertexes: []*controlapi.Vertex{{Digest: "a", Name: ref}, {Digest: "b", Cached: true}}}))
+	now := timestamppb.Now()
+	check.OK(t, r.Log(&controlapi.StatusResponse{Vertexes: []*controlapi.Vertex{{Digest: "a", Name: ref, Completed: now}, {Digest: "b", Cached: true, Completed: now}, {Digest: "c"}}}))
 	check.OK(t, r.Log(&controlapi.StatusResponse{Warnings: []*controlapi.VertexWarning{{}}}))
 	check.OK(t, r.End(map[string]string{"k": "v"}, failed))
 }
@@ -75,6 +77,8 @@ func TestRecord(t *testing.T) {
 	check.Equal(t, "records", len(all), 2)
 	good := all["good"]
 	check.Equal(t, "steps", good.NumTotalSteps, 2)
+	check.Equal(t, "completed steps", good.NumCompletedSteps, 2)
+	check.Equal(t, "steps of a failed build", all["bad"].NumTotalSteps, 3)
 	check.Equal(t, "cached", good.NumCachedSteps, 1)
 	check.Equal(t, "warnings", good.NumWarnings, 1)
 	check.Equal(t, "response", good.ExporterResponse["k"], "v")

@@ -96,7 +96,9 @@ func (r *Recording) End(said map[string]string, failed error) error {
 	rec.CompletedAt, rec.ExporterResponse, rec.NumWarnings = timestamppb.Now(), answered(said), int32(r.warnings)
 	rec.Result, rec.Results = r.result, r.results
 	for _, st := range r.steps {
-		rec.NumTotalSteps++
+		if st.completed || failed != nil { // otherwise it was not needed
+			rec.NumTotalSteps++
+		}
 		if st.cached {
 			rec.NumCachedSteps++
 		}

@@ -61,7 +61,7 @@ func (n Network) providers(root string, st *state, dns *oci.DNSConfig) (networks
 	files := &resolvConfs{dir: st.memory}
 	host, none := keeping{network.NewHostProvider(), files}, keeping{network.NewNoneProvider(), files}
 	all := networks{pb.NetMode_HOST: host, pb.NetMode_NONE: none}
-	switch n.mode() {
+	switch n.Settled() {
 	case "host":
 		all[pb.NetMode_UNSET] = host
 	case "none":
@@ -90,8 +90,8 @@ func (n Network) providers(root string, st *state, dns *oci.DNSConfig) (networks
 	return all, nil
 }
 
-// mode is Mode, and "auto" only where that is yet to be found out.
-func (n Network) mode() string {
+// Settled is Mode, and "auto" only where that is yet to be found out.
+func (n Network) Settled() string {
 	if n.Mode != "" && n.Mode != "auto" {
 		return n.Mode
 	}

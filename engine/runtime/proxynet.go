@@ -36,7 +36,7 @@ func (n Network) proxies(root string, st *state, all networks) *proxies {
 			p.out[mode] = k.Provider
 		}
 	}
-	switch n.mode() {
+	switch n.Settled() {
 	case "none":
 		delete(p.out, pb.NetMode_UNSET)
 	case slirp4netns, "auto":

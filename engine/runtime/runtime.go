@@ -160,7 +160,7 @@ func newExecutor(opt Options, st *state, binary string) (*Executor, error) {
 		runc:   &runc.Runc{Command: binary, Setpgid: true},
 		log:    logrus.NewEntry(logger),
 		init:   opt.Init,
-		host:   opt.Network.mode() == "host",
+		host:   opt.Network.Settled() == "host",
 		binary: binary,
 	}, nil
 }
