@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -168,31 +166,4 @@ func groupID(name string) (int, error) {
 		return 0, err
 	}
 	return strconv.Atoi(g.Gid)
-}
-
-// credentials are nil where there are no files.
-func (t tlsFiles) credentials() (credentials.TransportCredentials, error) {
-	if t == (tlsFiles{}) {
-		return nil, nil
-	}
-	if t.Cert == "" || t.Key == "" {
-		return nil, errors.New("tls takes a certificate and its key: --tlscert, --tlskey")
-	}
-	pair, err := tls.LoadX509KeyPair(t.Cert, t.Key)
-	if err != nil {
-		return nil, fmt.Errorf("certificate: %w", err)
-	}
-	cfg := &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}
-	if t.CA != "" {
-		dt, err := os.ReadFile(t.CA)
-		if err != nil {
-			return nil, fmt.Errorf("authority: %w", err)
-		}
-		cfg.ClientCAs = x509.NewCertPool()
-		if !cfg.ClientCAs.AppendCertsFromPEM(dt) {
-			return nil, fmt.Errorf("authority: %s has no certificate", t.CA)
-		}
-		cfg.ClientAuth = tls.RequireAndVerifyClientCert
-	}
-	return credentials.NewTLS(cfg), nil
 }
