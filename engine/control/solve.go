@@ -28,6 +28,9 @@ func (s *Server) Solve(ctx context.Context, req *controlapi.SolveRequest) (*cont
 		return nil, status.Error(codes.InvalidArgument, "a build needs a name (Ref)")
 	}
 	defer s.answers.begin(req.Ref)()
+	if s.stopping.Err() != nil {
+		return nil, errStopping
+	}
 	ctx, done := s.untilCancel(ctx)
 	defer done()
 	rec, err := s.record(req)
