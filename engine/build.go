@@ -96,6 +96,7 @@ func (e *Engine) Build(ctx context.Context, req Request) (_ *Response, err error
 	}
 	watched()
 	b.awaitStatus(ctx)
+	res.Steps, res.OmittedSteps = b.account(context.WithoutCancel(ctx))
 	// Some libraries say of a wait that ended with ctx only what was waited for.
 	if cause := context.Cause(ctx); cause != nil && err != nil && !errors.Is(err, cause) {
 		err = fmt.Errorf("%w (%w)", cause, err)

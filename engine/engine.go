@@ -32,6 +32,7 @@ import (
 	"github.com/tenonbuild/tenon/engine/devices"
 	"github.com/tenonbuild/tenon/engine/execop"
 	"github.com/tenonbuild/tenon/engine/export"
+	"github.com/tenonbuild/tenon/engine/filetrees"
 	"github.com/tenonbuild/tenon/engine/frontend"
 	"github.com/tenonbuild/tenon/engine/frontend/dockerfile"
 	"github.com/tenonbuild/tenon/engine/gateway"
@@ -104,6 +105,8 @@ type Options struct {
 	// Exporters are used by type beside the built-in ones, before those of equal
 	// types.
 	Exporters map[string]export.Factory
+	// Trees keeps lists of the files that sources had; nil keeps none.
+	Trees func(root string) *filetrees.Store
 	// Sources makes sources that serve schemes beside the built-in ones, before
 	// those of equal schemes.
 	Sources func(s *store.Store, sessions *session.Sessions) []source.Source
@@ -131,6 +134,7 @@ type Engine struct {
 	ops       *ops.Env
 	builds    builds
 	counter   counter
+	trees     treeKeeper
 
 	provenanceEnv map[string]any // only to be read
 
@@ -159,6 +163,9 @@ func Open(ctx context.Context, opt Options) (*Engine, error) {
 // Questions is the directory by which the process that has a root is asked what is in
 // it: see remote.Ask.
 func Questions(root string) string { return filepath.Join(root, "state", "questions") }
+
+// History is the directory of the history of builds in a root.
+func History(root string) string { return filepath.Join(root, "state", "history") }
 
 // assemble puts the parts together.
 func (e *Engine) assemble(ctx context.Context, opt Options) error {
@@ -215,6 +222,10 @@ func (e *Engine) assemble(ctx context.Context, opt Options) error {
 	default:
 		env.NoExecutor = err
 	}
+	if opt.Trees != nil {
+		e.trees.to = opt.Trees(e.store.Root())
+		env.Listed = e.trees.keep
+	}
 	e.ops = env
 	e.solver = solver.NewSolver(solver.SolverOpt{
 		ResolveOpFunc: env.Resolve,
@@ -260,6 +271,7 @@ func (e *Engine) Close() error {
 	e.mu.Unlock()
 	e.running.Wait()
 	e.solver.Close()
+	e.trees.wait()
 	var errs error
 	if e.runtime != nil {
 		errs = e.runtime.Close()

@@ -16,6 +16,7 @@ import (
 	"github.com/tenonbuild/tenon/engine/remotecache"
 	"github.com/tenonbuild/tenon/engine/session"
 	"github.com/tenonbuild/tenon/engine/verify"
+	"github.com/tenonbuild/tenon/engine/why"
 	"github.com/tenonbuild/tenon/solver"
 	"github.com/tenonbuild/tenon/solver/client"
 )
@@ -88,6 +89,8 @@ type Request struct {
 	Verify bool
 	// Priority is the build's share of the slots relative to others'; 0 stands for 1.
 	Priority int
+	// Account has the Response tell what the steps were told and how they ended.
+	Account bool
 	// AwaitStatus is how long after its beginning a build that has ended is still there for
 	// who asks for its status (Engine.Status), if nobody has: callers in other processes
 	// ask for both at the same time.
@@ -112,6 +115,10 @@ type Response struct {
 	Verified []verify.Step
 	// Trace is what was decided about each edge, and why.
 	Trace solver.Trace
+	// Steps are what a later build is compared with, to say why its steps ran, if
+	// Request.Account asks for that. Of OmittedSteps more there is nothing.
+	Steps        []why.Step
+	OmittedSteps int
 }
 
 // name gives a request the IDs that it has not brought.

@@ -12,19 +12,30 @@ import (
 
 // vertices are those of a build's definitions, by their digests.
 type vertices struct {
-	mu       sync.Mutex // guards byDigest
+	mu       sync.Mutex // guards what follows
 	byDigest map[digest.Digest]solver.Vertex
+	where    map[digest.Digest]llb.Position
 }
 
 func (v *vertices) add(g *llb.Graph) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if v.byDigest == nil {
-		v.byDigest = map[digest.Digest]solver.Vertex{}
+		v.byDigest, v.where = map[digest.Digest]solver.Vertex{}, map[digest.Digest]llb.Position{}
 	}
 	for _, x := range g.Vertices {
 		v.byDigest[x.Digest()] = x
+		if at, ok := g.Where(x); ok {
+			v.where[x.Digest()] = at
+		}
 	}
+}
+
+// of returns a vertex, nil if no definition has it, and where it is.
+func (v *vertices) of(d digest.Digest) (solver.Vertex, llb.Position) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.byDigest[d], v.where[d]
 }
 
 // salvage writes the caches of a build that has failed: of the steps that have not. What

@@ -127,7 +127,7 @@ func (c *cli) build(ctx context.Context, where string, f *buildFlags) (err error
 	if err := forgetID(f.iidFile); err != nil {
 		return fmt.Errorf("--iidfile: %w", err)
 	}
-	res, err := c.run(ctx, req, f.progressMode(c.env))
+	res, err := c.run(ctx, req, f.progressMode(c.env), projectOf(where, req.FrontendAttrs))
 	if res != nil && res.Response != nil {
 		err = errors.Join(err, c.finish(ctx, f, caches, res.Caches))
 	}
@@ -166,8 +166,8 @@ type outcome struct {
 	warnings []bkclient.VertexWarning
 }
 
-// run builds, and shows how it goes.
-func (c *cli) run(ctx context.Context, req engine.Request, mode string) (res *outcome, err error) {
+// run builds, and shows how it goes. A build of a project is recorded.
+func (c *cli) run(ctx context.Context, req engine.Request, mode, project string) (res *outcome, err error) {
 	if err := progress.CheckMode(mode); err != nil {
 		return nil, fmt.Errorf("--progress %w", err)
 	}
@@ -184,7 +184,7 @@ func (c *cli) run(ctx context.Context, req engine.Request, mode string) (res *ou
 			warnings, err = progress.Display(context.WithoutCancel(ctx), c.screen(), mode, status, &tally, &tail)
 			return err
 		})
-		built, err := w.builder().Build(ctx, req)
+		built, err := c.recorded(w, project).Build(ctx, req)
 		if shown := eg.Wait(); err == nil {
 			err = shown
 		}

@@ -17,6 +17,8 @@ import (
 
 	"github.com/tenonbuild/tenon/engine"
 	"github.com/tenonbuild/tenon/engine/daemon"
+	"github.com/tenonbuild/tenon/engine/filetrees"
+	"github.com/tenonbuild/tenon/engine/history"
 	"github.com/tenonbuild/tenon/engine/store"
 	"github.com/tenonbuild/tenon/internal/release"
 )
@@ -28,6 +30,8 @@ type cli struct {
 	out, err io.Writer
 	env      func(string) (string, bool)
 	flags    globalFlags
+	// args is the command line.
+	args []string
 	// umask is the caller's, and no longer the process's.
 	umask int
 	// seen is why others on this machine see what is mounted; nil where they do not.
@@ -55,6 +59,7 @@ func (e exitError) Error() string { return fmt.Sprintf("exit code %d", int(e)) }
 func (c *cli) main(ctx context.Context, args []string) int {
 	out := &spoken{Writer: c.out}
 	c.out = out
+	c.args = args
 	root := c.command()
 	root.SetArgs(args)
 	root.SetIn(c.in)
@@ -155,7 +160,7 @@ What flags repeat can be said once, in a configuration file or the environment:
 			logrus.Debugf("%v: what is mounted is seen by the whole machine", c.seen)
 		}
 	}
-	root.AddCommand(c.buildCommand(), c.llbCommand(), c.imagesCommand(), c.duCommand(), c.pruneCommand(), c.versionCommand(), c.dialStdioCommand())
+	root.AddCommand(c.buildCommand(), c.llbCommand(), c.whyCommand(), c.historyCommand(), c.imagesCommand(), c.duCommand(), c.pruneCommand(), c.versionCommand(), c.dialStdioCommand())
 	return root
 }
 
@@ -235,6 +240,7 @@ func (c *cli) open(ctx context.Context) (*engine.Engine, error) {
 		return nil, err
 	}
 	opt.NoWait = c.flags.noWait
+	opt.Trees = func(root string) *filetrees.Store { return history.Trees(engine.History(root)) }
 	opt.Waiting = func(owner string) { c.waiting(owner, opt.Root) }
 	opt.Collected = func(_ store.UsageInfo, err error) {
 		if err != nil {

@@ -20,6 +20,7 @@ import (
 	"github.com/tenonbuild/tenon/engine"
 	"github.com/tenonbuild/tenon/engine/execop"
 	"github.com/tenonbuild/tenon/engine/gcpolicy"
+	"github.com/tenonbuild/tenon/engine/history"
 	"github.com/tenonbuild/tenon/engine/runtime"
 	"github.com/tenonbuild/tenon/internal/regular"
 )
@@ -57,6 +58,8 @@ type configuration struct {
 	} `toml:"dns"`
 	// GC says what is removed by itself, in buildkitd's words.
 	GC gcpolicy.Config `toml:"gc"`
+	// History says how many builds are recorded, and how long. As in buildkitd.toml.
+	History *history.Config `toml:"history"`
 	// Registry says how registries are reached, by host: mirrors, http, insecure,
 	// ca, keypair. As in buildkitd.toml.
 	Registry map[string]config.RegistryConfig `toml:"registry"`

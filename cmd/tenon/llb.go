@@ -105,7 +105,7 @@ func (c *cli) llbBuild(ctx context.Context, args []string, in *buildInput, f *bu
 	res, err := c.run(ctx, engine.Request{
 		Definition: def, Session: sess, Exports: exports, NoCache: f.noCache,
 		Allow: f.allow, Verify: f.verify,
-	}, f.progressMode(c.env))
+	}, f.progressMode(c.env), "LLB")
 	return c.conclude(ctx, res, f, err, kept, "name an output with --output")
 }
 

@@ -70,10 +70,7 @@ type configuration struct {
 		} `toml:"gateway.v0"`
 	} `toml:"frontend"`
 	Registry map[string]config.RegistryConfig `toml:"registry"`
-	History  *struct {
-		MaxAge     gcpolicy.Duration `toml:"maxAge"`
-		MaxEntries *int              `toml:"maxEntries"`
-	} `toml:"history"`
+	History  *history.Config                  `toml:"history"`
 	// CDI has the devices that steps can be given.
 	CDI struct {
 		Disabled    bool     `toml:"disabled"`
@@ -221,18 +218,6 @@ func (c *configuration) settle(d defaults) error {
 	o.ReservedSpace = cmp.Or(o.ReservedSpace, o.KeepStorage)
 	o.GC.Limits, o.GC.Policies = o.Limits, o.Policies
 	return o.GC.Check()
-}
-
-// limits are those of the history of builds.
-func (c *configuration) limits() history.Limits {
-	if c.History == nil {
-		return history.DefaultLimits
-	}
-	l := history.Limits{Age: c.History.MaxAge.Duration}
-	if c.History.MaxEntries != nil {
-		l.Entries, l.None = *c.History.MaxEntries, *c.History.MaxEntries == 0
-	}
-	return l
 }
 
 func (c *configuration) engine() (engine.Options, error) {

@@ -21,6 +21,7 @@ import (
 	"github.com/tenonbuild/tenon/engine"
 	"github.com/tenonbuild/tenon/engine/control"
 	"github.com/tenonbuild/tenon/engine/daemon"
+	"github.com/tenonbuild/tenon/engine/filetrees"
 	"github.com/tenonbuild/tenon/engine/history"
 	"github.com/tenonbuild/tenon/engine/runtime"
 	"github.com/tenonbuild/tenon/engine/store"
@@ -46,6 +47,7 @@ func serve(ctx context.Context, cfg *configuration) (err error) {
 		return err
 	}
 	opt.Collected = gone.add
+	opt.Trees = func(root string) *filetrees.Store { return history.Trees(engine.History(root)) }
 	if opt.ProvenanceEnv, err = readProvenanceEnv(cfg.ProvenanceEnv); err != nil {
 		return err
 	}
@@ -60,7 +62,7 @@ func serve(ctx context.Context, cfg *configuration) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, e.Close()) }()
-	past, err := history.Open(e.Store().Path("history"), cfg.limits())
+	past, err := history.Open(engine.History(e.Store().Root()), cfg.History.Limits())
 	if err != nil {
 		return fmt.Errorf("history of builds: %w", err)
 	}

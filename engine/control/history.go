@@ -53,15 +53,20 @@ func (s *Server) record(req *controlapi.SolveRequest) (*history.Recording, error
 	if req.Internal || !s.opt.History.Records() {
 		return nil, nil
 	}
-	attrs := maps.Clone(req.FrontendAttrs)
-	delete(attrs, "cache-imports") // which has the credentials of stores
-	rec := &controlapi.BuildHistoryRecord{Ref: req.Ref, Frontend: req.Frontend, FrontendAttrs: attrs}
+	rec := &controlapi.BuildHistoryRecord{Ref: req.Ref, Frontend: req.Frontend, FrontendAttrs: recordedAttrs(req)}
 	for _, x := range exporters(req) {
 		if x != nil {
 			rec.Exporters = append(rec.Exporters, x)
 		}
 	}
 	return s.opt.History.Begin(rec)
+}
+
+// recordedAttrs are the frontend's attributes without the credentials of stores.
+func recordedAttrs(req *controlapi.SolveRequest) map[string]string {
+	attrs := maps.Clone(req.FrontendAttrs)
+	delete(attrs, "cache-imports")
+	return attrs
 }
 
 // keepResults has a record keep the images that outputs write, by their numbers, and how

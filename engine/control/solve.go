@@ -19,6 +19,7 @@ import (
 	"github.com/tenonbuild/tenon/engine/export"
 	"github.com/tenonbuild/tenon/engine/gateway"
 	"github.com/tenonbuild/tenon/engine/history"
+	"github.com/tenonbuild/tenon/engine/why"
 	"github.com/tenonbuild/tenon/solver/client"
 )
 
@@ -73,6 +74,7 @@ func (s *Server) Solve(ctx context.Context, req *controlapi.SolveRequest) (*cont
 
 // build builds, and says what the client is told of that.
 func (s *Server) build(ctx context.Context, req *controlapi.SolveRequest, rec *history.Recording, happens chan<- *client.SolveStatus) (map[string]string, error) {
+	begun := time.Now()
 	exports := s.requests(req, exporters(req), 0)
 	keep, built := s.keepResults(rec)
 	for n := range exports {
@@ -91,12 +93,39 @@ func (s *Server) build(ctx context.Context, req *controlapi.SolveRequest, rec *h
 		AwaitStatus: statusWait,
 		CacheFrom:   imports(req),
 		CacheTo:     cacheExports(req),
+		Account:     rec != nil,
 	})
+	account(rec, req, begun, res, err)
 	if err != nil {
 		return nil, err
 	}
 	said := response(res)
 	return said, more.ended(ctx, said)
+}
+
+// project names what a client builds, as far as it says: builds of one project are compared
+// with each other.
+func project(attrs map[string]string) string {
+	var words []string
+	for _, k := range []string{"context", "filename", "vcs:source", "vcs:localdir:context", "vcs:localdir:dockerfile"} {
+		words = append(words, why.Redacted(attrs[k]))
+	}
+	return strings.Join(words, "\n")
+}
+
+// account has the record tell what the steps of the build did.
+func account(rec *history.Recording, req *controlapi.SolveRequest, begun time.Time, res *engine.Response, err error) {
+	if rec == nil || res == nil {
+		return
+	}
+	b := &why.Build{
+		Ref: req.Ref, Project: project(req.FrontendAttrs), Attrs: recordedAttrs(req), Begun: begun, Ended: time.Now(),
+		Revision: req.FrontendAttrs["vcs:revision"], Steps: res.Steps, Omitted: res.OmittedSteps,
+	}
+	if err != nil {
+		b.Error = err.Error()
+	}
+	rec.Account(b)
 }
 
 // statusWait is how long a build is there for the client to ask for its status.

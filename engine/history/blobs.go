@@ -5,13 +5,17 @@ import (
 	"errors"
 	"maps"
 	"os"
+	"path/filepath"
 	"slices"
+	"time"
 
 	"github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/errdefs"
 	controlapi "github.com/moby/buildkit/api/services/control"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/tenonbuild/tenon/engine/why"
 )
 
 // Blobs are those that records name, and those that they name. They are only to be read.
@@ -49,10 +53,54 @@ func (s *Store) sweep() error {
 	if err != nil {
 		return err
 	}
-	if err := s.removeBlobs(gone); err != nil {
+	return errors.Join(s.removeBlobs(gone), s.sweepAccounts())
+}
+
+// sweepAccounts removes the accounts, and the trees, that no record has.
+func (s *Store) sweepAccounts() error {
+	entries, err := os.ReadDir(filepath.Join(s.dir, accountsDir))
+	if err != nil {
 		return err
 	}
-	return emptied(s.unfinished())
+	stay := map[string]bool{}
+	for ref := range s.ended {
+		stay[fileName(ref)] = true
+	}
+	var errs []error
+	for _, e := range entries {
+		if !stay[e.Name()] {
+			errs = append(errs, os.Remove(filepath.Join(s.dir, accountsDir, e.Name())))
+		}
+	}
+	return errors.Join(append(errs, s.sweepTrees())...)
+}
+
+// begun is when the first of the builds under way began. What was kept since may be theirs.
+func (s *Store) begun() time.Time {
+	first := time.Now()
+	for _, rec := range s.active {
+		if at := rec.CreatedAt.AsTime(); at.Before(first) {
+			first = at
+		}
+	}
+	return first
+}
+
+// sweepTrees removes the trees that no account names.
+func (s *Store) sweepTrees() error {
+	var names []digest.Digest
+	for ref := range s.ended {
+		b, err := readAccount(account(s.dir, ref))
+		if err != nil {
+			continue
+		}
+		for i := range b.Steps {
+			if st := &b.Steps[i]; st.Kind == why.OpSource {
+				names = append(names, st.Ops...)
+			}
+		}
+	}
+	return Trees(s.dir).Keep(names, s.begun())
 }
 
 // emptied has a folder be there, with nothing in it.

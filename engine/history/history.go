@@ -57,6 +57,8 @@ type Store struct {
 	blobs  content.Store
 
 	mu        sync.Mutex // guards what follows, and the files
+	appends   bool       // what was there at the beginning is not known
+	unswept   int        // records that were removed, and whose trees may be there
 	active    map[string]*controlapi.BuildHistoryRecord
 	ended     map[string]*controlapi.BuildHistoryRecord
 	held      map[string][]digest.Digest // the blobs of those that have ended
@@ -64,9 +66,20 @@ type Store struct {
 	listeners map[*listener]bool
 }
 
-// Open opens or makes a history in a directory that nobody else uses.
+// Open opens or makes a history in a directory that nobody else changes.
 func Open(dir string, limits Limits) (*Store, error) {
-	for _, name := range []string{recordsDir, filepath.Join(blobsDir, digest.Canonical.String())} {
+	s, err := newStore(dir, limits)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.load(); err != nil {
+		return nil, err
+	}
+	return s, emptied(s.unfinished())
+}
+
+func newStore(dir string, limits Limits) (*Store, error) {
+	for _, name := range []string{recordsDir, accountsDir, filepath.Join(blobsDir, digest.Canonical.String())} {
 		if err := os.MkdirAll(filepath.Join(dir, name), 0o700); err != nil {
 			return nil, err
 		}
@@ -75,18 +88,11 @@ func Open(dir string, limits Limits) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := regular.Sweep(filepath.Join(dir, recordsDir)); err != nil {
-		return nil, err
-	}
-	s := &Store{
+	return &Store{
 		dir: dir, limits: limits, blobs: blobs, listeners: map[*listener]bool{},
 		active: map[string]*controlapi.BuildHistoryRecord{}, ended: map[string]*controlapi.BuildHistoryRecord{},
 		held: map[string][]digest.Digest{}, holds: map[digest.Digest]int{},
-	}
-	if err := s.load(); err != nil {
-		return nil, err
-	}
-	return s, s.sweep()
+	}, nil
 }
 
 const (
@@ -97,33 +103,39 @@ const (
 // maxRecord is how many bytes a record may have.
 const maxRecord = 16 << 20
 
-func (s *Store) file(ref string) string {
+// fileName is what the files of a build are called.
+func fileName(ref string) string {
 	name := sha256.Sum256([]byte(ref))
-	return filepath.Join(s.dir, recordsDir, hex.EncodeToString(name[:16]))
+	return hex.EncodeToString(name[:16])
 }
 
+func (s *Store) file(ref string) string { return filepath.Join(s.dir, recordsDir, fileName(ref)) }
+
+// load reads the records, and removes what none of them has.
 func (s *Store) load() error {
+	for _, name := range []string{recordsDir, accountsDir} {
+		if err := regular.Sweep(filepath.Join(s.dir, name)); err != nil {
+			return err
+		}
+	}
 	entries, err := os.ReadDir(filepath.Join(s.dir, recordsDir))
 	if err != nil {
 		return err
 	}
 	for _, e := range entries {
-		dt, err := regular.Read(filepath.Join(s.dir, recordsDir, e.Name()), maxRecord)
-		if err != nil {
+		rec := readRecord(filepath.Join(s.dir, recordsDir, e.Name()))
+		if rec == nil || s.ended[rec.Ref] != nil {
 			continue
 		}
-		rec := &controlapi.BuildHistoryRecord{}
-		if proto.Unmarshal(dt, rec) == nil && rec.CompletedAt != nil && s.file(rec.Ref) == filepath.Join(s.dir, recordsDir, e.Name()) {
-			s.ended[rec.Ref] = rec
-			if s.held[rec.Ref], err = s.blobsOf(rec); err != nil {
-				return err
-			}
-			for _, d := range s.held[rec.Ref] {
-				s.holds[d]++
-			}
+		s.ended[rec.Ref] = rec
+		if s.held[rec.Ref], err = s.blobsOf(rec); err != nil {
+			return err
+		}
+		for _, d := range s.held[rec.Ref] {
+			s.holds[d]++
 		}
 	}
-	return nil
+	return s.sweep()
 }
 
 // Records says whether builds are recorded.
@@ -185,6 +197,9 @@ func (s *Store) remove(ref string) error {
 		return &NotFoundError{ref}
 	}
 	if err := os.Remove(s.file(ref)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := s.dropAccount(ref); err != nil {
 		return err
 	}
 	delete(s.ended, ref)

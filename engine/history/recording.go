@@ -14,6 +14,8 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/tenonbuild/tenon/engine/why"
 )
 
 // Media types of blobs.
@@ -37,6 +39,8 @@ type Recording struct {
 	// held are the blobs, and left is how many bytes there may still be of results.
 	held []digest.Digest
 	left int64
+	// account is what the build has done; nil if nobody tells.
+	account *why.Build
 }
 
 // step is what was seen of a step.
@@ -45,6 +49,7 @@ type step struct {
 	cached, completed bool
 	started, ended    time.Time
 	err               string
+	log               int64 // bytes of output
 }
 
 // seen adds what a message says of the step.
@@ -80,6 +85,11 @@ func (r *Recording) Log(m *controlapi.StatusResponse) error {
 	for _, v := range m.Vertexes {
 		r.steps[v.Digest] = r.steps[v.Digest].seen(v)
 	}
+	for _, l := range m.Logs {
+		st := r.steps[l.Vertex]
+		st.log += int64(len(l.Msg))
+		r.steps[l.Vertex] = st
+	}
 	r.warnings += len(m.Warnings)
 	dt, err := proto.Marshal(m)
 	if err != nil {
@@ -114,7 +124,7 @@ func (r *Recording) End(said map[string]string, failed error) error {
 		errs = append(errs, r.fail(rec, failed))
 	}
 	rec.Trace, err = r.trace(rec)
-	errs = append(errs, err)
+	errs = append(errs, err, r.keepAccount())
 	r.s.mu.Lock()
 	defer r.s.mu.Unlock()
 	delete(r.s.active, rec.Ref)
@@ -123,7 +133,7 @@ func (r *Recording) End(said map[string]string, failed error) error {
 	if err == nil { // there may have been a build of that name
 		gone, r.s.held[rec.Ref] = r.s.held[rec.Ref], r.held
 	}
-	return errors.Join(append(errs, err, r.s.release(gone), r.s.limit(time.Now()))...)
+	return errors.Join(append(errs, err, r.s.release(gone), r.s.settle(time.Now()))...)
 }
 
 // fail puts an error into a record: without its details, which are a blob.

@@ -42,6 +42,7 @@ import (
 	"github.com/moby/buildkit/executor"
 	"github.com/moby/buildkit/solver/pb"
 	"github.com/opencontainers/go-digest"
+	"github.com/tenonbuild/tenon/engine/contenthash"
 	"github.com/tenonbuild/tenon/engine/execop"
 	"github.com/tenonbuild/tenon/engine/fileop"
 	"github.com/tenonbuild/tenon/engine/session"
@@ -61,6 +62,9 @@ type Env struct {
 	NoExecutor error
 	// Log bounds what is shown of a step's output.
 	Log execop.LogLimits
+	// Listed, if not nil, is told what is in the tree of a source, by the digest that the
+	// source is cached by. The tree is borrowed, and does not change.
+	Listed func(source digest.Digest, root *contenthash.Node)
 }
 
 // Maker is implemented by the Sys() of a vertex that brings its own op: a program

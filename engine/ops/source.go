@@ -7,6 +7,7 @@ import (
 
 	"github.com/moby/buildkit/solver/pb"
 	"github.com/opencontainers/go-digest"
+	"github.com/tenonbuild/tenon/engine/contenthash"
 	"github.com/tenonbuild/tenon/engine/source"
 	"github.com/tenonbuild/tenon/solver"
 )
@@ -15,6 +16,7 @@ import (
 type sourceOp struct {
 	kind     string
 	instance source.Instance
+	listed   func(digest.Digest, *contenthash.Node)
 	mu       sync.Mutex // guards all below
 	// theirs is the digest that BuildKit has, "" before it is known, or where there is none.
 	theirs digest.Digest
@@ -35,7 +37,7 @@ func (e *Env) source(o *pb.SourceOp, platform *pb.Platform) (solver.Op, error) {
 	if len(schemes) == 0 {
 		return nil, fmt.Errorf("source %q: what serves it has no scheme", o.GetIdentifier())
 	}
-	return &sourceOp{kind: schemes[0], instance: in}, nil
+	return &sourceOp{kind: schemes[0], instance: in, listed: e.Listed}, nil
 }
 
 // CacheMap is known by what BuildKit keys the source by, if that tells all, and then by the
@@ -56,7 +58,13 @@ func (o *sourceOp) CacheMap(ctx context.Context, index int) (*solver.CacheMap, b
 	if err != nil {
 		return nil, false, err
 	}
-	return solver.NewCacheMap(digest.FromString("tenon.source.v1\x00"+o.kind+"\x00"+key), 0), done, nil
+	dgst := digest.FromString("tenon.source.v1\x00" + o.kind + "\x00" + key)
+	if l, ok := o.instance.(source.Lister); ok && o.listed != nil {
+		if root := l.Listing(); root != nil {
+			o.listed(dgst, root)
+		}
+	}
+	return solver.NewCacheMap(dgst, 0), done, nil
 }
 
 // ask asks the source, once, for what BuildKit keys it by.

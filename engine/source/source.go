@@ -11,6 +11,7 @@ import (
 
 	"github.com/moby/buildkit/client/llb/sourceresolver"
 	"github.com/moby/buildkit/solver/pb"
+	"github.com/tenonbuild/tenon/engine/contenthash"
 	"github.com/tenonbuild/tenon/engine/provenance"
 	"github.com/tenonbuild/tenon/engine/store"
 )
@@ -54,6 +55,13 @@ type BuildKitKeyer interface {
 type Describer interface {
 	// Describe notes the source, as it was resolved in the build that ctx is of.
 	Describe(ctx context.Context, to *provenance.Capture) error
+}
+
+// Lister is implemented by an Instance that knows what is in its tree before that is made.
+type Lister interface {
+	// Listing returns the tree that CacheKey's last key stands for; nil if that is not known.
+	// It does not change any more.
+	Listing() *contenthash.Node
 }
 
 // Holder is implemented by a Source that keeps what a build has fetched until the build ends:

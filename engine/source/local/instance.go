@@ -178,6 +178,16 @@ func (i *instance) explain(err error) error {
 	return fmt.Errorf("local directory %q: %w", i.want.name, err)
 }
 
+// Listing implements source.Lister.
+func (i *instance) Listing() *contenthash.Node {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.read == nil {
+		return nil
+	}
+	return i.read.root
+}
+
 // Describe implements source.Describer.
 func (i *instance) Describe(_ context.Context, to *provenance.Capture) error {
 	to.AddLocal(i.want.name)

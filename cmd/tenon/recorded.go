@@ -1,0 +1,32 @@
+package main
+
+import (
+	"path/filepath"
+
+	"github.com/tenonbuild/tenon/engine/recorder"
+)
+
+// recorded is what builds a project and records it. A daemon records by itself.
+func (c *cli) recorded(w worker, project string) builder {
+	if w.daemon != nil || project == "" {
+		return w.builder()
+	}
+	cfg, err := c.configure()
+	if err != nil { // it was read before
+		return w.builder()
+	}
+	return &recorder.Recorder{
+		Engine: w.engine, Limits: cfg.History.Limits(), Project: project, Command: append([]string{"tenon"}, c.args...), Notice: c.notice,
+	}
+}
+
+// projectOf names what is built from a context: builds of one project are compared with each
+// other, whatever their target, their arguments and their output.
+func projectOf(context string, attrs map[string]string) string {
+	if !isURL(context) && context != "-" {
+		if abs, err := filepath.Abs(context); err == nil {
+			context = abs
+		}
+	}
+	return context + "\n" + attrs["filename"]
+}

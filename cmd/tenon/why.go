@@ -1,0 +1,296 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+	"github.com/spf13/cobra"
+
+	"github.com/tenonbuild/tenon/engine"
+	"github.com/tenonbuild/tenon/engine/history"
+	"github.com/tenonbuild/tenon/engine/why"
+	"github.com/tenonbuild/tenon/solver/client"
+)
+
+// With so many builds of its project a build is compared, among so many that are looked at.
+const (
+	comparedBuilds = 20
+	lookedBuilds   = 2000
+)
+
+func (c *cli) whyCommand() *cobra.Command {
+	asJSON := false
+	cmd := &cobra.Command{
+		Use:   "why [flags] [BUILD] [STEP]",
+		Short: "Say why steps of a build ran",
+		Long: `Say why steps of a build ran: which file, argument or image differs from what
+earlier builds had. Without a build it is the last one. Without a step it is what made
+steps run, each cause once, with the steps that followed from it.
+
+A build is named by the beginning of its ID, or by a number: 1 is the last one, 2 the one
+before. A step is named by a part of its name, or by the line of its instruction.`,
+		Example: `  tenon why
+  tenon why 'RUN make'
+  tenon why 2
+  tenon why 2 14`,
+		Args: arguments(0, 2, "a build and a step"),
+		RunE: func(cmd *cobra.Command, args []string) error { return c.why(cmd.Context(), args, asJSON) },
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "as JSON (docs/history.md)")
+	return cmd
+}
+
+// past is the history of the root.
+func (c *cli) past() (history.Reader, error) {
+	if c.daemonAddr() != "" {
+		return history.Reader{}, errors.New("the history of a daemon that is named by --addr or TENON_HOST is on its machine: run the command there, with --root")
+	}
+	cfg, err := c.configure()
+	if err != nil {
+		return history.Reader{}, err
+	}
+	return history.In(engine.History(cfg.Root)), nil
+}
+
+func (c *cli) why(ctx context.Context, args []string, asJSON bool) error {
+	past, err := c.past()
+	if err != nil {
+		return err
+	}
+	build, step, err := whatAbout(ctx, past, args)
+	if err != nil {
+		return err
+	}
+	earlier, err := past.Earlier(ctx, build, comparedBuilds, lookedBuilds)
+	if err != nil {
+		return err
+	}
+	x := why.NewExplainer(ctx, build, earlier, past.Trees())
+	if step == "" {
+		return c.whyBuild(x.Report(), build, asJSON)
+	}
+	s, err := findStep(build, step)
+	if err != nil {
+		return err
+	}
+	return c.whyStep(x, s, asJSON)
+}
+
+// whatAbout finds the build and the step that arguments name. One argument is a build if it
+// names one, and else a step of the last build.
+func whatAbout(ctx context.Context, past history.Reader, args []string) (b *why.Build, step string, err error) {
+	build := "1"
+	if len(args) > 0 {
+		build = args[0]
+	}
+	if len(args) > 1 {
+		step = args[1]
+	}
+	rec, err := past.Find(ctx, build)
+	var unknown *history.NotFoundError
+	if errors.As(err, &unknown) && len(args) == 1 {
+		step = args[0]
+		if rec, err = past.Find(ctx, "1"); err != nil {
+			return nil, "", err
+		}
+	}
+	if err != nil {
+		return nil, "", err
+	}
+	b, err = past.Account(rec.Ref)
+	if err != nil {
+		return nil, "", fmt.Errorf("build %s: what its steps did is not kept: %w", rec.Ref, err)
+	}
+	return b, step, nil
+}
+
+func printJSON(w io.Writer, v any) error {
+	enc := json.NewEncoder(w)
+	enc.SetIndent("", "  ")
+	return enc.Encode(v)
+}
+
+func (c *cli) whyBuild(r *why.Report, b *why.Build, asJSON bool) error {
+	if asJSON {
+		return printJSON(c.out, r)
+	}
+	w := c.text()
+	fmt.Fprintf(w, "Build %s, %s: %s\n", shortRef(b.Ref), since(b.Ended), counts(r.Counts))
+	if b.Error != "" {
+		fmt.Fprintf(w, "It failed: %s\n", oneLine(b.Error, 200))
+	}
+	if len(r.Compared) > 0 {
+		fmt.Fprintf(w, "Compared with %s\n", strings.Join(shortRefs(r.Compared), ", "))
+	}
+	for _, cache := range r.Caches {
+		if cache.Error != "" {
+			fmt.Fprintf(w, "Cache %s was not read: %s\n", cache.Name, oneLine(cache.Error, 200))
+		}
+	}
+	if len(r.Causes) == 0 {
+		fmt.Fprintln(w, "No step ran.")
+	}
+	for i := range r.Causes {
+		g := &r.Causes[i]
+		fmt.Fprintln(w)
+		printCause(w, &g.Cause)
+		printRan(w, "ran", g.Steps)
+		printRan(w, "then", g.Followed)
+	}
+	return nil
+}
+
+func printCause(w io.Writer, cause *why.Cause) {
+	fmt.Fprintln(w, cause.String())
+	if len(cause.Files) < 2 && cause.More == 0 {
+		return
+	}
+	for i, f := range cause.Files {
+		if i == 20 {
+			cause.More += len(cause.Files) - i
+			break
+		}
+		fmt.Fprintf(w, "    %s\n", f)
+	}
+	if cause.More > 0 {
+		fmt.Fprintf(w, "    and %d more\n", cause.More)
+	}
+}
+
+func printRan(w io.Writer, word string, steps []why.Ran) {
+	for i, s := range steps {
+		if i == 20 {
+			fmt.Fprintf(w, "  %-4s  and %d more\n", "", len(steps)-i)
+			return
+		}
+		fmt.Fprintf(w, "  %-4s  %s (%s)\n", word, oneLine(s.Name, 100), why.Seconds(s.Took))
+		word = ""
+	}
+}
+
+func (c *cli) whyStep(x *why.Explainer, s *why.Step, asJSON bool) error {
+	e := x.Explain(s)
+	if asJSON {
+		return printJSON(c.out, struct {
+			*why.Explanation
+			Outcome client.Outcome `json:"outcome"`
+			Cached  *why.Hit       `json:"cached,omitempty"`
+			Asked   []string       `json:"asked,omitempty"`
+		}{e, s.Outcome, s.Cached, s.Asked})
+	}
+	w := c.text()
+	fmt.Fprintln(w, oneLine(s.Name, 200))
+	if s.Place.Line > 0 {
+		fmt.Fprintf(w, "%s:%d\n", s.Place.File, s.Place.Line)
+	}
+	fmt.Fprintln(w, ending(x, s))
+	if !s.Ran() {
+		return nil
+	}
+	if e.Baseline != "" {
+		fmt.Fprintf(w, "Compared with build %s\n", shortRef(e.Baseline))
+	}
+	fmt.Fprintln(w)
+	for i := range e.Causes {
+		printCause(w, &e.Causes[i])
+	}
+	followed := false
+	for i := range e.Roots {
+		if r := &e.Roots[i]; r.Step != s.Digest {
+			if !followed {
+				fmt.Fprintln(w, "\nIt began with:")
+			}
+			followed = true
+			fmt.Fprintf(w, "%s: ", oneLine(x.Name(r.Step), 100))
+			printCause(w, &r.Cause)
+		}
+	}
+	return nil
+}
+
+// ending says how a step ended.
+func ending(x *why.Explainer, s *why.Step) string {
+	switch {
+	case s.Outcome == client.Cached && s.Cached != nil:
+		text := "Loaded from cache " + strings.Join(s.Cached.Caches, ", ")
+		if n := s.Cached.Content; n != nil && *n < len(s.Inputs) {
+			return text + ": " + oneLine(x.Name(s.Inputs[*n].Step), 100) + " has the same content as before"
+		}
+		return text + ": all that it is made of is as before"
+	case s.Ran():
+		text := "It ran for " + why.Seconds(s.Took())
+		if s.Outcome == client.Failed {
+			text = "It failed after " + why.Seconds(s.Took()) + ": " + oneLine(s.Error, 300)
+		}
+		if len(s.Asked) > 0 {
+			text += "; asked before: " + strings.Join(s.Asked, ", ")
+		}
+		return text
+	case s.Outcome == client.Shared:
+		return "Another build ran it at the same time"
+	case s.Outcome == "" || s.Outcome == client.NotNeeded:
+		return "It was not needed"
+	}
+	return "It was " + string(s.Outcome)
+}
+
+// findStep finds the step that a text names: a part of its name, its digest, or its line.
+func findStep(b *why.Build, text string) (*why.Step, error) {
+	var found []*why.Step
+	for i := range b.Steps {
+		if s := &b.Steps[i]; named(s, text) {
+			found = append(found, s)
+		}
+	}
+	exact := slices.DeleteFunc(slices.Clone(found), func(s *why.Step) bool { return s.Place.Instruction != text })
+	if len(exact) == 1 {
+		found = exact
+	}
+	switch len(found) {
+	case 0:
+		return nil, fmt.Errorf("build %s has no step %q: tenon history show %s lists them", shortRef(b.Ref), text, shortRef(b.Ref))
+	case 1:
+		return found[0], nil
+	}
+	names := make([]string, 0, len(found))
+	for _, s := range found[:min(len(found), 5)] {
+		names = append(names, fmt.Sprintf("%q", oneLine(s.Name, 80)))
+	}
+	return nil, fmt.Errorf("%q names %d steps: %s", text, len(found), strings.Join(names, ", "))
+}
+
+func named(s *why.Step, text string) bool {
+	if fmt.Sprint(s.Place.Line) == text {
+		return s.Place.Line > 0 && why.IsStep(s)
+	}
+	return strings.Contains(s.Name, text) || s.Digest == digest.Digest(text) || len(text) >= 6 && strings.HasPrefix(s.Digest.Encoded(), text)
+}
+
+func counts(n map[client.Outcome]int) string {
+	var parts []string
+	for _, o := range []client.Outcome{client.Executed, client.Cached, client.Shared, client.NotNeeded, client.Failed, client.Canceled} {
+		if n[o] > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", n[o], o))
+		}
+	}
+	if len(parts) == 0 {
+		return "no step"
+	}
+	return strings.Join(parts, ", ")
+}
+
+func shortRef(ref string) string { return ref[:min(len(ref), 12)] }
+
+func shortRefs(refs []string) []string {
+	out := make([]string, len(refs))
+	for i, r := range refs {
+		out[i] = shortRef(r)
+	}
+	return out
+}

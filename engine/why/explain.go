@@ -1,0 +1,185 @@
+package why
+
+import (
+	"context"
+	"slices"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/tenonbuild/tenon/engine/treediff"
+	"github.com/tenonbuild/tenon/solver/client"
+)
+
+// Explainer explains a build by earlier ones.
+type Explainer struct {
+	now     *Build
+	steps   map[digest.Digest]*Step
+	earlier []*comparison // the latest first
+	known   map[digest.Digest]*Explanation
+}
+
+// NewExplainer returns one that compares with builds of the same project, the latest first.
+// Trees may be nil: then no file is named.
+func NewExplainer(ctx context.Context, now *Build, earlier []*Build, trees Trees) *Explainer {
+	e := &Explainer{now: now, steps: byDigest(now), known: map[digest.Digest]*Explanation{}}
+	files := &fileChanges{ctx: ctx, trees: trees, known: map[[2]digest.Digest]*treediff.Diff{}}
+	for _, b := range earlier {
+		e.earlier = append(e.earlier, newComparison(b, now, files))
+	}
+	return e
+}
+
+// Explain says why a step differs from what earlier builds had: why it ran, if it did.
+func (e *Explainer) Explain(s *Step) *Explanation {
+	if x := e.known[s.Digest]; x != nil {
+		return x
+	}
+	x := &Explanation{Step: s.Digest, Name: s.Name, Place: s.Place}
+	e.known[s.Digest] = x // before it is whole: see comparison.differences
+	if s.NoCache {
+		x.Causes = []Cause{e.noCache(s)}
+		x.Roots = []Root{{x.Causes[0], s.Digest}}
+		return x
+	}
+	c, old := e.nearest(s)
+	if c == nil {
+		x.Causes = []Cause{{Kind: First}}
+		x.Roots = []Root{{x.Causes[0], s.Digest}}
+		return x
+	}
+	x.Baseline = c.old.Ref
+	found := c.differences(old, s)
+	if len(found) == 0 {
+		found = e.same(s, old)
+	}
+	for _, d := range found {
+		x.Causes = append(x.Causes, d.cause)
+		x.Roots = e.addRoots(x.Roots, c, s, d, map[[2]*Step]bool{})
+	}
+	return x
+}
+
+// Name is the name of a step of the build.
+func (e *Explainer) Name(step digest.Digest) string {
+	if s := e.steps[step]; s != nil {
+		return s.Name
+	}
+	return step.String()
+}
+
+// nearest finds the earlier run with the fewest differences.
+func (e *Explainer) nearest(s *Step) (best *comparison, old *Step) {
+	least := 0
+	for _, c := range e.earlier {
+		o := c.aligned[s.Digest]
+		if o == nil || !had(o) && o.Outcome != client.Failed {
+			continue
+		}
+		n := 0
+		if len(c.differences(o, s)) > 0 {
+			n = 2 * c.weight(o, s, map[[2]*Step]bool{})
+		}
+		if o.Outcome == client.Failed {
+			n++ // one that succeeded says more
+		}
+		if best == nil || n < least {
+			best, old, least = c, o, n
+		}
+		if least == 0 {
+			break
+		}
+	}
+	return best, old
+}
+
+// same says why a step ran that an earlier build has run with the same inputs.
+func (e *Explainer) same(s, old *Step) []difference {
+	switch {
+	case len(s.Unloadable) > 0:
+		return plain([]Cause{{Kind: Unloadable, Caches: s.Unloadable}})
+	case s.Lost:
+		return plain([]Cause{{Kind: Lost}})
+	}
+	for i := range s.Inputs {
+		in := e.steps[s.Inputs[i].Step]
+		if in != nil && in.Ran() && e.fresh(in, map[digest.Digest]bool{}) {
+			return []difference{{cause: Cause{Kind: StepKind, Step: in.Digest, StepName: in.Name}, below: [2]*Step{nil, in}}}
+		}
+	}
+	if old.Outcome == client.Failed {
+		return plain([]Cause{{Kind: FailedBefore, Old: old.Error}})
+	}
+	return plain([]Cause{{Kind: Gone, Caches: s.Asked}})
+}
+
+// fresh says whether a step ran because its cache, or that of a step below it, was not asked.
+func (e *Explainer) fresh(s *Step, seen map[digest.Digest]bool) bool {
+	if s.NoCache {
+		return true
+	}
+	if seen[s.Digest] || !s.Ran() {
+		return false
+	}
+	seen[s.Digest] = true
+	for i := range s.Inputs {
+		if in := e.steps[s.Inputs[i].Step]; in != nil && e.fresh(in, seen) {
+			return true
+		}
+	}
+	return false
+}
+
+// noCache names what said that caches are not to be asked.
+func (e *Explainer) noCache(s *Step) Cause {
+	filter, given := e.now.Attrs["no-cache"]
+	switch {
+	case given && filter != "":
+		return Cause{Kind: NoCache, Name: "--no-cache-filter=" + filter}
+	case given || slices.ContainsFunc(e.now.Command, func(a string) bool { return a == "--no-cache" || a == "--no-cache=true" }):
+		return Cause{Kind: NoCache, Name: "--no-cache"}
+	}
+	return Cause{Kind: NoCache}
+}
+
+// addRoots adds the causes of a step that are not steps: its own, and those of the steps that
+// it differs by.
+func (e *Explainer) addRoots(to []Root, c *comparison, s *Step, d difference, seen map[[2]*Step]bool) []Root {
+	if d.cause.Kind != StepKind {
+		at := s.Digest
+		if d.cause.Kind == NotDeterministic {
+			at = d.cause.Step
+		}
+		return addRoot(to, Root{d.cause, at})
+	}
+	from, in := d.below[0], d.below[1]
+	if seen[d.below] {
+		return to
+	}
+	seen[d.below] = true
+	if in.Ran() || from == nil {
+		for _, r := range e.Explain(in).Roots {
+			to = addRoot(to, r)
+		}
+		return to
+	}
+	for _, more := range c.differences(from, in) {
+		to = e.addRoots(to, c, in, more, seen)
+	}
+	return to
+}
+
+func addRoot(to []Root, r Root) []Root {
+	for i := range to {
+		if to[i].Step == r.Step && sameCause(&to[i].Cause, &r.Cause) {
+			return to
+		}
+	}
+	return append(to, r)
+}
+
+// sameCause says whether two causes are one, which several steps have.
+func sameCause(a, b *Cause) bool {
+	return a.Kind == b.Kind && a.Name == b.Name && a.Old == b.Old && a.New == b.New && a.Step == b.Step &&
+		strings.Join(a.Caches, " ") == strings.Join(b.Caches, " ")
+}

@@ -1,0 +1,118 @@
+package why
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/tenonbuild/tenon/engine/treediff"
+	"github.com/tenonbuild/tenon/solver/client"
+)
+
+// Report says why the steps of a build ran: each cause once, with the steps that followed.
+type Report struct {
+	Version int       `json:"version"`
+	Ref     string    `json:"ref"`
+	Begun   time.Time `json:"begun"`
+	// Compared are the builds that steps are compared with.
+	Compared []string               `json:"compared,omitempty"`
+	Counts   map[client.Outcome]int `json:"counts"`
+	Causes   []Grouped              `json:"causes"`
+	Caches   []Cache                `json:"caches,omitempty"`
+}
+
+// Grouped is a cause with all that came of it.
+type Grouped struct {
+	Cause Cause `json:"cause"`
+	// Steps are those that have the cause themselves.
+	Steps []Ran `json:"steps"`
+	// Followed are those that ran because of these.
+	Followed []Ran `json:"followed,omitempty"`
+	// Took is how long all of them ran, in nanoseconds.
+	Took time.Duration `json:"took"`
+}
+
+// Ran is a step that ran.
+type Ran struct {
+	Step digest.Digest `json:"step"`
+	Name string        `json:"name"`
+	Took time.Duration `json:"took"`
+}
+
+// Report explains all steps of the build that ran. Sources are not among them: what they are
+// is a cause.
+func (e *Explainer) Report() *Report {
+	r := &Report{Version: Version, Ref: e.now.Ref, Begun: e.now.Begun, Counts: map[client.Outcome]int{}, Caches: e.now.Caches}
+	for i := range e.now.Steps {
+		s := &e.now.Steps[i]
+		if s.Outcome != "" && IsStep(s) {
+			r.Counts[s.Outcome]++
+		}
+		if !s.Ran() || !IsStep(s) {
+			continue
+		}
+		x := e.Explain(s)
+		if x.Baseline != "" && !slices.Contains(r.Compared, x.Baseline) {
+			r.Compared = append(r.Compared, x.Baseline)
+		}
+		for _, root := range x.Roots {
+			r.add(root, s)
+		}
+	}
+	return r
+}
+
+// IsStep tells what a user wrote from sources, and from what has to be done for it.
+func IsStep(s *Step) bool {
+	return s.Kind != OpSource && !strings.HasPrefix(s.Name, "[internal]")
+}
+
+func (r *Report) add(root Root, s *Step) {
+	at := slices.IndexFunc(r.Causes, func(g Grouped) bool { return groups(&g.Cause, &root.Cause) })
+	if at < 0 {
+		at = len(r.Causes)
+		r.Causes = append(r.Causes, Grouped{Cause: root.Cause})
+	}
+	g := &r.Causes[at]
+	g.merge(&root.Cause)
+	is := func(r Ran) bool { return r.Step == s.Digest }
+	ran := Ran{Step: s.Digest, Name: s.Name, Took: s.Took()}
+	counted := slices.ContainsFunc(g.Steps, is) || slices.ContainsFunc(g.Followed, is)
+	switch {
+	case root.Step == s.Digest && !slices.ContainsFunc(g.Steps, is):
+		g.Followed = slices.DeleteFunc(g.Followed, is)
+		g.Steps = append(g.Steps, ran)
+	case !counted:
+		g.Followed = append(g.Followed, ran)
+	}
+	if !counted {
+		g.Took += ran.Took
+	}
+}
+
+// groups says whether two causes are told as one: those of several steps that read one
+// directory are, whichever files each reads. Steps that are there for the first time are, too.
+func groups(a, b *Cause) bool {
+	if a.Kind != b.Kind {
+		return false
+	}
+	if a.Kind == Files || a.Kind == First || a.Kind == Gone {
+		return a.Name == b.Name && a.Missing == b.Missing
+	}
+	if a.Kind == Command {
+		return a.Old == b.Old && a.New == b.New
+	}
+	return sameCause(a, b)
+}
+
+// merge adds the files that another step reads.
+func (g *Grouped) merge(c *Cause) {
+	for _, f := range c.Files {
+		if !slices.ContainsFunc(g.Cause.Files, func(o treediff.Change) bool { return o.Path == f.Path && o.Kind == f.Kind }) {
+			g.Cause.Files = append(g.Cause.Files, f)
+		}
+	}
+	g.Cause.More = max(g.Cause.More, c.More)
+}
