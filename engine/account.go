@@ -8,6 +8,7 @@ import (
 	"github.com/moby/buildkit/solver/pb"
 	"github.com/opencontainers/go-digest"
 
+	"github.com/tenonbuild/tenon/engine/llb"
 	"github.com/tenonbuild/tenon/engine/provenance"
 	"github.com/tenonbuild/tenon/engine/source"
 	"github.com/tenonbuild/tenon/engine/why"
@@ -53,6 +54,9 @@ func (b *build) told(ctx context.Context, t *solver.EdgeTrace) why.Step {
 	}
 	if v == nil {
 		return s
+	}
+	if llb.Inherits(v) {
+		s.NoCache, s.Inherits = false, true
 	}
 	op, ok := v.Sys().(*pb.Op)
 	if !ok {

@@ -5,6 +5,7 @@ import (
 
 	"github.com/moby/buildkit/client/llb"
 	"github.com/moby/buildkit/solver/pb"
+	"github.com/tenonbuild/tenon/solver"
 )
 
 // CacheMount names cache mounts of an op.
@@ -29,6 +30,11 @@ func MarkInherited(m *llb.OpMetadata) {
 	m.Description[inherited] = "true"
 }
 
+// Inherits says whether a vertex ignores the cache only because of what it is made of.
+func Inherits(v solver.Vertex) bool {
+	return v.Options().IgnoreCache && v.Options().Description[inherited] != ""
+}
+
 // dropCaches names the cache mounts that are not to be used again.
 func (l *loader) dropCaches() error {
 	if l.opt.DropCaches == nil {
@@ -37,7 +43,7 @@ func (l *loader) dropCaches() error {
 	seen := map[CacheMount]bool{}
 	var all []CacheMount
 	for _, v := range l.vertices {
-		if !v.opts.IgnoreCache || v.opts.Description[inherited] != "" {
+		if !v.opts.IgnoreCache || Inherits(v) {
 			continue
 		}
 		for _, m := range v.op.GetExec().GetMounts() {

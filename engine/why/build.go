@@ -63,8 +63,10 @@ type Step struct {
 	Ops []digest.Digest `json:"ops,omitempty"`
 	// Cached says where the result was found.
 	Cached *Hit `json:"cached,omitempty"`
-	// NoCache: caches were not asked.
-	NoCache bool `json:"noCache,omitempty"`
+	// NoCache: caches were not asked. Inherits: they were not, because they were not for a
+	// step below.
+	NoCache  bool `json:"noCache,omitempty"`
+	Inherits bool `json:"inherits,omitempty"`
 	// Asked are the caches that were asked and had nothing for the step.
 	Asked []string `json:"asked,omitempty"`
 	// Unloadable are the caches that had a record which could not be loaded.

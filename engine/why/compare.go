@@ -16,12 +16,13 @@ type comparison struct {
 	aligned  map[digest.Digest]*Step // by the digest of the step of now
 	files    *fileChanges
 	known    map[[2]*Step][]difference
+	unsure   map[[2]*Step]bool
 }
 
 func newComparison(old, now *Build, files *fileChanges) *comparison {
 	return &comparison{
 		old: old, now: now, olds: byDigest(old), nows: byDigest(now), aligned: align(old, now),
-		files: files, known: map[[2]*Step][]difference{},
+		files: files, known: map[[2]*Step][]difference{}, unsure: map[[2]*Step]bool{},
 	}
 }
 
@@ -73,7 +74,16 @@ func (c *comparison) compare(old, now *Step) (out []difference) {
 		}
 		out = append(plain(own), out...)
 	}
+	out, unsure := certain(out)
+	c.unsure[[2]*Step{old, now}] = unsure
 	return out
+}
+
+// certain leaves out inputs of which nothing differs that the step uses, as far as that is
+// kept. Unsure says that this is all by which the runs differ.
+func certain(all []difference) (out []difference, unsure bool) {
+	out = slices.DeleteFunc(slices.Clone(all), func(d difference) bool { return d.cause.Kind == Files && d.cause.Missing == unchanged })
+	return out, len(out) == 0 && len(all) > 0
 }
 
 func plain(causes []Cause) (out []difference) {

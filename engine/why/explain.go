@@ -42,6 +42,9 @@ func (e *Explainer) Explain(s *Step) *Explanation {
 		x.Roots = []Root{{x.Causes[0], s.Digest}}
 		return x
 	}
+	if found := e.freshInputs(s); s.Inherits && len(found) > 0 {
+		return e.explained(x, nil, s, found)
+	}
 	c, old := e.nearest(s)
 	if c == nil {
 		x.Causes = []Cause{{Kind: First}}
@@ -52,7 +55,14 @@ func (e *Explainer) Explain(s *Step) *Explanation {
 	found := c.differences(old, s)
 	if len(found) == 0 {
 		found = e.same(s, old)
+		if c.unsure[[2]*Step{old, s}] {
+			found = plain([]Cause{{Kind: Unknown, Missing: "an input differs, and " + unchanged}})
+		}
 	}
+	return e.explained(x, c, s, found)
+}
+
+func (e *Explainer) explained(x *Explanation, c *comparison, s *Step, found []difference) *Explanation {
 	for _, d := range found {
 		x.Causes = append(x.Causes, d.cause)
 		x.Roots = e.addRoots(x.Roots, c, s, d, map[[2]*Step]bool{})
@@ -73,15 +83,15 @@ func (e *Explainer) nearest(s *Step) (best *comparison, old *Step) {
 	least := 0
 	for _, c := range e.earlier {
 		o := c.aligned[s.Digest]
-		if o == nil || !had(o) && o.Outcome != client.Failed {
+		if o == nil || len(o.Ops) == 0 && !had(o) {
 			continue
 		}
 		n := 0
 		if len(c.differences(o, s)) > 0 {
 			n = 2 * c.weight(o, s, map[[2]*Step]bool{})
 		}
-		if o.Outcome == client.Failed {
-			n++ // one that succeeded says more
+		if !had(o) {
+			n++ // one that had a result says more
 		}
 		if best == nil || n < least {
 			best, old, least = c, o, n
@@ -101,21 +111,32 @@ func (e *Explainer) same(s, old *Step) []difference {
 	case s.Lost:
 		return plain([]Cause{{Kind: Lost}})
 	}
-	for i := range s.Inputs {
-		in := e.steps[s.Inputs[i].Step]
-		if in != nil && in.Ran() && e.fresh(in, map[digest.Digest]bool{}) {
-			return []difference{{cause: Cause{Kind: StepKind, Step: in.Digest, StepName: in.Name}, below: [2]*Step{nil, in}}}
-		}
+	if found := e.freshInputs(s); len(found) > 0 {
+		return found
 	}
 	if old.Outcome == client.Failed {
 		return plain([]Cause{{Kind: FailedBefore, Old: old.Error}})
 	}
+	if !had(old) {
+		return plain([]Cause{{Kind: Unknown, Missing: "an earlier build had the step with the same inputs, and did not need its result"}})
+	}
 	return plain([]Cause{{Kind: Gone, Caches: s.Asked}})
+}
+
+// freshInputs are the steps below one that ran because caches were not asked.
+func (e *Explainer) freshInputs(s *Step) (found []difference) {
+	for i := range s.Inputs {
+		in := e.steps[s.Inputs[i].Step]
+		if in != nil && in.Ran() && e.fresh(in, map[digest.Digest]bool{}) {
+			found = append(found, difference{cause: Cause{Kind: StepKind, Step: in.Digest, StepName: in.Name}, below: [2]*Step{nil, in}})
+		}
+	}
+	return found
 }
 
 // fresh says whether a step ran because its cache, or that of a step below it, was not asked.
 func (e *Explainer) fresh(s *Step, seen map[digest.Digest]bool) bool {
-	if s.NoCache {
+	if s.NoCache || s.Inherits {
 		return true
 	}
 	if seen[s.Digest] || !s.Ran() {

@@ -21,6 +21,9 @@ type Trees interface {
 // maxFiles is how many changed files a cause names.
 const maxFiles = 100
 
+// unchanged is what is said of a source of which no file that is used differs.
+const unchanged = "no file that is kept of it differs"
+
 // fileChanges finds out which files changed, once for two trees.
 type fileChanges struct {
 	ctx   context.Context
@@ -68,7 +71,7 @@ func (f *fileChanges) between(old, now *Step, parts []Part) Cause {
 	}
 	cause.More += d.LeftOut
 	if len(cause.Files) == 0 && cause.More == 0 {
-		cause.Missing = "no file that is kept of it differs"
+		cause.Missing = unchanged
 	}
 	return cause
 }

@@ -65,17 +65,20 @@ func named(id string) string {
 	return name
 }
 
+// filters are words for what chooses the files of a directory: .dockerignore, mostly.
+var filters = map[string]string{pb.AttrExcludePatterns: "exclude patterns of ", pb.AttrIncludePatterns: "include patterns of "}
+
 // local says which files of a directory differ, and whether what is left out of it does.
 func (c *comparison) local(old, now *Step, parts []Part) (out []Cause) {
 	cause := c.files.between(old, now, parts)
-	is, _ := now.fact(FactSource, "")
-	cause.Name = source(is)
+	id, _ := now.fact(FactSource, "")
+	cause.Name = source(id)
 	out = append(out, cause)
 	for _, name := range []string{pb.AttrExcludePatterns, pb.AttrIncludePatterns} {
 		was, _ := old.fact(FactAttr, name)
 		is, _ := now.fact(FactAttr, name)
 		if was != is {
-			out = append(out, Cause{Kind: Setting, Name: name, Old: was, New: is})
+			out = append(out, Cause{Kind: Setting, Name: filters[name] + source(id), Old: was, New: is})
 		}
 	}
 	return out
