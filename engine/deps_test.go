@@ -59,7 +59,7 @@ func TestLayers(t *testing.T) {
 		"engine/execop":                {"engine/contenthash", "engine/emulation", "engine/failed", "engine/session", "engine/store", "engine/verify"},
 		"engine/failed":                {"engine/store"},
 		"engine/fileop":                {"engine/contenthash", "engine/failed", "engine/store"},
-		"engine/ops":                   {"engine/execop", "engine/failed", "engine/fileop", "engine/llb", "engine/session", "engine/source", "engine/store", "engine/verify"},
+		"engine/ops":                   {"engine/contenthash", "engine/execop", "engine/failed", "engine/fileop", "engine/llb", "engine/session", "engine/source", "engine/store", "engine/verify"},
 		"engine/frontend":              {"engine/failed", "engine/llb", "engine/store"},
 		"engine/images":                {"engine/registry", "engine/store"},
 		"engine/gcpolicy":              {"engine/store"},
