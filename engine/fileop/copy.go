@@ -89,6 +89,9 @@ func copyOne(ctx context.Context, src, s, dest, to string, a *pb.FileActionCopy,
 	if _, err := os.Lstat(p); errors.Is(err, iofs.ErrNotExist) {
 		return notFound(s)
 	}
+	if done, err := widely(ctx, src, s, dest, to, a, opt); done || err != nil {
+		return err
+	}
 	return fscopy.Copy(ctx, src, s, dest, to, opt)
 }
 

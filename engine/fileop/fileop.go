@@ -7,6 +7,9 @@
 // of the tree: paths are resolved inside it, links that point elsewhere end at its
 // root, and archives are unpacked with the destination as the root of the process.
 //
+// Files are copied by fsutil's copier. A directory of which all is copied into an empty one is
+// copied several files at a time (wide.go), to the same result.
+//
 // A copy is cached by the content of what it copies (cachemap.go).
 package fileop
 
