@@ -100,6 +100,7 @@ func (b *build) writeCache(ctx context.Context, x cacheExport, of []solver.Cache
 
 // gather collects what leads to results.
 func (b *build) gather(ctx context.Context, extent remotecache.Extent, of []solver.CachedResult) (*remotecache.Gathered, error) {
+	ctx = store.Exporting(ctx)
 	c := remotecache.NewCollector()
 	opt := solver.CacheExportOpt{Mode: extent.Mode, Convert: c.Convert}
 	for _, res := range of {

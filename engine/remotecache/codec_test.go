@@ -106,7 +106,11 @@ func graphFor(c *Collector, layers []ocispec.Descriptor, stacks [][]int32) *Grap
 		if stacks[n.n] == nil {
 			return nil
 		}
-		return []stackAt{{stacks[n.n], n.results[0].createdAt}}
+		top := none
+		for _, layer := range stacks[n.n] {
+			top = l.on(top, layer)
+		}
+		return []stackAt{{top, n.results[0].createdAt}}
 	})
 }
 

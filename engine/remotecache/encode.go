@@ -12,16 +12,16 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// stackAt is a result as layers, by number, the lowest first.
+// stackAt is a result by its uppermost layer: a node of a layerList.
 type stackAt struct {
-	layers    []int32
+	top       int32
 	createdAt time.Time
 }
 
 // graphOf makes a graph of nodes, whose results stacksOf gives. Records that lead to no
 // result are left out, and so are links that would make a circle.
 func graphOf(nodes []*node, layers *layerList, stacksOf func(*node) []stackAt) *Graph {
-	b := &builder{g: &Graph{}, layers: layers, numbers: map[stacked]int32{}}
+	b := &builder{g: &Graph{}, layers: layers}
 	place := make([]int32, len(nodes))
 	known := map[string]int32{}
 	for n, inputs := range derive(nodes) {
@@ -47,26 +47,21 @@ func graphOf(nodes []*node, layers *layerList, stacksOf func(*node) []stackAt) *
 	return b.g
 }
 
-// builder adds results to a graph.
+// builder adds results to a graph, and those layers that they have: the nodes of a list.
 type builder struct {
 	g      *Graph
 	layers *layerList
-	// numbers finds layers of g by what they are.
-	numbers map[stacked]int32
 }
-
-// stacked is a blob on top of a layer of the graph.
-type stacked struct{ blob, parent int32 }
 
 // addResult gives a record the newest of some results. Equal ones are as old as the oldest.
 func (b *builder) addResult(at int32, all []stackAt) {
 	oldest := map[int32]time.Time{}
 	for _, s := range all {
-		top := b.top(s.layers)
-		if t, ok := oldest[top]; !ok || s.createdAt.Before(t) {
-			oldest[top] = s.createdAt
+		if t, ok := oldest[s.top]; !ok || s.createdAt.Before(t) {
+			oldest[s.top] = s.createdAt
 		}
 	}
+	b.grow()
 	r := &b.g.records[at]
 	for top, createdAt := range oldest {
 		res := result{id: b.g.layers[top].id, top: top, createdAt: createdAt}
@@ -76,31 +71,23 @@ func (b *builder) addResult(at int32, all []stackAt) {
 	}
 }
 
-func (r result) better(o result) bool {
-	return cmp.Or(r.createdAt.Compare(o.createdAt), cmp.Compare(o.id, r.id)) > 0
+// grow adds the nodes of the list that are new.
+func (b *builder) grow() {
+	for n := len(b.g.layers); n < len(b.layers.nodes); n++ {
+		node := b.layers.nodes[n]
+		below := layer{}
+		if node.below >= 0 {
+			below = b.g.layers[node.below]
+		}
+		desc := b.layers.descs[node.layer]
+		b.g.layers = append(b.g.layers, layer{
+			desc: desc, parent: node.below, depth: below.depth + 1, id: hashAll(below.id, desc.Digest.String()),
+		})
+	}
 }
 
-// top is the uppermost layer of a stack in the graph.
-func (b *builder) top(stack []int32) int32 {
-	top := int32(-1)
-	for _, blob := range stack {
-		key := stacked{blob, top}
-		next, ok := b.numbers[key]
-		if !ok {
-			next = int32(len(b.g.layers))
-			b.numbers[key] = next
-			below := layer{}
-			if top >= 0 {
-				below = b.g.layers[top]
-			}
-			desc := b.layers.descs[blob]
-			b.g.layers = append(b.g.layers, layer{
-				desc: desc, parent: top, depth: below.depth + 1, id: hashAll(below.id, desc.Digest.String()),
-			})
-		}
-		top = next
-	}
-	return top
+func (r result) better(o result) bool {
+	return cmp.Or(r.createdAt.Compare(o.createdAt), cmp.Compare(o.id, r.id)) > 0
 }
 
 // derive yields the nodes that can be reached from those without inputs, after what they

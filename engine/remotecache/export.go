@@ -178,41 +178,6 @@ func (c *Collector) Gather(ctx context.Context, st *store.Store, e Extent, mount
 		return nil, err
 	}
 	l := newLayerList(made.Provider)
-	stacks := func(n *node) []stackAt {
-		var all []stackAt
-		for _, f := range n.results {
-			if s := l.stack(f, made, at); len(s) > 0 {
-				all = append(all, stackAt{s, f.createdAt})
-			}
-		}
-		return all
-	}
-	out.Graph, out.Provider = graphOf(nodes, l, stacks), l
+	out.Graph, out.Provider = graphOf(nodes, l, newStacks(l, made, at).of), l
 	return out, out.addMounts(ctx, e, mounts, st, imports, l)
-}
-
-// stack are the layers of a result, by their numbers; nil if it has gone.
-func (l *layerList) stack(f found, made *store.Stacks, at map[*solver.Remote]int) (out []int32) {
-	if f.imported != nil {
-		for _, desc := range f.imported.graph.stack(f.imported.result) {
-			if f.imported.from.layers.Gone(desc.Digest) {
-				return nil
-			}
-			out = append(out, l.add(desc, f.imported.from.layers))
-		}
-		return out
-	}
-	if t, ok := at[f.remote]; ok {
-		for _, i := range made.Of[t] {
-			out = append(out, l.add(dated(made.Layers[i]), nil))
-		}
-		return out
-	}
-	if _, gone := f.remote.Provider.(store.TreeProvider); gone {
-		return nil
-	}
-	for _, desc := range f.remote.Descriptors {
-		out = append(out, l.add(desc, f.remote.Provider))
-	}
-	return out
 }

@@ -119,6 +119,7 @@ func Inline(g *Graph, blobs, diffIDs []digest.Digest) ([]byte, error) {
 	for i := len(blobs) - 1; i >= 0; i-- {
 		at[diffIDs[i]], at[blobs[i]] = int32(i), int32(i)
 	}
+	begins := beginnings(g, at)
 	in := &Graph{records: make([]record, len(g.records)), layers: make([]layer, len(blobs))}
 	for i := range in.layers {
 		in.layers[i] = layer{desc: ocispec.Descriptor{Digest: blobs[i]}, parent: int32(i - 1), id: fmt.Sprintf("%08d", i)}
@@ -129,7 +130,7 @@ func Inline(g *Graph, blobs, diffIDs []digest.Digest) ([]byte, error) {
 			in.records[n].inputs[i] = append([]link(nil), alternatives...)
 		}
 		for _, res := range r.results {
-			if res, ok := within(g, res, at); ok {
+			if res, ok := within(g, res, at, begins); ok {
 				in.records[n].results = append(in.records[n].results, res)
 			}
 		}
@@ -150,16 +151,37 @@ func Inline(g *Graph, blobs, diffIDs []digest.Digest) ([]byte, error) {
 	return json.Marshal(out)
 }
 
+// placeOf is where a layer is in an image: at is what place it has by its digest or its diff ID.
+func placeOf(desc ocispec.Descriptor, at map[digest.Digest]int32) (int32, bool) {
+	n, ok := at[desc.Digest]
+	if !ok {
+		n, ok = at[digest.Digest(desc.Annotations[annotationDiffID])]
+	}
+	return n, ok
+}
+
+// beginnings says of each layer of a graph whether it and those below it are the first ones of
+// an image. Those below come before it.
+func beginnings(g *Graph, at map[digest.Digest]int32) []bool {
+	out := make([]bool, len(g.layers))
+	for i, l := range g.layers {
+		n, ok := placeOf(l.desc, at)
+		out[i] = ok && n == l.depth-1 && (l.parent < 0 || out[l.parent])
+	}
+	return out
+}
+
 // within is a result as layers of an image, if it has them all: the first ones of it, or
 // some of them.
-func within(g *Graph, res result, at map[digest.Digest]int32) (result, bool) {
+func within(g *Graph, res result, at map[digest.Digest]int32, begins []bool) (result, bool) {
 	out := result{id: res.id, top: -1, createdAt: res.createdAt}
+	if res.top >= 0 && begins[res.top] {
+		out.top = g.layers[res.top].depth - 1
+		return out, true
+	}
 	first := true
-	for i, d := range g.stack(res) {
-		n, ok := at[d.Digest]
-		if !ok {
-			n, ok = at[digest.Digest(d.Annotations[annotationDiffID])]
-		}
+	for i, desc := range g.stack(res) {
+		n, ok := placeOf(desc, at)
 		if !ok {
 			return result{}, false
 		}

@@ -20,10 +20,19 @@ type layerList struct {
 	numbers map[digest.Digest]int32
 	base    content.Provider
 	from    map[digest.Digest]content.Provider
+
+	// nodes are layers on top of others, which come before them.
+	nodes []stacked
+	known map[stacked]int32
 }
 
+// stacked is a layer of a list on top of the node below it; -1: on none.
+type stacked struct{ layer, below int32 }
+
 func newLayerList(base content.Provider) *layerList {
-	return &layerList{numbers: map[digest.Digest]int32{}, base: base, from: map[digest.Digest]content.Provider{}}
+	return &layerList{
+		numbers: map[digest.Digest]int32{}, base: base, from: map[digest.Digest]content.Provider{}, known: map[stacked]int32{},
+	}
 }
 
 // add adds a layer, unless it is there, and returns its number. From reads it; nil: base.
@@ -36,6 +45,18 @@ func (l *layerList) add(desc ocispec.Descriptor, from content.Provider) int32 {
 		if from != nil {
 			l.from[desc.Digest] = from
 		}
+	}
+	return n
+}
+
+// on returns the node of a layer on top of another node.
+func (l *layerList) on(below, layer int32) int32 {
+	s := stacked{layer, below}
+	n, ok := l.known[s]
+	if !ok {
+		n = int32(len(l.nodes))
+		l.known[s] = n
+		l.nodes = append(l.nodes, s)
 	}
 	return n
 }

@@ -19,30 +19,36 @@ import (
 // The one difference is that the times of files have parts of seconds, which layers do
 // not have.
 
-// noteChains notes the chain IDs of records, the lowest first, of which one was built
-// upon the other. Above a merge, a diff, or a layer that is not exact, there are none.
-func (s *Store) noteChains(ctx context.Context, all []piece) error {
-	var chain digest.Digest
-	var below *record
-	for _, p := range all {
-		if p.lower != below || p.upper != p.rec {
-			return nil
+// noteChains notes the chain IDs of records of which one was built upon the other, from the
+// lowest on. Above a merge, a diff, or a layer that is not exact, there are none.
+func (s *Store) noteChains(ctx context.Context, trees *forest) error {
+	chains := make([]digest.Digest, len(trees.nodes)) // "": there is none
+	for n, p := range trees.nodes {
+		var chain digest.Digest
+		var below *record
+		if p.below >= 0 {
+			if chain = chains[p.below]; chain == "" {
+				continue
+			}
+			below = trees.nodes[p.below].rec
 		}
-		below = p.rec
+		if p.lower != below || p.upper != p.rec {
+			continue
+		}
 		if p.rec.facts.Kind == kindLayer {
-			chain = digest.NewDigestFromEncoded(digest.Canonical, p.rec.id)
+			chains[n] = digest.NewDigestFromEncoded(digest.Canonical, p.rec.id)
 			continue
 		}
 		diffID := s.exactDiffID(p.rec)
-		if diffID == "" {
-			return nil
+		switch {
+		case diffID == "":
+			continue
+		case chain == "":
+			chains[n] = diffID
+		default:
+			chains[n] = identity.ChainID([]digest.Digest{chain, diffID})
 		}
-		if chain == "" {
-			chain = diffID
-		} else {
-			chain = identity.ChainID([]digest.Digest{chain, diffID})
-		}
-		if err := s.noteChain(ctx, p.rec, chain); err != nil {
+		if err := s.noteChain(ctx, p.rec, chains[n]); err != nil {
 			return err
 		}
 	}

@@ -107,7 +107,8 @@ func (r *Ref) Layers(ctx context.Context, opt LayerOptions) ([]Layer, content.Pr
 		return nil, noBlobs{}, nil
 	}
 	s, ctx := r.s, r.s.Context(ctx)
-	all := pieces(rec)
+	trees := newForest()
+	all := trees.pieces(trees.top(rec))
 	layers, opts := make([]Layer, len(all)), opt.each(all)
 	eg, egctx := errgroup.WithContext(ctx)
 	eg.SetLimit(parallelFetches)
@@ -124,7 +125,7 @@ func (r *Ref) Layers(ctx context.Context, opt LayerOptions) ([]Layer, content.Pr
 	if err := eg.Wait(); err != nil {
 		return nil, nil, err
 	}
-	if err := s.noteChains(ctx, all); err != nil {
+	if err := s.noteChains(ctx, trees); err != nil {
 		return nil, nil, err
 	}
 	return layers, s.blobsOf(all), nil

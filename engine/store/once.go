@@ -14,15 +14,16 @@ import (
 type LayersOnce struct {
 	s   *Store
 	opt LayerOptions
-	// whole are records all of whose layers were given, given are these.
-	whole map[*record]bool
-	given map[piece]bool
-	parts map[*record][]piece // see piecesOf
+	// trees have the layers of all trees so far. Those of the nodes in given were given.
+	trees *forest
+	given map[int32]bool
+	// once are the layers that were given.
+	once map[piece]bool
 }
 
 // LayersOnce makes one.
 func (s *Store) LayersOnce(opt LayerOptions) *LayersOnce {
-	return &LayersOnce{s: s, opt: opt.orDefault(), whole: map[*record]bool{}, given: map[piece]bool{}, parts: map[*record][]piece{}}
+	return &LayersOnce{s: s, opt: opt.orDefault(), trees: newForest(), given: map[int32]bool{}, once: map[piece]bool{}}
 }
 
 // Of returns the layers of a tree that were not given before, the lowest first, and what reads
@@ -76,21 +77,12 @@ func (o *LayersOnce) layer(ctx context.Context, p piece) (*Layer, error) {
 
 // left are the layers of a tree that were not given, the lowest first.
 func (o *LayersOnce) left(rec *record) (out []piece) {
-	give := func(p piece) {
-		if !o.given[p] {
-			o.given[p] = true
+	for n := o.trees.top(rec); n >= 0 && !o.given[n]; n = o.trees.nodes[n].below {
+		o.given[n] = true
+		if p := o.trees.nodes[n].piece; !o.once[p] {
+			o.once[p] = true
 			out = append(out, p)
 		}
-	}
-	for r := rec; r != nil && !o.whole[r]; r = r.parent() {
-		o.whole[r] = true
-		if r.facts.Kind == kindMerge || r.facts.Kind == kindDiff {
-			for _, p := range slices.Backward(piecesOf(r, o.parts)) {
-				give(p)
-			}
-			break
-		}
-		give(piece{rec: r, lower: r.parent(), upper: r})
 	}
 	slices.Reverse(out)
 	return out

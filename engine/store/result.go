@@ -94,6 +94,9 @@ func (x results) LoadRemote(ctx context.Context, res solver.CacheResult) (*solve
 	if res.ID == emptyID {
 		return nil, nil
 	}
+	if lookedOf(ctx) != nil {
+		return x.s.loadRemote(ctx, res.ID)
+	}
 	ref, err := x.s.Get(ctx, res.ID)
 	if err != nil {
 		return nil, err
@@ -121,31 +124,15 @@ func (x results) Exists(id string) bool {
 	return rec != nil && rec.facts.Kind != kindCacheMount && x.s.reachable(context.Background(), rec) == nil
 }
 
-// reachable returns an error, solver.ErrNotFound, if a tree cannot be had: it, or what it
-// is made of, is gone from the disk, or needs a blob of which is not known where it is.
-// It looks at each record once.
-func (s *Store) reachable(ctx context.Context, rec *record) error {
-	ctx = s.Context(ctx)
-	seen := map[*record]bool{nil: true}
-	todo := []*record{rec}
-	for len(todo) > 0 {
-		r := todo[len(todo)-1]
-		todo = todo[:len(todo)-1]
-		if seen[r] {
-			continue
-		}
-		seen[r] = true
-		todo = append(todo, r.parents...)
-		if err := s.snapshotThere(ctx, r); err != nil {
-			return fmt.Errorf("tree %q: %w", rec.id, err)
-		}
-		if r.facts.Kind != kindLayer {
-			continue
-		}
-		if len(s.blobsThere(ctx, r)) == 0 {
-			desc, _ := s.source(r)
-			return fmt.Errorf("tree %q needs the layer %s, which is not here: %w", rec.id, desc.Digest, solver.ErrNotFound)
-		}
+// available returns an error, solver.ErrNotFound, if what a record adds to its parents cannot be
+// had.
+func (s *Store) available(ctx context.Context, r *record) error {
+	if err := s.snapshotThere(ctx, r); err != nil {
+		return err
+	}
+	if r.facts.Kind == kindLayer && len(s.blobsThere(ctx, r)) == 0 {
+		desc, _ := s.source(r)
+		return fmt.Errorf("tree %q needs the layer %s, which is not here: %w", r.id, desc.Digest, solver.ErrNotFound)
 	}
 	return nil
 }

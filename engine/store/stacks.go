@@ -3,7 +3,6 @@ package store
 import (
 	"context"
 	"fmt"
-	"slices"
 
 	"github.com/containerd/containerd/v2/core/content"
 	"golang.org/x/sync/errgroup"
@@ -11,13 +10,21 @@ import (
 	"github.com/tenonbuild/tenon/solver"
 )
 
-// Stacks are the layers of several trees. A layer that several have is there once.
+// Stacks are the layers of several trees. A layer that several have is there once, and so is
+// what they have in common from the lowest layer on.
 type Stacks struct {
 	Layers []Layer
-	// Of has, for each tree, its layers by their numbers in Layers, the lowest first.
-	Of [][]int32
+	Nodes  []StackNode
+	// Of has, for each tree, its uppermost layer by its number in Nodes; -1 for the empty tree.
+	Of []int32
 	// Provider reads the blobs for as long as the handles are kept.
 	Provider content.Provider
+}
+
+// StackNode is a layer on top of others.
+type StackNode struct {
+	Layer int32 // in Layers
+	Below int32 // in Nodes, before it; -1: none
 }
 
 // Stacks returns the layers of trees, as Layers does of one. The time is linear in the
@@ -27,31 +34,16 @@ func (s *Store) Stacks(ctx context.Context, refs []*Ref, opt LayerOptions) (*Sta
 	if _, err := opt.form(); err != nil {
 		return nil, err
 	}
-	out := &Stacks{Of: make([][]int32, len(refs))}
-	numbers := map[piece]int32{}
-	var all []piece
-	trees := make([][]piece, len(refs))
-	seen := map[*record][]piece{}
+	trees := newForest()
+	tops := make([]int32, len(refs))
 	for i, r := range refs {
 		rec, err := r.use()
 		if err != nil {
 			return nil, err
 		}
-		if rec == nil {
-			continue
-		}
-		trees[i] = piecesOf(rec, seen)
-		out.Of[i] = make([]int32, len(trees[i]))
-		for j, p := range trees[i] {
-			n, ok := numbers[p]
-			if !ok {
-				n = int32(len(all))
-				numbers[p] = n
-				all = append(all, p)
-			}
-			out.Of[i][j] = n
-		}
+		tops[i] = trees.top(rec)
 	}
+	out, all := stacksOf(trees, tops)
 	ctx = s.Context(ctx)
 	out.Layers = make([]Layer, len(all))
 	eg, egctx := errgroup.WithContext(ctx)
@@ -69,22 +61,47 @@ func (s *Store) Stacks(ctx context.Context, refs []*Ref, opt LayerOptions) (*Sta
 	if err := eg.Wait(); err != nil {
 		return nil, err
 	}
-	// The longest first: what others are the beginning of is noted with them.
-	slices.SortFunc(trees, func(a, b []piece) int { return len(b) - len(a) })
-	noted := map[piece]bool{}
-	for _, t := range trees {
-		if len(t) == 0 || noted[t[len(t)-1]] {
-			continue
-		}
-		for _, p := range t {
-			noted[p] = true
-		}
-		if err := s.noteChains(ctx, t); err != nil {
-			return nil, err
-		}
+	if err := s.noteChains(ctx, trees); err != nil {
+		return nil, err
 	}
 	out.Provider = s.blobsOf(all)
 	return out, nil
+}
+
+// stacksOf are the layers below nodes, without their blobs, and what each is.
+func stacksOf(trees *forest, tops []int32) (out *Stacks, all []piece) {
+	used := make([]bool, len(trees.nodes))
+	for _, top := range tops {
+		for n := top; n >= 0 && !used[n]; n = trees.nodes[n].below {
+			used[n] = true
+		}
+	}
+	out = &Stacks{Of: make([]int32, len(tops))}
+	numbers := map[piece]int32{}
+	place := make([]int32, len(trees.nodes))
+	at := func(n int32) int32 {
+		if n < 0 {
+			return -1
+		}
+		return place[n]
+	}
+	for n, node := range trees.nodes {
+		if !used[n] {
+			continue
+		}
+		layer, ok := numbers[node.piece]
+		if !ok {
+			layer = int32(len(all))
+			numbers[node.piece] = layer
+			all = append(all, node.piece)
+		}
+		place[n] = int32(len(out.Nodes))
+		out.Nodes = append(out.Nodes, StackNode{layer, at(node.below)})
+	}
+	for i, top := range tops {
+		out.Of[i] = at(top)
+	}
+	return out, all
 }
 
 // TreeProvider is a content.Provider of a result's layers that knows the result.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/containerd/containerd/v2/core/leases"
 	"github.com/moby/buildkit/identity"
@@ -138,55 +137,4 @@ func (s *Store) adopt(ctx context.Context, rec *record, key string, set func(*fa
 	set(&rec.facts)
 	s.index.markDirty(rec) // what was written meanwhile did not know it
 	return nil
-}
-
-// piece is what one layer of a tree is: what has to be done to lower to get upper.
-// Either may be nil, the empty tree. Rec is whose layer it is.
-type piece struct {
-	rec, lower, upper *record
-}
-
-// pieces are the layers of a tree, the lowest first. There are at most as many as
-// its countLayers says.
-func pieces(rec *record) []piece { return piecesOf(rec, map[*record][]piece{}) }
-
-// piecesOf keeps what it has found of merges and diffs in seen.
-func piecesOf(rec *record, seen map[*record][]piece) []piece {
-	var above []piece // the topmost first
-	var base []piece
-	for r := rec; r != nil; r = r.parent() {
-		if r.facts.Kind == kindMerge || r.facts.Kind == kindDiff {
-			if _, ok := seen[r]; !ok {
-				seen[r] = partsOf(r, seen)
-			}
-			base = seen[r]
-			break
-		}
-		above = append(above, piece{rec: r, lower: r.parent(), upper: r})
-	}
-	out := slices.Clone(base)
-	for _, p := range slices.Backward(above) {
-		out = append(out, p)
-	}
-	return out
-}
-
-// partsOf are the layers of a merge or a diff. Those of a diff of two trees of
-// which one was built on the other are the layers in between.
-func partsOf(rec *record, seen map[*record][]piece) []piece {
-	var out []piece
-	if rec.facts.Kind == kindMerge {
-		for _, p := range rec.parents {
-			out = append(out, piecesOf(p, seen)...)
-		}
-		return out
-	}
-	lower, upper := rec.parents[0], rec.parents[1]
-	if lower != nil && upper != nil {
-		below, above := piecesOf(lower, seen), piecesOf(upper, seen)
-		if n := len(below); n < len(above) && slices.Equal(below, above[:n]) {
-			return above[n:]
-		}
-	}
-	return []piece{{rec: rec, lower: lower, upper: upper}}
 }
