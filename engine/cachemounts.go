@@ -43,10 +43,18 @@ func (l *lender) Used(id string) {
 // mountsToExport are the cache mounts of a build. Those on a base are not among them: there is
 // one for each base of this store.
 func (b *build) mountsToExport(ctx context.Context) remotecache.Mounts {
-	m := remotecache.Mounts{Named: map[string]bool{}, Skipped: func(id string, err error) {
-		text := fmt.Sprintf("what the cache has of the cache mount %q stays as it is: %v", id, err)
-		solver.ProgressFrom(ctx).Warn(client.VertexWarning{Level: 1, Short: []byte(text)})
-	}}
+	warn := func(format string, args ...any) {
+		solver.ProgressFrom(ctx).Warn(client.VertexWarning{Level: 1, Short: fmt.Appendf(nil, format, args...)})
+	}
+	m := remotecache.Mounts{
+		Named: map[string]bool{},
+		Skipped: func(id string, err error) {
+			warn("what the cache has of the cache mount %q stays as it is: %v", id, err)
+		},
+		Lacks: func(id string, names []string) {
+			warn("of the cache mount %q, %d files do not go along, since in a layer their names remove others (.wh.*): %q is the first", id, len(names), names[0])
+		},
+	}
 	b.lender.mu.Lock()
 	m.Used = maps.Clone(b.lender.used)
 	b.lender.mu.Unlock()

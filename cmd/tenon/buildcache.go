@@ -28,6 +28,8 @@ type buildCaches struct {
 	from, to []remotecache.Option
 	// read and written are folders, by the names that the build knows them by.
 	read, written map[string]string
+	// sweep has folders of which is removed what no cache in them stands on.
+	sweep map[string]bool
 	// keys sign caches of to, which name them in their attribute sign.
 	keys map[string]*cachesign.Key
 	// tags are what the caches of to are called in the indexes of their folders.
@@ -36,7 +38,7 @@ type buildCaches struct {
 
 // caches reads --cache-from and --cache-to. A folder without a cache is said, and left out.
 func (c *cli) caches(f *buildFlags) (*buildCaches, error) {
-	b := &buildCaches{read: map[string]string{}, written: map[string]string{}, keys: map[string]*cachesign.Key{}}
+	b := &buildCaches{read: map[string]string{}, written: map[string]string{}, sweep: map[string]bool{}, keys: map[string]*cachesign.Key{}}
 	for _, s := range f.cacheFrom {
 		o, err := parseCache(s)
 		if err == nil {
@@ -180,8 +182,12 @@ func (b *buildCaches) writeFolder(o remotecache.Option) error {
 	if err != nil {
 		return err
 	}
-	if _, ok := o.Attrs["reset"]; ok {
-		return errors.New("reset is not there yet: remove the folder to begin anew")
+	if v, ok := o.Attrs["reset"]; ok {
+		sweep, err := strconv.ParseBool(v)
+		if err != nil {
+			return fmt.Errorf("reset=%q: say true or false", v)
+		}
+		b.sweep[dir] = sweep
 	}
 	b.written[dir] = dir
 	return nil
@@ -208,6 +214,7 @@ func (c *cli) finish(ctx context.Context, f *buildFlags, b *buildCaches, said []
 		}
 		err := b.name(ctx, os.FileMode(c.umask), i, dt)
 		if err == nil {
+			c.sweep(ctx, f, b, b.to[i].Attrs["dest"])
 			continue
 		}
 		err = fmt.Errorf("the index of the cache in %s: %w", b.to[i].Attrs["dest"], err)
@@ -218,6 +225,16 @@ func (c *cli) finish(ctx context.Context, f *buildFlags, b *buildCaches, said []
 		errs = errors.Join(errs, err)
 	}
 	return errs
+}
+
+// sweep makes a folder smaller, if that is asked for. The cache is there also where it fails.
+func (c *cli) sweep(ctx context.Context, f *buildFlags, b *buildCaches, dir string) {
+	if !b.sweep[dir] {
+		return
+	}
+	if err := export.SweepLayout(ctx, dir); err != nil {
+		c.hint(f, fmt.Sprintf("--cache-to %s,reset=true: %v", dir, err))
+	}
 }
 
 // name names one, whose manifest the build has told as JSON.

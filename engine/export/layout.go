@@ -102,11 +102,11 @@ func copyBlob(ctx context.Context, dir string, umask os.FileMode, from content.P
 // It is for one writer at a time, by a lock on the directory.
 func addToIndex(ctx context.Context, dir string, umask os.FileMode, entries []ocispec.Descriptor) (err error) {
 	path := filepath.Join(dir, ocispec.ImageIndexFile)
-	lock := flock.New(dir, flock.SetFlag(os.O_RDONLY))
-	if _, err := lock.TryLockContext(ctx, lockRetry); err != nil {
-		return fmt.Errorf("locking %s: %w", dir, err)
+	unlock, err := lockLayout(ctx, dir)
+	if err != nil {
+		return err
 	}
-	defer func() { err = errors.Join(err, lock.Unlock()) }()
+	defer func() { err = errors.Join(err, unlock()) }()
 	idx := ocispec.Index{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageIndex}
 	dt, err := os.ReadFile(path)
 	switch {
@@ -126,6 +126,15 @@ func addToIndex(ctx context.Context, dir string, umask os.FileMode, entries []oc
 		return err
 	}
 	return writeJSON(ctx, path, umask, idx)
+}
+
+// lockLayout waits until no other writer has the index of a layout.
+func lockLayout(ctx context.Context, dir string) (unlock func() error, err error) {
+	lock := flock.New(dir, flock.SetFlag(os.O_RDONLY))
+	if _, err := lock.TryLockContext(ctx, lockRetry); err != nil {
+		return nil, fmt.Errorf("locking %s: %w", dir, err)
+	}
+	return lock.Unlock, nil
 }
 
 // replaces says whether an old entry goes when a new one comes: it has the same

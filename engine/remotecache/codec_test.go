@@ -3,6 +3,7 @@ package remotecache
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -229,4 +230,12 @@ func TestInline(t *testing.T) {
 	dt, err = Inline(g, nil, nil)
 	check.OK(t, err)
 	check.Equal(t, "nothing of it", len(dt), 0)
+}
+
+// What BuildKit cannot read is known before it is written.
+func TestTooLarge(t *testing.T) {
+	check.Equal(t, "small", (&document{config: make([]byte, maxOthers), manifest: make([]byte, maxOthers)}).tooLarge(), "")
+	for _, d := range []*document{{config: make([]byte, maxOthers+1)}, {manifest: make([]byte, maxOthers+1)}} {
+		check.Says(t, errors.New(d.tooLarge()), "1048577 bytes", "at most 1048576")
+	}
 }

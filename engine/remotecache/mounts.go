@@ -134,6 +134,8 @@ type Mounts struct {
 	Used, Named map[string]bool
 	// Skipped is told of one that cannot be packed now.
 	Skipped func(id string, err error)
+	// Lacks is told of files of one that cannot go along.
+	Lacks func(id string, names []string)
 }
 
 // addMounts adds cache mounts: those that were used as they are now, and of the others what
@@ -153,6 +155,9 @@ func (g *Gathered) addMounts(ctx context.Context, e Extent, from Mounts, st *sto
 				from.Skipped(id, err)
 			}
 			if packed != nil {
+				if len(packed.Lost) > 0 {
+					from.Lacks(id, packed.Lost)
+				}
 				g.packed = append(g.packed, packed)
 				l.add(packed.Descriptor, packed)
 				g.mounts = append(g.mounts, Mount{ID: id, Layer: packed.Descriptor, CreatedAt: age(packed, from.Used[id], was)})

@@ -14,6 +14,9 @@ import (
 	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/tenonbuild/tenon/solver"
+	"github.com/tenonbuild/tenon/solver/client"
 )
 
 // ReadOCI reads the cache of a manifest: a manifest or an index that is one, or images that
@@ -167,8 +170,24 @@ func describe(mediaType string, dt []byte) ocispec.Descriptor {
 	return ocispec.Descriptor{MediaType: mediaType, Digest: digest.FromBytes(dt), Size: int64(len(dt))}
 }
 
+// maxOthers bounds what BuildKit reads of a cache before its layers (v0.33), in bytes: of its
+// config, and of its manifest.
+const maxOthers = 1 << 20
+
+// tooLarge says that other builders cannot read the cache; "" if they can.
+func (d *document) tooLarge() string {
+	n := max(len(d.config), len(d.manifest))
+	if n <= maxOthers {
+		return ""
+	}
+	return fmt.Sprintf("BuildKit cannot read this cache: what tells of its layers has %d bytes, and BuildKit reads at most %d; write less with mode=min, or several caches", n, maxOthers)
+}
+
 // write writes what is no layer, first what the manifest names.
 func (d *document) write(ctx context.Context, put func(ocispec.Descriptor, memory) error) error {
+	if why := d.tooLarge(); why != "" {
+		solver.ProgressFrom(ctx).Warn(client.VertexWarning{Level: 1, Short: []byte(why)})
+	}
 	err := showing(ctx, "writing config "+d.configDesc.Digest.String(), func() error { return put(d.configDesc, d.config) })
 	if err != nil {
 		return err

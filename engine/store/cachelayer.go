@@ -5,6 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/containerd/containerd/v2/core/content"
@@ -25,6 +28,9 @@ type CacheLayer struct {
 	Descriptor ocispec.Descriptor // with the annotation "containerd.io/uncompressed"
 	// CreatedAt is when the cache mount was made: it was written since then, if at all.
 	CreatedAt time.Time
+	// Lost are files of it that no layer can have: their names mean in a layer that others
+	// are removed.
+	Lost []string
 	content.Provider
 	s     *Store
 	lease string
@@ -62,7 +68,11 @@ func (s *Store) CacheMountLayer(ctx context.Context, id string, opt LayerOptions
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, unmount()) }()
-	l := &CacheLayer{CreatedAt: c.rec.facts.CreatedAt, Provider: s.back.content, s: s, lease: "cachelayer-" + identity.NewID()}
+	lost, err := whiteoutNames(ctx, dir)
+	if err != nil {
+		return nil, err
+	}
+	l := &CacheLayer{Lost: lost, CreatedAt: c.rec.facts.CreatedAt, Provider: s.back.content, s: s, lease: "cachelayer-" + identity.NewID()}
 	if _, err := s.back.leases.Create(ctx, leases.WithID(l.lease)); err != nil {
 		return nil, err
 	}
@@ -70,6 +80,20 @@ func (s *Store) CacheMountLayer(ctx context.Context, id string, opt LayerOptions
 		return nil, errors.Join(fmt.Errorf("cache mount %q: %w", id, err), l.Release(context.WithoutCancel(ctx)))
 	}
 	return l, nil
+}
+
+// whiteoutNames finds the files in a directory whose names are those of whiteouts.
+func whiteoutNames(ctx context.Context, dir string) (found []string, err error) {
+	err = filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if path != dir && strings.HasPrefix(e.Name(), whiteoutPrefix) {
+			found = append(found, strings.TrimPrefix(path, dir))
+		}
+		return ctx.Err()
+	})
+	return found, err
 }
 
 // Release lets the layer go.
