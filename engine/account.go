@@ -43,6 +43,15 @@ func (b *build) account(ctx context.Context) (steps []why.Step, omitted int) {
 	return steps, omitted
 }
 
+// Account says what the steps of a build under way were told, and what became of them so far.
+func (e *Engine) Account(id string) []why.Step {
+	for _, b := range e.builds.which(func(b *build) bool { return b.req.ID == id }) {
+		steps, _ := b.account(context.Background())
+		return steps
+	}
+	return nil
+}
+
 // told is what a step was told.
 func (b *build) told(ctx context.Context, t *solver.EdgeTrace) why.Step {
 	s := why.Step{Digest: t.Vertex, Name: t.Name, Kind: why.OpOther, Place: why.PlaceOf(t.Name), NoCache: t.IgnoreCache}
@@ -127,6 +136,9 @@ func decided(s *why.Step, t *solver.EdgeTrace) {
 	}
 	if t.Err != nil {
 		s.Error, s.Outcome = t.Err.Error(), client.Failed
+	}
+	if t.Running {
+		s.Outcome = client.Executed
 	}
 	var content *int
 	for _, d := range t.Decisions {

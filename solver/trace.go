@@ -64,7 +64,9 @@ type EdgeTrace struct {
 	Keys      []*CacheKey
 	Inputs    []InputTrace
 	Decisions []Decision
-	Err       error
+	// Running: no cache had it, and the op is being run for it, or waits for a slot.
+	Running bool
+	Err     error
 }
 
 // InputTrace is one input of an edge, as its op sees it.
@@ -185,6 +187,7 @@ func (j *Job) appendTraces(out Trace, from int) (Trace, bool) {
 func (s *Solver) decisions(e *edgeState) EdgeTrace {
 	v := e.v
 	t := EdgeTrace{Vertex: v.op.digest, Name: v.op.name, Output: e.index, IgnoreCache: v.ignore, Keys: e.keys[:len(e.keys):len(e.keys)], Err: e.readExtra().err}
+	t.Running = e.run != nil && e.run.call != nil && e.run.runner == v.id
 	for i := range v.op.n {
 		t.Op = append(t.Op, v.op.mapAt(i).Digest)
 	}

@@ -127,7 +127,7 @@ func (c *cli) build(ctx context.Context, where string, f *buildFlags) (err error
 	if err := forgetID(f.iidFile); err != nil {
 		return fmt.Errorf("--iidfile: %w", err)
 	}
-	res, err := c.run(ctx, req, f.progressMode(c.env), projectOf(where, req.FrontendAttrs))
+	res, err := c.run(ctx, req, f.progressMode(c.env), recording{projectOf(where, req.FrontendAttrs), f.explain})
 	if res != nil && res.Response != nil {
 		err = errors.Join(err, c.finish(ctx, f, caches, res.Caches))
 	}
@@ -167,7 +167,7 @@ type outcome struct {
 }
 
 // run builds, and shows how it goes. A build of a project is recorded.
-func (c *cli) run(ctx context.Context, req engine.Request, mode, project string) (res *outcome, err error) {
+func (c *cli) run(ctx context.Context, req engine.Request, mode string, how recording) (res *outcome, err error) {
 	if err := progress.CheckMode(mode); err != nil {
 		return nil, fmt.Errorf("--progress %w", err)
 	}
@@ -184,7 +184,7 @@ func (c *cli) run(ctx context.Context, req engine.Request, mode, project string)
 			warnings, err = progress.Display(context.WithoutCancel(ctx), c.screen(), mode, status, &tally, &tail)
 			return err
 		})
-		built, err := c.recorded(w, project).Build(ctx, req)
+		built, err := c.recorded(w, how).Build(ctx, req)
 		if shown := eg.Wait(); err == nil {
 			err = shown
 		}
@@ -220,6 +220,9 @@ func (c *cli) sumUp(mode string, err error, tally *progress.Tally, tail *progres
 		}
 	default:
 		if said := tally.String(); said != "" {
+			if tally.Explained() {
+				said += ` ("tenon why" says why)`
+			}
 			fmt.Fprintln(c.err, said)
 		}
 	}

@@ -48,6 +48,7 @@ type buildFlags struct {
 	cacheFrom     []string
 	cacheTo       []string
 	verify        bool
+	explain       bool
 	mayDelete     bool // --allow buildx.local.delete
 }
 
@@ -86,6 +87,7 @@ func (f *buildFlags) register(fs *pflag.FlagSet) {
 	fs.StringVar(&f.sbom, "sbom", "", `what the result is made of, as a scanner says: "true" or "generator=IMAGE"; short for --attest type=sbom`)
 	fs.StringArrayVar(&f.cacheFrom, "cache-from", nil, `cache of another builder to use, as "type=local,src=DIR" or "type=registry,ref=NAME"; NAME alone is in a registry`)
 	fs.StringArrayVar(&f.cacheTo, "cache-to", nil, `where to write the cache of this build for others, as "type=local,dest=DIR,mode=max", "type=registry,ref=NAME" or "type=inline"`)
+	fs.BoolVar(&f.explain, "explain", true, "say of each step that runs why it does, if an earlier build had it")
 	fs.BoolVar(&f.verify, "verify", false, "run each command that runs a second time, and show in which files, and where in them, its output differs; exit code 3 if one does")
 	fs.StringArrayVar(&f.policies, "policy", nil, "")
 	fs.Lookup("policy").Hidden = true // only to say that there be none

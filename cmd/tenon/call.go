@@ -71,7 +71,7 @@ func (c *cli) ask(ctx context.Context, req engine.Request, what call, f *buildFl
 	if mode == "auto" {
 		mode = "quiet" // the answer is what there is to see
 	}
-	res, err := c.run(ctx, req, mode, "")
+	res, err := c.run(ctx, req, mode, recording{})
 	if err != nil {
 		return err
 	}

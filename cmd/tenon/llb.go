@@ -31,7 +31,7 @@ read from standard input or a file, as buildctl takes it.`,
 }
 
 func (c *cli) llbBuildCommand() *cobra.Command {
-	f := &buildFlags{network: "default", progress: "auto"}
+	f := &buildFlags{network: "default", progress: "auto", explain: true}
 	var dirs, layouts []string
 	cmd := &cobra.Command{
 		Use:   "build [flags] [FILE]",
@@ -105,7 +105,7 @@ func (c *cli) llbBuild(ctx context.Context, args []string, in *buildInput, f *bu
 	res, err := c.run(ctx, engine.Request{
 		Definition: def, Session: sess, Exports: exports, NoCache: f.noCache,
 		Allow: f.allow, Verify: f.verify,
-	}, f.progressMode(c.env), "LLB")
+	}, f.progressMode(c.env), recording{"LLB", f.explain})
 	return c.conclude(ctx, res, f, err, kept, "name an output with --output")
 }
 

@@ -6,9 +6,15 @@ import (
 	"github.com/tenonbuild/tenon/engine/recorder"
 )
 
+// recording says how a build is recorded: not at all without a project.
+type recording struct {
+	project string
+	explain bool
+}
+
 // recorded is what builds a project and records it. A daemon records by itself.
-func (c *cli) recorded(w worker, project string) builder {
-	if w.daemon != nil || project == "" {
+func (c *cli) recorded(w worker, how recording) builder {
+	if w.daemon != nil || how.project == "" {
 		return w.builder()
 	}
 	cfg, err := c.configure()
@@ -16,7 +22,7 @@ func (c *cli) recorded(w worker, project string) builder {
 		return w.builder()
 	}
 	return &recorder.Recorder{
-		Engine: w.engine, Limits: cfg.History.Limits(), Project: project, Command: append([]string{"tenon"}, c.args...), Notice: c.notice,
+		Engine: w.engine, Limits: cfg.History.Limits(), Project: how.project, Explain: how.explain, Command: append([]string{"tenon"}, c.args...), Notice: c.notice,
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
@@ -266,8 +267,8 @@ func findStep(b *why.Build, text string) (*why.Step, error) {
 }
 
 func named(s *why.Step, text string) bool {
-	if fmt.Sprint(s.Place.Line) == text {
-		return s.Place.Line > 0 && why.IsStep(s)
+	if n, err := strconv.Atoi(text); err == nil {
+		return s.Place.Line == n && why.IsStep(s)
 	}
 	return strings.Contains(s.Name, text) || s.Digest == digest.Digest(text) || len(text) >= 6 && strings.HasPrefix(s.Digest.Encoded(), text)
 }

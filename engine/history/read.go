@@ -130,12 +130,13 @@ func (r Reader) Find(ctx context.Context, name string) (found *controlapi.BuildH
 // Account returns what a build has done.
 func (r Reader) Account(ref string) (*why.Build, error) { return readAccount(account(r.dir, ref)) }
 
-// Earlier returns accounts of builds of a project that ended before one did, the latest first.
+// Earlier returns accounts of builds of a project that ended before one did that may be under
+// way, the latest first.
 // No more than most are read, and of no more than look records.
 func (r Reader) Earlier(ctx context.Context, than *why.Build, most, look int) (all []*why.Build, err error) {
 	err = r.Each(ctx, func(rec *controlapi.BuildHistoryRecord) (bool, error) {
 		look--
-		if rec.Ref != than.Ref && !rec.CompletedAt.AsTime().After(than.Ended) {
+		if rec.Ref != than.Ref && (than.Ended.IsZero() || !rec.CompletedAt.AsTime().After(than.Ended)) {
 			if b, err := r.Account(rec.Ref); err == nil && b.Project == than.Project {
 				all = append(all, b)
 			}

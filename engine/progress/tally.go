@@ -12,13 +12,17 @@ import (
 // Tally counts how the steps of a build have ended. It is an Observer. Steps that a
 // frontend calls internal are not counted.
 type Tally struct {
-	outcomes map[digest.Digest]client.Outcome
+	outcomes  map[digest.Digest]client.Outcome
+	explained bool
 }
 
 // Add takes what a message says about steps.
 func (t *Tally) Add(st *client.SolveStatus) {
+	for _, s := range st.Statuses {
+		t.explained = t.explained || s != nil && strings.HasPrefix(s.ID, Why)
+	}
 	for _, v := range st.Vertexes {
-		if v == nil || v.Outcome == "" || !isStep(v.Name) {
+		if v == nil || v.Outcome == "" || !IsStep(v.Name) {
 			continue
 		}
 		if t.outcomes == nil {
@@ -28,8 +32,8 @@ func (t *Tally) Add(st *client.SolveStatus) {
 	}
 }
 
-// isStep tells what the user wrote from what has to be done for it.
-func isStep(name string) bool {
+// IsStep tells what the user wrote from what has to be done for it.
+func IsStep(name string) bool {
 	for _, other := range []string{"[internal]", "[context ", "[auth]", "exporting ", "importing ", "pushing ", "verifying "} {
 		if strings.HasPrefix(name, other) {
 			return false
@@ -37,6 +41,12 @@ func isStep(name string) bool {
 	}
 	return true
 }
+
+// Why begins the ID of a status that says why its step runs.
+const Why = "why: "
+
+// Explained says whether it was said of a step why it runs.
+func (t *Tally) Explained() bool { return t.explained }
 
 // String says the counts, as in "6 steps: 2 executed, 1 cached, 3 not needed"; ""
 // if there are none.

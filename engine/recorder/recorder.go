@@ -25,6 +25,8 @@ type Recorder struct {
 	// Project names what is built, and Command is the command line.
 	Project string
 	Command []string
+	// Explain has the status say of steps why they run that earlier builds had.
+	Explain bool
 	// Notice, if not nil, is told why something could not be recorded. The build goes on.
 	Notice func(text string)
 }
@@ -55,7 +57,8 @@ func (r *Recorder) Build(ctx context.Context, req engine.Request) (*engine.Respo
 	var log errgroup.Group
 	to, happens := req.Status, make(chan *client.SolveStatus)
 	req.Status, req.Account = happens, true
-	log.Go(func() error { return record(rec, account, happens, to) })
+	l := &live{r: r, now: account}
+	log.Go(func() error { return record(rec, l, happens, to) })
 	res, err := r.Engine.Build(ctx, req)
 	r.notice(log.Wait())
 	var said map[string]string
@@ -88,14 +91,15 @@ func (r *Recorder) begin(req *engine.Request) (*history.Recording, error) {
 }
 
 // record writes the log, and passes on what happens.
-func record(rec *history.Recording, account *why.Build, from <-chan *client.SolveStatus, to chan<- *client.SolveStatus) error {
+func record(rec *history.Recording, l *live, from <-chan *client.SolveStatus, to chan<- *client.SolveStatus) error {
 	if to != nil {
 		defer close(to)
 	}
 	convert := progress.Converter{Begin: time.Now()}
 	var failed error
 	for st := range from {
-		note(account, st)
+		note(l.now, st)
+		l.explain(st)
 		for _, m := range convert.Convert(st).Marshal() {
 			if failed == nil {
 				failed = rec.Log(m)
