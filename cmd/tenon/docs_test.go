@@ -133,7 +133,7 @@ func docsTests(t *testing.T, text string) {
 
 // docsReasons are why a block is not run.
 var docsReasons = map[string]bool{
-	"needs docker": true, "needs containerd": true, "needs podman": true, // another engine
+	"needs another machine": true, "needs docker": true, "needs containerd": true, "needs podman": true, // another engine
 	"installs": true, "is run by CI": true, "the whole test suite": true, "needs a network": true,
 	"is an example": true, // of what the reader has, such as a repository
 }
