@@ -95,6 +95,7 @@ func serve(ctx context.Context, cfg *configuration) (err error) {
 	tellSystemd(systemd.SdNotifyReady)
 	eg.Go(func() error {
 		<-ctx.Done()
+		api.End()
 		tellSystemd(systemd.SdNotifyStopping)
 		notice("stopping" + goingOn(e.Solver().Stats().Jobs, cfg.Grace.Duration))
 		return stop(servers, api.Cancel, cfg.Grace.Duration)

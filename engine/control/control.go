@@ -5,6 +5,7 @@ package control
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
 
 	"github.com/containerd/containerd/v2/defaults"
@@ -49,13 +50,16 @@ type Server struct {
 	// stopping ends by Cancel.
 	stopping context.Context
 	cancel   context.CancelFunc
+	ending   chan struct{} // closed by End
+	end      func()
 }
 
 var _ controlapi.ControlServer = (*Server)(nil)
 
 // New makes a Server.
 func New(opt Options) *Server {
-	s := &Server{opt: opt, forwarder: gateway.NewForwarder(sender)}
+	s := &Server{opt: opt, forwarder: gateway.NewForwarder(sender), ending: make(chan struct{})}
+	s.end = sync.OnceFunc(func() { close(s.ending) })
 	s.stopping, s.cancel = context.WithCancel(context.Background())
 	return s
 }
@@ -76,6 +80,10 @@ func (s *Server) untilCancel(ctx context.Context) (context.Context, func()) {
 		cancel(nil)
 	}
 }
+
+// End tells the server that it is to stop: who listens to the history, for as long as he likes,
+// is not waited for.
+func (s *Server) End() { s.end() }
 
 // Register adds the control API, the gateway API, the content of records, the service for
 // spans and gRPC's health to a server that GRPCOptions are for.

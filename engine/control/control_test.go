@@ -76,8 +76,9 @@ func startWith(t *testing.T, traces *tracing.Sender) *daemon {
 	c, err := bkclient.New(t.Context(), "unix://"+filepath.Join(dir, "sock"))
 	check.OK(t, err)
 	t.Cleanup(func() {
-		check.OK(t, c.Close())
+		api.End()
 		s.GracefulStop()
+		check.OK(t, c.Close())
 		served.Wait()
 		check.Equal(t, "active", e.Solver().Stats().Jobs, 0)
 		check.OK(t, e.Close())

@@ -10,6 +10,7 @@ import (
 	controlapi "github.com/moby/buildkit/api/services/control"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -27,8 +28,21 @@ func (s *Server) ListenBuildHistory(req *controlapi.BuildHistoryRequest, stream 
 	if err := sendTime(stream); err != nil {
 		return err
 	}
-	return s.opt.History.Listen(stream.Context(), req, stream.Send)
+	ctx, cancel := context.WithCancelCause(stream.Context())
+	var listening errgroup.Group
+	listening.Go(func() error {
+		defer cancel(nil)
+		return s.opt.History.Listen(ctx, req, stream.Send)
+	})
+	select {
+	case <-s.ending:
+		cancel(errEnding)
+	case <-ctx.Done():
+	}
+	return listening.Wait()
 }
+
+var errEnding = status.Error(codes.Unavailable, "the daemon is about to end")
 
 // UpdateBuildHistory pins or deletes a record. To finalize one there is nothing to do: it
 // is whole when its build has ended.

@@ -136,3 +136,12 @@ func TestAnswerThatIsNotText(t *testing.T) {
 	check.Equal(t, "answer", res.ExporterResponse["frontend.x"], "a\uFFFD")
 	check.Equal(t, "record", d.record("bytes").ExporterResponse["frontend.x"], "a\uFFFD")
 }
+
+// Who listens to the history does not keep the daemon from ending, as start wants it to.
+func TestListenerAtTheEnd(t *testing.T) {
+	d := start(t)
+	stream, err := d.ControlClient().ListenBuildHistory(context.WithoutCancel(t.Context()), &controlapi.BuildHistoryRequest{})
+	check.OK(t, err)
+	_, err = stream.Header()
+	check.OK(t, err)
+}

@@ -265,8 +265,26 @@ func (c *Client) Warn(_ context.Context, dgst digest.Digest, msg string, opts cl
 	if known := c.kept.vertexOf(dgst); known != "" {
 		w.Vertex = known
 	}
-	c.build.Warn(w)
+	switch c.kept.roomFor(sizeOf(w)) {
+	case all:
+		c.build.Warn(w)
+	case none:
+		c.build.Warn(tenonclient.VertexWarning{Short: fmt.Appendf(nil, "More warnings are not shown: those of this build have more than %d MiB", maxWarned>>20)})
+	}
 	return nil
+}
+
+// sizeOf is about what a warning takes, wherever it is shown or recorded: each has the source
+// that it is about whole.
+func sizeOf(w tenonclient.VertexWarning) int {
+	n := 256 + len(w.Short) + len(w.URL) + 64*len(w.Range)
+	for _, dt := range w.Detail {
+		n += len(dt)
+	}
+	if w.SourceInfo != nil {
+		n += len(w.SourceInfo.Data)
+	}
+	return n
 }
 
 func position(p *pb.Position) tenonclient.Position {

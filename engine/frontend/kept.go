@@ -17,6 +17,34 @@ type kept struct {
 	containers map[*container]struct{}
 	reserved   int // containers, those that are being made included
 	released   bool
+	warned     int // bytes of warnings
+}
+
+// maxWarned is how many bytes of warnings of one build are shown.
+const maxWarned = 64 << 20
+
+// room is whether a warning is shown.
+type room int
+
+const (
+	all     room = iota // it is
+	none                // it is the first that is not
+	already             // it is not, as others before
+)
+
+// roomFor counts a warning of so many bytes. Once one was too much, none is shown any more.
+func (k *kept) roomFor(size int) room {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	switch {
+	case k.warned > maxWarned:
+		return already
+	case size > maxWarned-k.warned:
+		k.warned = maxWarned + 1
+		return none
+	}
+	k.warned += size
+	return all
 }
 
 func (k *kept) add(r *Reference) {
