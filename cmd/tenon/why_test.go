@@ -59,7 +59,11 @@ func (b *whyBench) run(args ...string) string {
 
 func (b *whyBench) build(dir string, args ...string) {
 	b.Helper()
-	b.run(slices.Concat([]string{"build", "-q", "--build-context", "base=oci-layout://" + b.base + ":base"}, args, []string{dir})...)
+	tag := "base"
+	if len(args) > 0 && args[0] == otherBase {
+		tag, args = "other", nil
+	}
+	b.run(slices.Concat([]string{"build", "-q", "--build-context", "base=oci-layout://" + b.base + ":" + tag}, args, []string{dir})...)
 }
 
 // shortly is a report: a line for each cause, with the steps that have it, and after an
@@ -111,6 +115,9 @@ const (
 
 	copyFlags = " --follow --contents --unpack --parents --wildcard --empty"
 )
+
+// otherBase in place of arguments has base be another image.
+const otherBase = "other base"
 
 // whyCases are edits, each with the causes that have to be named and the steps that have to
 // run.
@@ -170,6 +177,8 @@ var whyCases = []struct {
 	{"no cache", nil, []string{"--no-cache"}, "no-cache --no-cache: " + strings.Join([]string{copySrc, runLib, fromLib, confs, addMore, here, runX}, "; ")},
 	{"no cache for a stage", nil, []string{"--no-cache-filter", "lib"}, "no-cache --no-cache-filter=lib: " + copySrc + "; " + runLib + " -> " + strings.Join([]string{fromLib, confs, addMore, here, runX}, "; ")},
 	{"a target", nil, []string{"--target", "lib"}, ""},
+	{"another base image", nil, []string{otherBase},
+		"image docker.io/library/base: WORKDIR /w; " + copySrc + " -> " + strings.Join([]string{runLib, fromLib, confs, addMore, here, runX}, "; ") + "\nenv OTHER +yes: " + runLib + "; " + runX},
 	{"a secret", nil, []string{"--secret", "id=s,env=HOME"}, ""},
 	{"two causes", both(put("data/x", "two"), edit("Dockerfile", "MODE=fast", "MODE=2")), nil, "env MODE fast => 2: " + runLib + "\nfiles context, content data/x: " + runX},
 }

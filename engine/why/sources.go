@@ -37,7 +37,7 @@ func (c *comparison) sources(old, now *Step, parts []Part) (out []Cause) {
 		out = append(out, cause)
 	}
 	for _, d := range factsDiffer(old, now, c.old.Attrs, c.now.Attrs) {
-		if d.Kind == Setting {
+		if d.Kind == Setting && d.Name != string(FactSource) && d.Name != string(FactDigest) { // which were told
 			out = append(out, d)
 		}
 	}
@@ -51,7 +51,7 @@ func isImage(scheme string) bool { return scheme == "docker-image" || scheme == 
 
 // source is an identifier as people write it.
 func source(id string) string {
-	for _, scheme := range []string{"docker-image://", "local://", "git://"} {
+	for _, scheme := range []string{"docker-image://", "oci-layout://", "local://", "git://"} {
 		if rest, ok := strings.CutPrefix(id, scheme); ok {
 			return rest
 		}
