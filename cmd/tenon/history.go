@@ -225,7 +225,7 @@ func (c *cli) removeHistory(ctx context.Context, names []string, all bool) error
 		return err
 	}
 	return c.work(ctx, func(w worker) error {
-		drop, err := w.historian()
+		drop, end, err := w.historian()
 		if err != nil {
 			return err
 		}
@@ -235,20 +235,20 @@ func (c *cli) removeHistory(ctx context.Context, names []string, all bool) error
 			}
 			fmt.Fprintln(c.text(), ref)
 		}
-		return nil
+		return end()
 	})
 }
 
 // historian is what removes records: that of the root, or a daemon.
-func (w worker) historian() (drop func(context.Context, string) error, err error) {
+func (w worker) historian() (drop func(context.Context, string) error, end func() error, err error) {
 	if w.daemon != nil {
-		return w.daemon.DeleteRecord, nil
+		return w.daemon.DeleteRecord, func() error { return nil }, nil
 	}
 	h, err := history.Open(engine.History(w.engine.Store().Root()), history.DefaultLimits)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return func(_ context.Context, ref string) error { return h.Delete(ref) }, nil
+	return func(_ context.Context, ref string) error { return h.Delete(ref) }, h.Sweep, nil
 }
 
 // replay shows on standard output what each sends, as progress is shown without a terminal.

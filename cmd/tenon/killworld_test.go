@@ -290,6 +290,7 @@ func (w *killWorld) empty() {
 	for _, id := range strings.Fields(w.tenon("images", "ls", "-q")) {
 		w.tenon("images", "rm", "-f", id)
 	}
+	w.tenon("history", "rm", "--all")
 	w.tenon("prune", "-a", "-f")
 }
 

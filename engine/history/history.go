@@ -172,6 +172,13 @@ func (s *Store) Delete(ref string) error {
 	return s.remove(ref)
 }
 
+// Sweep removes the trees that no build has: those that are told of while builds begin stay.
+func (s *Store) Sweep() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.sweepTrees()
+}
+
 // keep writes a record and tells it. The caller has mu. A record that was told is not
 // changed any more.
 func (s *Store) keep(rec *controlapi.BuildHistoryRecord) error {
