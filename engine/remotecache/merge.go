@@ -1,6 +1,7 @@
 package remotecache
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -68,6 +69,11 @@ func (c *Collector) merged() []*node {
 		}
 		u.join(whole[at], node)
 	}
+	for _, node := range whole {
+		if node != nil {
+			node.compact()
+		}
+	}
 	return native(whole)
 }
 
@@ -112,10 +118,27 @@ type union struct {
 	parent []int32
 	roots  map[digest.Digest]int32
 	above  map[step][]int32
+	listed map[entry]bool // what is in above
+	// left is how many entries of above are still looked at.
+	left int
 }
 
+// entry is a node in a list of union.above.
+type entry struct {
+	step
+	node int32
+}
+
+// maxCompared bounds what is looked at to find the nodes that mean the same: a cache can be made
+// so that each of its records has to be compared with each other one. Builds need a few for each
+// record. What is not compared stays as it is.
+const maxCompared = 1 << 22
+
 func newUnion(nodes []*node) *union {
-	u := &union{nodes: nodes, parent: make([]int32, len(nodes)), roots: map[digest.Digest]int32{}, above: map[step][]int32{}}
+	u := &union{
+		nodes: nodes, parent: make([]int32, len(nodes)), roots: map[digest.Digest]int32{},
+		above: map[step][]int32{}, listed: map[entry]bool{}, left: maxCompared,
+	}
 	for i := range u.parent {
 		u.parent[i] = int32(i)
 	}
@@ -152,33 +175,59 @@ func (u *union) place(n int32) {
 	for i, alternatives := range node.inputs {
 		for _, l := range alternatives {
 			s := step{link{u.find(l.from), l.selector}, i, node.digest}
-			if !slices.Contains(u.above[s], at) {
+			if e := (entry{s, at}); !u.listed[e] {
+				u.listed[e] = true
 				u.above[s] = append(u.above[s], at)
 			}
 		}
 	}
 }
 
-// same are the nodes before one of which each input can be the same as its own.
+// same are the nodes before one of which each input can be the same as its own. The input that
+// fewest nodes are above of is looked at first.
 func (u *union) same(n *node) []int32 {
+	order := make([]int, len(n.inputs))
+	counts := make([]int, len(n.inputs))
+	for i := range order {
+		order[i], counts[i] = i, u.count(n, i)
+	}
+	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(counts[a], counts[b]) })
 	var shared []int32
-	for i, alternatives := range n.inputs {
-		var next []int32
-		for _, l := range alternatives {
-			for _, o := range u.above[step{link{u.find(l.from), l.selector}, i, n.digest}] {
-				next = append(next, u.find(o))
-			}
+	for at, i := range order {
+		if u.left -= counts[i]; u.left < 0 {
+			return nil
 		}
-		slices.Sort(next)
-		next = slices.Compact(next)
-		if i > 0 {
-			next = slices.DeleteFunc(next, func(o int32) bool { return !slices.Contains(shared, o) })
+		next := u.over(n, i)
+		if at > 0 {
+			next = slices.DeleteFunc(next, func(o int32) bool {
+				_, both := slices.BinarySearch(shared, o)
+				return !both
+			})
 		}
 		if shared = next; len(shared) == 0 {
 			return nil
 		}
 	}
 	return slices.DeleteFunc(shared, func(o int32) bool { return len(u.nodes[o].inputs) != len(n.inputs) })
+}
+
+// count is how many entries over looks at.
+func (u *union) count(n *node, input int) (count int) {
+	for _, l := range n.inputs[input] {
+		count += len(u.above[step{link{u.find(l.from), l.selector}, input, n.digest}])
+	}
+	return count
+}
+
+// over are the nodes before n that an input of it leads to as well, sorted.
+func (u *union) over(n *node, input int) (all []int32) {
+	for _, l := range n.inputs[input] {
+		for _, o := range u.above[step{link{u.find(l.from), l.selector}, input, n.digest}] {
+			all = append(all, u.find(o))
+		}
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
 }
 
 // empty is the node that those that are one with n become.
@@ -192,9 +241,17 @@ func (u *union) join(to, n *node) {
 	to.results = append(to.results, n.results...)
 	for i, alternatives := range n.inputs {
 		for _, l := range alternatives {
-			if add := (link{u.find(l.from), l.selector}); !slices.Contains(to.inputs[i], add) {
-				to.inputs[i] = append(to.inputs[i], add)
-			}
+			to.inputs[i] = append(to.inputs[i], link{u.find(l.from), l.selector})
 		}
+	}
+}
+
+// compact leaves out links that are there twice.
+func (n *node) compact() {
+	for i, alternatives := range n.inputs {
+		slices.SortFunc(alternatives, func(a, b link) int {
+			return cmp.Or(cmp.Compare(a.from, b.from), cmp.Compare(a.selector, b.selector))
+		})
+		n.inputs[i] = slices.Compact(alternatives)
 	}
 }
