@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sync"
 
 	"github.com/klauspost/compress/zstd"
 
@@ -50,16 +51,21 @@ func (r *Recording) keepAccount() error {
 	if err != nil {
 		return err
 	}
-	z, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1))
-	if err != nil {
-		return err
-	}
 	path := account(r.s.dir, b.Ref)
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return err
 	}
-	return regular.Replace(path, z.EncodeAll(dt, nil))
+	return regular.Replace(path, packer().EncodeAll(dt, nil))
 }
+
+// packer compresses accounts. It has memory that is worth to be used again.
+var packer = sync.OnceValue(func() *zstd.Encoder {
+	z, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1), zstd.WithLowerEncoderMem(true), zstd.WithWindowSize(1<<20))
+	if err != nil {
+		panic(err) // the options are constant
+	}
+	return z
+})
 
 // readAccount reads the account of a build.
 func readAccount(path string) (*why.Build, error) {
