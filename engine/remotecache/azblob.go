@@ -32,7 +32,7 @@ func azblob(d Deps) Backend {
 	return Backend{
 		Source: func(a *attrs) Source { return place(a) },
 		Destination: func(a *attrs) Destination {
-			return &objectDestination{objectPlace: place(a), fresh: 12 * time.Hour, uploads: parallel}
+			return &objectDestination{objectPlace: place(a), fresh: 12 * time.Hour, uploads: parallel, lists: true}
 		},
 	}
 }

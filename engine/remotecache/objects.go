@@ -99,6 +99,10 @@ type objectDestination struct {
 	fresh time.Duration
 	// uploads is how many layers are brought at a time.
 	uploads int
+	// lists says that a store is asked about many objects at once. Then it is asked about the
+	// layers of the cache that is there, too: that cache may be fresh and have old layers, from
+	// the one before it, or none any more.
+	lists bool
 
 	written []byte // the config
 	layers  []ocispec.Descriptor
@@ -162,12 +166,16 @@ func (d *objectDestination) Lacks(ctx context.Context, layers []ocispec.Descript
 	var asked []ocispec.Descriptor
 	var keys []string
 	for _, l := range layers {
-		if !d.there[l.Digest] {
+		switch {
+		case d.there[l.Digest] && !d.lists:
+		case made && !d.there[l.Digest]:
+			lacks = append(lacks, l)
+		default:
 			asked, keys = append(asked, l), append(keys, d.blob(l.Digest))
 		}
 	}
-	if made || len(keys) == 0 {
-		return asked, nil
+	if len(keys) == 0 {
+		return lacks, nil
 	}
 	since, err := d.store.Have(ctx, keys)
 	if err != nil {

@@ -38,6 +38,7 @@ func s3(d Deps) Backend {
 				objectPlace: place(a),
 				fresh:       a.duration("touch_refresh", 24*time.Hour) / 2,
 				uploads:     a.count("upload_parallelism", parallel, maxUploads),
+				lists:       true,
 			}
 		},
 	}
