@@ -17,12 +17,17 @@ import (
 // InlineKey is the field of an image's config that has its inline cache.
 const InlineKey = "moby.buildkit.cache.v0"
 
-// maxImages bounds how many images of an index are looked at.
-const maxImages = 64
+// maxImages bounds how many images of an index are looked at, and maxInline how many bytes of
+// their manifests and configs are read: all of their caches are in memory together.
+const (
+	maxImages = 64
+	maxInline = 4 * maxConfig
+)
 
 // readInline reads the caches in the configs of an image, or of those of an index.
 func readInline(ctx context.Context, from content.Provider, root *manifest) ([]*Graph, error) {
 	all := []*manifest{root}
+	var size int64
 	if root.Config == nil {
 		all = nil
 		for _, d := range root.Manifests {
@@ -41,6 +46,9 @@ func readInline(ctx context.Context, from content.Provider, root *manifest) ([]*
 				return nil, fmt.Errorf("image %s of the index: %w", d.Digest, errOr(err, errors.New("it has no config")))
 			}
 			all = append(all, m)
+			if size += d.Size + m.Config.Size; size > maxInline || m.Config.Size < 0 {
+				return nil, fmt.Errorf("the manifests and configs of the images of the index have more than %d bytes", maxInline)
+			}
 		}
 	}
 	var out []*Graph
