@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	controlapi "github.com/moby/buildkit/api/services/control"
@@ -59,17 +60,16 @@ func nameOf(rec *controlapi.BuildHistoryRecord) string {
 			return name
 		}
 	}
-	name := rec.FrontendAttrs["context"]
-	if f := rec.FrontendAttrs["filename"]; f != "" {
-		name += " " + f
+	var parts []string
+	for _, attr := range []string{"context", "filename", "target"} {
+		if v := rec.FrontendAttrs[attr]; v != "" {
+			parts = append(parts, v)
+		}
 	}
-	if t := rec.FrontendAttrs["target"]; t != "" {
-		name += " " + t
+	if len(parts) == 0 {
+		return "-"
 	}
-	if name == "" {
-		name = "-"
-	}
-	return name
+	return strings.Join(parts, " ")
 }
 
 func (c *cli) listHistoryCommand(use string) *cobra.Command {

@@ -122,7 +122,7 @@ func (c *cli) whyBuild(r *why.Report, b *why.Build, asJSON bool) error {
 		return printJSON(c.out, r)
 	}
 	w := c.text()
-	fmt.Fprintf(w, "Build %s, %s: %s\n", shortRef(b.Ref), since(b.Ended), counts(r.Counts))
+	fmt.Fprintf(w, "Build %s, %s: %s\n", shortRef(b.Ref), strings.ToLower(since(b.Ended)), counts(r.Counts))
 	if b.Error != "" {
 		fmt.Fprintf(w, "It failed: %s\n", oneLine(b.Error, 200))
 	}
