@@ -128,8 +128,12 @@ func contentDigest(ctx context.Context, fn ResultBasedCacheFunc, on Result) (dgs
 	return fn(ctx, on)
 }
 
-// abroad is what caches other than the default one are told of an input: aliases, too.
+// abroad is what caches other than the default one are told of an input: aliases, too, and
+// no content key that is local.
 func (d keyDep) abroad() keyDep {
+	if d.content != nil && isLocal(d.content.ID) {
+		d.content = d.content.alias
+	}
 	d.aliases = true
 	for _, k := range d.keys[:len(d.keys):len(d.keys)] {
 		if k.alias != nil {

@@ -169,6 +169,14 @@ func (d *keyDep) alternative(i int) (*CacheKey, digest.Digest) {
 // again. Derived digests keep the mark, as in BuildKit's cache format.
 const randomPrefix = "random:"
 
+// LocalPrefix begins digests that ComputeDigestFunc may return for what only the default
+// cache is to know an input by: other caches are not asked by the content key, and it is not
+// exported. It is for digests that no other builder has, and would only make a cache larger.
+// Derived digests keep the mark.
+const LocalPrefix = "local:"
+
+func isLocal(id string) bool { return strings.HasPrefix(id, LocalPrefix) }
+
 // rootKeyDigest names one output of an operation. It is also what a record is
 // called in an exported cache, so it follows BuildKit's format: the SHA-256 of
 // "DIGEST@OUTPUT".
@@ -179,8 +187,11 @@ func rootKeyDigest(dgst digest.Digest, output Index) digest.Digest {
 	buf = strconv.AppendInt(buf, int64(output), 10)
 	sum := sha256.Sum256(buf)
 	prefix := sha256Prefix
-	if strings.HasPrefix(string(dgst), randomPrefix) {
+	switch {
+	case strings.HasPrefix(string(dgst), randomPrefix):
 		prefix = randomPrefix
+	case isLocal(string(dgst)):
+		prefix = LocalPrefix
 	}
 	var out [len(sha256Prefix) + 2*sha256.Size]byte
 	n := copy(out[:], prefix)

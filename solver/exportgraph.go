@@ -173,7 +173,7 @@ func (w *exportWalk) backlinks(n *exportNode) error {
 		}
 		// A record stands for one operation. That another operation has the same
 		// key cannot be said of it.
-		if b.link.Digest != n.digest || b.link.Output != n.output {
+		if b.link.Digest != n.digest || b.link.Output != n.output || isLocal(b.from) {
 			continue
 		}
 		l := exportLink{src: w.node(unaliased(b.from)), input: b.link.Input, selector: b.link.Selector}

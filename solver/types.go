@@ -181,7 +181,8 @@ type CacheMapDep = struct {
 	// operation uses. It is combined with the input's definition key.
 	Selector digest.Digest
 	// ComputeDigestFunc optionally computes a content key of the input. A
-	// content key stands without the selector.
+	// content key stands without the selector. One that begins with LocalPrefix is
+	// for the default cache alone.
 	ComputeDigestFunc ResultBasedCacheFunc
 }
 

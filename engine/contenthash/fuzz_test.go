@@ -18,8 +18,10 @@ var (
 )
 
 // eachSeed runs fn with a source of random numbers. A seed that fails names itself.
-func eachSeed(t *testing.T, fn func(t *testing.T, r *rand.Rand)) {
-	first, count := uint64(1), *seedsFlag
+func eachSeed(t *testing.T, fn func(t *testing.T, r *rand.Rand)) { someSeeds(t, *seedsFlag, fn) }
+
+func someSeeds(t *testing.T, count int, fn func(t *testing.T, r *rand.Rand)) {
+	first := uint64(1)
 	if *seedFlag != 0 {
 		first, count = *seedFlag, 1
 	}

@@ -38,9 +38,9 @@ type opKey struct {
 // and what is selected of inputs, which is in the selectors.
 //
 // An input is also known by its content where it is mounted so that nothing but what
-// the key covers can come into an output: see contentKeyed. The root file system is
-// not: BuildKit does not either, and for early cutoff of RUN steps the content of
-// whole images would have to be cheap to know first.
+// the key covers can come into an output: see contentKeyed. Where the input is the root file
+// system, too, the content is that of its whole tree, as contenthash.Tree has it: to read all
+// files of an image would take longer than the step. BuildKit has no such key, so it is local.
 func (o *op) CacheMap(context.Context, int) (*solver.CacheMap, bool, error) {
 	dt, err := json.Marshal(o.key())
 	if err != nil {
@@ -52,7 +52,10 @@ func (o *op) CacheMap(context.Context, int) (*solver.CacheMap, bool, error) {
 			continue
 		}
 		cm.Deps[i].Selector = digest.FromString(strings.Join(d.paths, "\x00"))
-		if d.byContent {
+		switch {
+		case d.byContent && d.byTree:
+			cm.Deps[i].ComputeDigestFunc = contenthash.TreeKey(d.paths...)
+		case d.byContent:
 			cm.Deps[i].ComputeDigestFunc = o.contentOf(i, oneOrAll(d.paths))
 		}
 	}
@@ -65,7 +68,7 @@ func (o *op) Aliases(int) solver.Aliases {
 	contents := make([]solver.ResultBasedCacheFunc, len(o.deps))
 	for i, d := range o.deps {
 		paths := oneOrAll(d.paths)
-		if !d.byContent || len(paths) != 1 {
+		if !d.byContent || d.byTree || len(paths) != 1 {
 			continue
 		}
 		contents[i] = func(ctx context.Context, r solver.Result) (digest.Digest, error) {
@@ -132,6 +135,7 @@ func isPlainRoot(m *pb.Mount) bool {
 type dep struct {
 	paths     []string // one for each mount of it
 	byContent bool
+	byTree    bool // by that of its whole tree
 }
 
 func depsOf(slots []slot, inputs int) ([]dep, error) {
@@ -149,6 +153,7 @@ func depsOf(slots []slot, inputs int) ([]dep, error) {
 		// All mounts of an input must allow it: what one of them does not select, it
 		// may bring into an output all the same.
 		d.byContent = yes && (d.byContent || len(d.paths) == 0)
+		d.byTree = d.byTree || s.isRoot() && s.mount.ContentCache == pb.MountContentCache_DEFAULT
 		d.paths = append(d.paths, sel)
 	}
 	return deps, nil
@@ -168,7 +173,7 @@ func contentKeyed(s slot, sel string) (bool, error) {
 		}
 		return true, nil
 	}
-	return safe && !s.isRoot(), nil
+	return safe, nil
 }
 
 // oneOrAll are the paths whose content is digested: one for each mount, since the

@@ -115,9 +115,13 @@ func TestContentKeyedInputs(t *testing.T) {
 		if got := cm.Deps[1].ComputeDigestFunc != nil; got != c.want {
 			t.Errorf("%s: by content: %t", name, got)
 		}
-		if cm.Deps[0].ComputeDigestFunc != nil {
-			t.Errorf("%s: the root file system is keyed by content", name)
+		if cm.Deps[0].ComputeDigestFunc == nil {
+			t.Errorf("%s: the root file system is not keyed by content", name)
 		}
+	}
+	off := sh("x", func(op *pb.ExecOp) { op.Mounts[0].ContentCache = pb.MountContentCache_OFF })
+	if cacheMap(t, off, amd64, 1).Deps[0].ComputeDigestFunc != nil {
+		t.Error("the root file system is keyed by content where that is switched off")
 	}
 	on := sh("x", func(op *pb.ExecOp) { op.Mounts[0].ContentCache = pb.MountContentCache_ON })
 	if cacheMap(t, on, amd64, 1).Deps[0].ComputeDigestFunc == nil {

@@ -45,8 +45,8 @@ func (s selector) opt() contenthash.Opt {
 // all others, and else one of our own. Of an input that is only copied from, or
 // only searched for owners, it selects the paths that are used, and the content key is
 // the digest of those: what else is in the input does not matter, nor where in it
-// they are. An input that the result is built on is used whole and has no content key:
-// to read all of it costs more than the actions do.
+// they are. An input that the result is built on is used whole: its content key is that of
+// its tree, as contenthash.Tree has it, and local, since BuildKit has none.
 func (o *op) CacheMap(ctx context.Context, index int) (*solver.CacheMap, bool, error) {
 	parts := selectors(o.file.Actions, len(o.trees))
 	theirs := plain(o.file.Actions, parts)
@@ -60,6 +60,7 @@ func (o *op) CacheMap(ctx context.Context, index int) (*solver.CacheMap, bool, e
 	cm := solver.NewCacheMap(dgst, len(parts))
 	for i, sels := range parts {
 		if sels == nil {
+			cm.Deps[i].ComputeDigestFunc = contenthash.TreeKey()
 			continue
 		}
 		cm.Deps[i].ComputeDigestFunc = contentOf(sels)
@@ -149,18 +150,22 @@ func contentOf(sels []selector) solver.ResultBasedCacheFunc {
 		if err != nil {
 			return "", err
 		}
-		sums := make([]string, len(sels))
-		for i, s := range sels {
-			sum, err := contenthash.Checksum(ctx, ref, s.Path, s.opt())
-			if _, ok := errors.AsType[*contenthash.NotFoundError](err); ok {
-				sums[i] = "missing"
-				continue
-			}
-			if err != nil {
-				return "", fmt.Errorf("digest of %s: %w", s.Path, err)
-			}
-			sums[i] = sum.String()
-		}
-		return digest.FromString(cacheType + "\x00" + strings.Join(sums, "\x00")), nil
+		return partsOf(ctx, ref, sels)
 	}
+}
+
+func partsOf(ctx context.Context, ref *store.Ref, sels []selector) (digest.Digest, error) {
+	sums := make([]string, len(sels))
+	for i, s := range sels {
+		sum, err := contenthash.Checksum(ctx, ref, s.Path, s.opt())
+		if _, ok := errors.AsType[*contenthash.NotFoundError](err); ok {
+			sums[i] = "missing"
+			continue
+		}
+		if err != nil {
+			return "", fmt.Errorf("digest of %s: %w", s.Path, err)
+		}
+		sums[i] = sum.String()
+	}
+	return digest.FromString(cacheType + "\x00" + strings.Join(sums, "\x00")), nil
 }

@@ -100,6 +100,7 @@ func (o *op) Exec(ctx context.Context, inputs []solver.Result) (_ []solver.Resul
 		}
 		return nil, err
 	}
+	o.identify(ctx, refs, outs)
 	results := make([]solver.Result, len(outs))
 	for i, ref := range outs {
 		results[i] = store.NewResult(ref)

@@ -47,7 +47,9 @@ func TestCopyIsBuiltAgainOnlyIfItsContentChanges(t *testing.T) {
 	w.source.set("ctx", "c4", "src/main.go", "main", "README", "two")
 	check("back", 1, want)
 	w.source.set("base", "b2", "etc/os", "linux")
-	check("the base", 4, want)
+	check("another base of the same files", 1, want)
+	w.source.set("base", "b3", "etc/os", "other")
+	check("the base", 4, strings.Replace(want, "=linux", "=other", 1))
 }
 
 func TestSourcesOfOneKeyAreOne(t *testing.T) {

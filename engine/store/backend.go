@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/containerd/containerd/v2/core/content"
@@ -188,6 +189,9 @@ func overlayOptions(root string) []string {
 	}
 	return opts
 }
+
+// userNotes says whether overlayfs keeps its notes in attributes of users.
+func (b *backend) userNotes() bool { return slices.Contains(b.overlayOptions, "userxattr") }
 
 // cleanup takes removed snapshots off the disk.
 func (b *backend) cleanup(ctx context.Context) error {

@@ -51,6 +51,8 @@ type facts struct {
 	Chain digest.Digest `json:"chain,omitempty"`
 	// CacheID is a cache mount's.
 	CacheID string `json:"cacheID,omitempty"`
+	// Content is what Ref.Content has kept; "" for nothing.
+	Content digest.Digest `json:"content,omitempty"`
 
 	// Linked is what the tree shares with an earlier one; nil for nothing.
 	Linked *linked `json:"linked,omitempty"`
@@ -197,6 +199,11 @@ func (f *facts) check() error {
 	if f.Chain != "" {
 		if err := f.Chain.Validate(); err != nil {
 			return fmt.Errorf("chain ID: %w", err)
+		}
+	}
+	if f.Content != "" {
+		if err := f.Content.Validate(); err != nil {
+			return fmt.Errorf("content: %w", err)
 		}
 	}
 	for _, b := range f.Blobs {

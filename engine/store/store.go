@@ -68,6 +68,7 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/gofrs/flock"
 	"github.com/moby/buildkit/identity"
+	"github.com/opencontainers/go-digest"
 	"github.com/tenonbuild/tenon/solver"
 	"github.com/tenonbuild/tenon/solver/logstore"
 	bolt "go.etcd.io/bbolt"
@@ -110,9 +111,10 @@ type Store struct {
 	// kept is what components keep beside records.
 	kept keptParts
 
-	// trees dedupes the making of a record's snapshot, blobs that of its blobs,
-	// fetches that of a blob's download.
+	// trees dedupes the making of a record's snapshot, known that of its content's digest,
+	// forms that of its blobs, fetches that of a blob's download.
 	trees   flights[string]
+	known   flights[digest.Digest]
 	forms   flights[blob]
 	fetches flights[struct{}]
 

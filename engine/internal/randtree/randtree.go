@@ -21,7 +21,8 @@ import (
 // Names are few, so that edits meet each other, and some of them are strange.
 var Names = []string{"a", "b", "c.txt", "d.txt", ".e", "f g", "h\ni", "\xff\xfe", "é", "[j]", "*", "-"}
 
-var longAgo = time.Unix(1_000_000_000, 123456789)
+// LongAgo is when everything was last changed.
+var LongAgo = time.Unix(1_000_000_000, 123456789)
 
 // Tree is a tree of files in a temporary directory.
 type Tree struct {
@@ -116,10 +117,10 @@ func (x *Tree) Edit() {
 	for _, p := range x.Paths("fdlpcb") {
 		fi, err := os.Lstat(x.abs(p))
 		x.do(err)
-		if fi.ModTime().Equal(longAgo) {
+		if fi.ModTime().Equal(LongAgo) {
 			continue
 		}
-		ts := unix.NsecToTimespec(longAgo.UnixNano())
+		ts := unix.NsecToTimespec(LongAgo.UnixNano())
 		x.do(unix.UtimesNanoAt(unix.AT_FDCWD, x.abs(p), []unix.Timespec{ts, ts}, unix.AT_SYMLINK_NOFOLLOW))
 	}
 }
