@@ -406,6 +406,7 @@ func (b *build) loadOptions() llb.LoadOptions {
 	}
 	opt.CheckSource = func(op *pb.SourceOp, _ *pb.Platform) error { return b.mayRead(op) }
 	opt.Proxy = b.proxy != nil
+	opt.TimesCount = timesCount(b.req.FrontendAttrs)
 	opt.Devices = func(asked []*pb.CDIDevice) ([]*pb.CDIDevice, error) { return b.engine.devices.Grant(asked, b.allowed) }
 	if b.req.Compatibility == compat.CompatibilityVersion013 {
 		opt.GitAttrs = map[string]string{git.AttrOpenFiles: "true"}

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/docker/go-units"
+	"github.com/tenonbuild/tenon/engine"
 )
 
 // attrs are the attributes of the Dockerfile frontend that the flags stand for.
@@ -58,6 +59,9 @@ func (f *buildFlags) attrs(env func(string) (string, bool)) (map[string]string, 
 		a["no-cache"] = ""
 	case len(f.noCacheFilter) > 0:
 		a["no-cache"] = strings.Join(f.noCacheFilter, ",")
+	}
+	if f.countTimes != nil {
+		a[engine.CountTimesAttr] = f.countTimes.attr()
 	}
 	if mode := f.pull.resolveMode(); mode != "" {
 		a["image-resolve-mode"] = mode

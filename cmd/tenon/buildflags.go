@@ -22,6 +22,7 @@ type buildFlags struct {
 	annotations   []string
 	noCache       bool
 	noCacheFilter []string
+	countTimes    countTimes
 	pull          pullPolicy
 	outputs       []string
 	push          bool
@@ -62,6 +63,8 @@ func (f *buildFlags) register(fs *pflag.FlagSet) {
 	fs.StringArrayVar(&f.annotations, "annotation", nil, `annotation of the image's manifest, as "name=value"; "index:", "manifest[linux/amd64]:" and the like before it say where it goes`)
 	fs.BoolVar(&f.noCache, "no-cache", false, "run every step, whatever is in the cache, and begin with empty cache mounts")
 	fs.StringSliceVar(&f.noCacheFilter, "no-cache-filter", nil, "run every step of these stages, and what depends on them; their cache mounts begin empty")
+	fs.Var(&f.countTimes, "count-times", `steps whose result is another one if only the times of its files are, as texts in the names of these steps, with commas: "RUN make,COPY src"; without a value, all steps. What depends on them then runs again when they do`)
+	fs.Lookup("count-times").NoOptDefVal = allSteps
 	fs.Var(&f.pull, "pull", `when registries are asked for base images: "always" (what --pull alone is), also for those of tenon images; "missing", only for those that are not in the store; "never"; without it, at each build, but not for those of tenon images`)
 	fs.Lookup("pull").NoOptDefVal = string(pullAlways)
 	fs.StringArrayVarP(&f.outputs, "output", "o", nil, `what to make of the result: a directory, or "type=local|tar|oci|docker|image|registry|cacheonly,dest=PATH,..."; "-" is a tar on standard output`)

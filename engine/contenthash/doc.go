@@ -20,6 +20,25 @@
 // Everything hashed is of fixed length or preceded by its length, so names of any
 // bytes are told apart.
 //
+// # Whole trees
+//
+// What a step is run in is a whole tree, of which nobody knows what the step looks at, and
+// which may have an image below. Tree names it without reading all of it: by the name of the
+// tree that it was written on and by what is different, with whiteouts taken for what is
+// gone. It says more than Checksum: all extended attributes that a step sees, and which files
+// are one. A file that is as it was is no difference, so that the name does not depend on what
+// an overlay happens to have copied. Of layers it is the chain ID, which costs nothing: if a
+// layer is not what its diff ID says, no step runs on it, and so nothing is saved by the name.
+// What a file op makes has a name that follows from its actions and the content that they use.
+//
+// Two trees of one name are equal, but for times where they do not count, and have as many
+// layers: one takes the place of the other in an image, whose history counts layers. Two equal
+// trees may have two names, if other steps made them.
+//
+// The solver asks for the name of an input before its op is run, if the default cache may
+// have the op, and else afterwards, so that the next build can find it. A name stays with the
+// record.
+//
 // # BuildKit's digests
 //
 // BuildKit has digests of its own for the same paths, by which its caches are found: see

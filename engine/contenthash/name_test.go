@@ -281,3 +281,32 @@ func TestNamesAreKept(t *testing.T) {
 		t.Errorf("the key %s is not local", key)
 	}
 }
+
+// What a name costs: reading what was written, and no more.
+func BenchmarkTree(b *testing.B) {
+	testenv.Root(b)
+	st := openStore(b, b.TempDir())
+	defer func() { check.OK(b, st.Close()) }()
+	base := commit(b, st, nil, map[string]string{"etc/os": "linux"})
+	defer release(b, base)
+	for _, c := range []struct {
+		what        string
+		files, size int
+	}{{"nothing", 0, 0}, {"files=4000", 4000, 2000}, {"file=64MB", 1, 64 << 20}} {
+		b.Run(c.what, func(b *testing.B) {
+			all := map[string]string{}
+			for i := range c.files {
+				all[fmt.Sprintf("d%d/f%d", i%50, i)] = strings.Repeat("x", c.size)
+			}
+			for b.Loop() {
+				b.StopTimer()
+				ref := commit(b, st, base, all)
+				b.StartTimer()
+				nameIs(b, ref)
+				b.StopTimer()
+				release(b, ref)
+				b.StartTimer()
+			}
+		})
+	}
+}

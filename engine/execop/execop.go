@@ -46,6 +46,8 @@ type Deps struct {
 	// Resources limit the process. They are the request's (pb.OpMetadata), no part of
 	// the op. Nil sets no limit.
 	Resources *pb.LinuxResources
+	// TimesCount says of the outputs what store.NewOptions does.
+	TimesCount bool
 	// Log bounds what is shown of the output.
 	Log LogLimits
 	// Proxy, if not nil, has the process reach others only by a proxy.

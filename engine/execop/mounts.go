@@ -85,6 +85,7 @@ func (o *op) source(ctx context.Context, m *mounts, s slot, refs []*store.Ref) (
 	tree, err := o.Store.New(ctx, ref, store.NewOptions{
 		Description: fmt.Sprintf("mount %s from exec %s", s.dest, o.command()),
 		RecordType:  "regular",
+		TimesCount:  o.TimesCount,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("a tree for the mount %s: %w", s.dest, err)

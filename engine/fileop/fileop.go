@@ -27,6 +27,8 @@ import (
 // Deps are what file ops work with.
 type Deps struct {
 	Store *store.Store
+	// TimesCount says of the outputs what store.NewOptions does.
+	TimesCount bool
 	// Failed, if not nil, says who may want to look at what failed actions leave.
 	Failed failed.Jobs
 }

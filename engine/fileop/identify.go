@@ -19,6 +19,9 @@ const treeType = "tenon.file.tree.v1"
 // more. The names say as much as the keys by which the op is found. A tree that gets none
 // here is read when its name is needed.
 func (o *op) identify(ctx context.Context, inputs, outs []*store.Ref) {
+	if o.deps.TimesCount {
+		return // of the times nothing is known here
+	}
 	file, err := proto.MarshalOptions{Deterministic: true}.Marshal(o.file)
 	if err != nil {
 		return

@@ -92,7 +92,7 @@ func (r *run) target(ctx context.Context, i int, a *pb.FileAction) (*tree, error
 		r.trees[before] = nil
 		return t, nil
 	}
-	m, err := r.op.deps.Store.New(ctx, r.ref(a.Input), store.NewOptions{Description: r.op.name})
+	m, err := r.op.deps.Store.New(ctx, r.ref(a.Input), store.NewOptions{Description: r.op.name, TimesCount: r.op.deps.TimesCount})
 	if err != nil {
 		return nil, err
 	}

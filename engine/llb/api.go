@@ -65,6 +65,9 @@ type LoadOptions struct {
 	// Devices returns the devices that a step gets which asks for some. Nil stands for
 	// none.
 	Devices func(asked []*pb.CDIDevice) ([]*pb.CDIDevice, error)
+	// TimesCount, if not nil, says of the name of a step whether what it writes is told
+	// apart by its times, too: see TimesCount.
+	TimesCount func(step string) bool
 	// Proxy has steps reach others only by a proxy: see Proxied.
 	Proxy bool
 	// WorkerLabels are what worker constraints are matched with. Nil matches any

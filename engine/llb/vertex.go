@@ -24,6 +24,7 @@ type vertex struct {
 	inputs []solver.Edge
 	opts   solver.VertexOptions
 	proxy  bool
+	times  bool
 }
 
 func (v *vertex) Digest() digest.Digest         { return v.digest }
@@ -55,6 +56,12 @@ func OpOf(v solver.Vertex) *pb.Op {
 func Proxied(v solver.Vertex) bool {
 	x, ok := v.(*vertex)
 	return ok && x.proxy
+}
+
+// TimesCount says whether what a vertex that Load made writes is told apart by its times.
+func TimesCount(v solver.Vertex) bool {
+	x, ok := v.(*vertex)
+	return ok && x.times
 }
 
 // loader makes vertices of ops.
@@ -128,11 +135,15 @@ func (l *loader) add(n int) error {
 		dt = append(dt, l.opt.PolicyID...)
 		v.opts.IgnoreCache = true
 	}
-	v.digest = digest.FromBytes(dt)
 	v.name = v.opts.Description["llb.customname"]
 	if v.name == "" {
 		v.name = name(p, v.inputs)
 	}
+	if (p.GetExec() != nil || p.GetFile() != nil) && l.opt.TimesCount != nil && l.opt.TimesCount(v.name) {
+		v.times = true
+		dt = append(dt, "\x00tenon.times"...)
+	}
+	v.digest = digest.FromBytes(dt)
 	if err := checkEntitled(p, l.opt.Allowed, v.name); err != nil {
 		return here(err)
 	}

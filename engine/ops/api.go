@@ -6,8 +6,7 @@
 //
 // What an op is cached by is made of what it does and of content, never of times or of
 // what belongs to one request. A merge and a diff are known by their inputs' keys alone:
-// they have no content keys, because to compute those would fetch and read layers that a
-// merge of lazy trees need not even have.
+// what they result in depends on how their inputs were made, and they cost little.
 //
 // Keys are BuildKit's (v0.33), so that a cache that one of both has written is one for the
 // other, step for step. They decide where two trees of one key look the same to a step.
@@ -29,6 +28,9 @@
 //     then has a key of its own, and no alias: by that, an honest mistake would be found.
 //   - the content of an input: our own (package contenthash). BuildKit's is an alias. There
 //     is none of several parts of one input that are mounted, or lie in each other.
+//   - the content of the root of an exec, and of a tree that a file op builds on: our own
+//     (contenthash.Tree), and local (solver.LocalPrefix): no other cache is asked by it,
+//     and none that is exported has it. BuildKit has none.
 //
 // That they are BuildKit's is shown by TestCacheKeysOfBuildKit in package engine, on what
 // buildkitd has exported; bench/cmd/keys records that.
@@ -45,6 +47,7 @@ import (
 	"github.com/tenonbuild/tenon/engine/contenthash"
 	"github.com/tenonbuild/tenon/engine/execop"
 	"github.com/tenonbuild/tenon/engine/fileop"
+	"github.com/tenonbuild/tenon/engine/llb"
 	"github.com/tenonbuild/tenon/engine/session"
 	"github.com/tenonbuild/tenon/engine/source"
 	"github.com/tenonbuild/tenon/engine/store"
@@ -98,7 +101,7 @@ func (e *Env) resolve(o *pb.Op, v solver.Vertex, b solver.Builder) (solver.Op, e
 	case *pb.Op_Exec:
 		return e.exec(k.Exec, o.Platform, v, b)
 	case *pb.Op_File:
-		return fileop.New(k.File, v, fileop.Deps{Store: e.Store, Failed: looking(b)})
+		return fileop.New(k.File, v, fileop.Deps{Store: e.Store, TimesCount: llb.TimesCount(v), Failed: looking(b)})
 	case *pb.Op_Merge:
 		return &mergeOp{merge: k.Merge, name: v.Name(), store: e.Store}, nil
 	case *pb.Op_Diff:
