@@ -59,6 +59,8 @@ type Input struct {
 	Content bool
 	// Alias gives the content key an alias, which does not tell upper from lower case.
 	Alias bool
+	// Local has the content key be for the default cache alone.
+	Local bool
 	// OnDigest, if set, is called before the content key is computed.
 	OnDigest func(ctx context.Context) error
 }
@@ -185,7 +187,11 @@ func (o *op) CacheMap(ctx context.Context, index int) (*solver.CacheMap, bool, e
 						return "", err
 					}
 				}
-				return digest.FromString("content " + Value(r) + " seen through " + in.Selector), nil
+				d := digest.FromString("content " + Value(r) + " seen through " + in.Selector)
+				if in.Local {
+					d = solver.LocalPrefix + digest.Digest(d.Encoded())
+				}
+				return d, nil
 			}
 		}
 	}
