@@ -1,6 +1,7 @@
 package local
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -28,6 +29,7 @@ type arrival struct {
 	want     wanted
 	progress *progress
 	before   *sentTree // what the client has sent before; nil for nothing
+	held     int       // about how many bytes of memory files take that are not written yet
 
 	read  *reader
 	visit visitFunc
@@ -69,11 +71,34 @@ func (a *arrival) Entry(st *types.Stat) (io.WriteCloser, error) {
 	if err := a.visit(st.Path, st); err != nil || a.next == nil {
 		return nil, err
 	}
-	if err := a.begin(); err != nil {
-		return nil, err
-	}
 	a.open[a.next] = struct{}{}
-	return a.next, a.mkdir(path.Dir(st.Path))
+	return a.next, nil
+}
+
+// maxHeld is how much memory files may take that are small and have come. Where no more come,
+// and the client has sent the same before, there is nothing to be written.
+const maxHeld = 1 << 20
+
+// hold keeps a small file that is whole in memory, if there is room.
+func (a *arrival) hold(f *found, data []byte) (held bool, err error) {
+	const each = 512 // beside its bytes
+	if a.tree != nil || a.held+len(data)+each > maxHeld {
+		return false, nil
+	}
+	a.held += len(data) + each
+	f.data = append([]byte{}, data...)
+	e := &f.node.Entry
+	e.Size = int64(len(data)) // whatever was said of it
+	_, e.Content, err = e.SumContent(a.ctx, bytes.NewReader(f.data))
+	return true, err
+}
+
+// room makes the tree, and the directory that a file is to be written into.
+func (a *arrival) room(f *found) error {
+	if err := a.begin(); err != nil {
+		return err
+	}
+	return a.mkdir(path.Dir(f.path))
 }
 
 // content finds a regular file among what was sent before, or has it sent.
@@ -84,7 +109,7 @@ func (a *arrival) content(f *found, st *types.Stat) (there bool, err error) {
 	}
 	a.files[f.path] = f
 	e := &f.node.Entry
-	if c, ok := a.before.file(f.path); ok && c.mtime == f.mtime && c.of == headOf(e) {
+	if c, ok := a.before.file(f.path); ok && !a.want.all && c.mtime == f.mtime && c.of == headOf(e) {
 		e.Content = c.sum
 		return true, nil
 	}
@@ -152,7 +177,7 @@ func (a *arrival) end(ctx context.Context) (*store.Ref, *listing, error) {
 // commit makes what has not come itself.
 func (a *arrival) commit(ctx context.Context, read *listing) (_ *store.Ref, err error) {
 	w := &writer{want: a.want, read: read, to: a.to, there: a.there, progress: a.progress}
-	if a.before != nil {
+	if a.before != nil && !a.want.all {
 		dir, unmount, err := store.ReadLocal(ctx, a.before.ref)
 		if err != nil {
 			return nil, err

@@ -32,11 +32,19 @@ func (f *incoming) Write(p []byte) (int, error) {
 		return len(p), nil
 	}
 	if f.disk == nil {
-		if err := f.create(); err != nil {
+		if err := f.place(); err != nil {
 			return 0, err
 		}
 	}
 	return len(p), f.append(p)
+}
+
+// place begins to write the file.
+func (f *incoming) place() error {
+	if err := f.to.room(f.file); err != nil {
+		return err
+	}
+	return f.create()
 }
 
 func (f *incoming) create() (err error) {
@@ -61,6 +69,14 @@ func (f *incoming) path() string { return filepath.Join(f.to.to, f.file.path) }
 // Close implements io.Closer.
 func (f *incoming) Close() error {
 	delete(f.to.open, f)
+	if f.disk == nil {
+		if held, err := f.to.hold(f.file, f.kept); held || err != nil {
+			return err
+		}
+		if err := f.to.room(f.file); err != nil {
+			return err
+		}
+	}
 	f.to.there[f.file.path] = true
 	if f.disk == nil {
 		f.to.writing.Go(f.whole)

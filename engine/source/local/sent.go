@@ -25,11 +25,9 @@ func (i *instance) receive(ctx context.Context, from *session.Sync) error {
 		return err
 	}
 	defer leave()
-	var before *sentTree
-	if !w.all {
-		if before, err = i.source.sentBefore(ctx, w); err != nil {
-			return err
-		}
+	before, err := i.source.sentBefore(ctx, w)
+	if err != nil {
+		return err
 	}
 	err = i.receiveAfter(ctx, from, w, before)
 	var changed *ChangedError

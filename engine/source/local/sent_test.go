@@ -224,6 +224,29 @@ func TestSentAgain(t *testing.T) {
 	check.Equal(t, "sent by another", fmt.Sprint(other.asked), "[d]")
 }
 
+// What is small and is sent whole each time, as a Dockerfile is, makes no other tree if it is
+// what it was.
+func TestSmallSentAgain(t *testing.T) {
+	b := newBench(t)
+	dir := t.TempDir()
+	files(t, dir, map[string]string{"Dockerfile": "FROM scratch\n", "empty": ""})
+	b.lend("in place", dir)
+	s := b.sends("s", "key")
+	all := attrs{"local.differ": "none"}
+	s.is(t, dir)
+	first := b.make("s", all)
+	b.intact(first)
+	again := b.make("s", all)
+	check.Equal(t, "sent", fmt.Sprint(s.asked), "[Dockerfile empty]")
+	check.Equal(t, "tree", again.ref.ID(), first.ref.ID())
+	files(t, dir, map[string]string{"Dockerfile": "FROM scratch \n"})
+	s.is(t, dir)
+	other := b.make("s", all)
+	check.Equal(t, "key", other.key, b.key("in place", nil))
+	b.intact(other)
+	b.intact(first)
+}
+
 // Files that are sent by several names are one file, and not that of an earlier tree.
 func TestSentNames(t *testing.T) {
 	b := newBench(t)
