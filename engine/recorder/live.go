@@ -3,6 +3,7 @@ package recorder
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/opencontainers/go-digest"
 
@@ -75,8 +76,10 @@ func (l *live) cause(step digest.Digest) string {
 		}
 		l.said[step] = true
 		x := why.NewExplainer(context.Background(), l.now, l.earlier, history.Trees(engine.History(l.r.Engine.Store().Root())))
-		causes := x.Explain(s).Causes
-		if len(causes) == 0 || causes[0].Kind == why.First {
+		e := x.Explain(s)
+		causes := e.Causes
+		other := func(r why.Root) bool { return r.Cause.Kind != why.First }
+		if len(causes) == 0 || !slices.ContainsFunc(e.Roots, other) {
 			return ""
 		}
 		text := causes[0].String()

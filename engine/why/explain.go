@@ -47,9 +47,7 @@ func (e *Explainer) Explain(s *Step) *Explanation {
 	}
 	c, old := e.nearest(s)
 	if c == nil {
-		x.Causes = []Cause{{Kind: First}}
-		x.Roots = []Root{{x.Causes[0], s.Digest}}
-		return x
+		return e.explained(x, nil, s, e.first(s))
 	}
 	x.Baseline = c.old.Ref
 	found := c.differences(old, s)
@@ -60,6 +58,25 @@ func (e *Explainer) Explain(s *Step) *Explanation {
 		}
 	}
 	return e.explained(x, c, s, found)
+}
+
+// first says why a step ran that no earlier build has: it follows those below it that are new,
+// too.
+func (e *Explainer) first(s *Step) (found []difference) {
+	for i := range s.Inputs {
+		in := e.steps[s.Inputs[i].Step]
+		if in == nil || in.Kind == OpSource || !in.Ran() {
+			continue
+		}
+		other := func(r Root) bool { return r.Cause.Kind != First }
+		if roots := e.Explain(in).Roots; len(roots) > 0 && !slices.ContainsFunc(roots, other) {
+			found = append(found, difference{cause: Cause{Kind: StepKind, Step: in.Digest, StepName: in.Name}, below: [2]*Step{nil, in}})
+		}
+	}
+	if len(found) == 0 {
+		found = plain([]Cause{{Kind: First, Caches: s.Asked}})
+	}
+	return found
 }
 
 func (e *Explainer) explained(x *Explanation, c *comparison, s *Step, found []difference) *Explanation {

@@ -99,7 +99,7 @@ func groups(a, b *Cause) bool {
 		return false
 	}
 	if a.Kind == Files || a.Kind == First || a.Kind == Gone {
-		return a.Name == b.Name && a.Missing == b.Missing
+		return a.Name == b.Name && a.Missing == b.Missing && slices.Equal(a.Caches, b.Caches)
 	}
 	if a.Kind == Command {
 		return a.Old == b.Old && a.New == b.New

@@ -10,7 +10,10 @@ import (
 func (c *Cause) String() string {
 	switch c.Kind {
 	case First:
-		return "no earlier build that is kept has the step"
+		if len(c.Caches) > 0 {
+			return "no earlier build that is kept has it, and none of the caches that were asked (" + list(c.Caches) + ")"
+		}
+		return "no earlier build that is kept has it"
 	case Files:
 		if c.Missing != "" {
 			return fmt.Sprintf("files of %s differ: which ones is not known: %s", c.Name, c.Missing)
