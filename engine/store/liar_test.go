@@ -52,3 +52,42 @@ func TestLiars(t *testing.T) {
 		wantNothing(t, s)
 	})
 }
+
+// lossyRemote is a cache that may lose its layers.
+type lossyRemote struct{ *remote }
+
+func (lossyRemote) Gone(digest.Digest) bool { return false }
+
+func (lossyRemote) Lose(context.Context, digest.Digest, error) {}
+
+// A cache that says that its blob is a layer of an image does not have that image exported with
+// its blob, whichever is known first.
+func TestLiarsInCaches(t *testing.T) {
+	for _, first := range []string{"image", "cache"} {
+		s := newStore(t, "native")
+		good, evil := newRemote(), newRemote()
+		honest := good.layer(t, ocispec.MediaTypeImageLayerGzip, "a", "1")
+		lie := evil.layer(t, ocispec.MediaTypeImageLayerGzip, "a", "evil")
+		lie.Annotations = maps.Clone(honest.Annotations)
+		lied := func() *store.Ref {
+			ref, err := s.FromLayers(t.Context(), []ocispec.Descriptor{lie}, lossyRemote{evil}, store.NewOptions{})
+			noError(t, err)
+			return ref
+		}
+		var refs []*store.Ref
+		if first == "cache" {
+			refs = append(refs, lied())
+		}
+		image, err := s.FromLayers(t.Context(), []ocispec.Descriptor{honest}, good, store.NewOptions{})
+		noError(t, err)
+		if first == "image" {
+			refs = append(refs, lied())
+		}
+		layers, _, err := image.Layers(t.Context(), store.LayerOptions{})
+		noError(t, err)
+		if got := layers[0].Descriptor.Digest; got != honest.Digest {
+			t.Errorf("%s first: the layer is exported as %s, want %s", first, got, honest.Digest)
+		}
+		release(t, append(refs, image)...)
+	}
+}

@@ -94,8 +94,9 @@ func (s *Store) FromLayers(ctx context.Context, layers []ocispec.Descriptor, pro
 			r.facts.Blobs = append(slices.Clone(r.facts.Blobs), blob{Descriptor: pulled(layers[i])})
 			s.index.markDirty(r)
 		}
-		if r.facts.Snapshot == "" {
-			// Of this one it is known where it can be had.
+		if _, cache := provider.(Expendable); r.facts.Snapshot == "" && !cache {
+			// Of this one it is known where it can be had. What a cache says is not taken for
+			// what an image has: it may be a lie.
 			s.index.preferBlob(r, layers[i].Digest)
 		}
 	}
