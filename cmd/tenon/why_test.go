@@ -178,7 +178,7 @@ var whyCases = []struct {
 	{"no cache for a stage", nil, []string{"--no-cache-filter", "lib"}, "no-cache --no-cache-filter=lib: " + copySrc + "; " + runLib + " -> " + strings.Join([]string{fromLib, confs, addMore, here, runX}, "; ")},
 	{"a target", nil, []string{"--target", "lib"}, ""},
 	{"another base image", nil, []string{otherBase},
-		"image docker.io/library/base: WORKDIR /w; " + copySrc + " -> " + strings.Join([]string{runLib, fromLib, confs, addMore, here, runX}, "; ") + "\nenv OTHER +yes: " + runLib + "; " + runX},
+		"image docker.io/library/base: WORKDIR /w; " + copySrc + " -> " + strings.Join([]string{runLib, fromLib, confs, addMore, here, runX}, "; ") + "\nenv OTHER +yes: " + runLib + "; " + runX + " -> " + strings.Join([]string{fromLib, confs, addMore, here}, "; ")},
 	{"a secret", nil, []string{"--secret", "id=s,env=HOME"}, ""},
 	{"two causes", both(put("data/x", "two"), edit("Dockerfile", "MODE=fast", "MODE=2")), nil, "env MODE fast => 2: " + runLib + "\nfiles context, content data/x: " + runX},
 }

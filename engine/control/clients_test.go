@@ -72,6 +72,8 @@ func TestSessionOfAnotherClient(t *testing.T) {
 			t.Error(err)
 		}
 	})
+	_, err = d.e.Sessions().Wait(t.Context(), s.ID())
+	check.OK(t, err)
 	marshal := func(st llb.State) *llb.Definition {
 		def, err := st.Marshal(t.Context())
 		check.OK(t, err)
