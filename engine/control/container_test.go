@@ -227,6 +227,41 @@ func TestContainerProcesses(t *testing.T) {
 	})
 }
 
+// A process gets its signals, and others of the stream theirs, while it does not read the input
+// that came before. A stream runs any number of processes one after the other.
+func TestSignalPassesInput(t *testing.T) {
+	d := start(t)
+	tools, opt := shell(t)
+	d.build(opt, func(ctx context.Context, c gwclient.Client) (*gwclient.Result, error) {
+		def, err := tools.Marshal(ctx)
+		check.OK(t, err)
+		res, err := c.Solve(ctx, gwclient.SolveRequest{Definition: def.ToPB()})
+		check.OK(t, err)
+		ctr, err := c.NewContainer(ctx, gwclient.NewContainerRequest{Mounts: []gwclient.Mount{{Dest: "/", Ref: res.Ref}}})
+		check.OK(t, err)
+		r, w := io.Pipe()
+		up, out := io.Pipe()
+		p, err := ctr.Start(ctx, gwclient.StartRequest{Args: []string{"sh", "-c", "echo up; exec sleep 1000"}, Stdin: r, Stdout: out})
+		check.OK(t, err)
+		_, err = up.Read(make([]byte, 10))
+		check.OK(t, err)
+		// More than a pipe of the kernel has room for.
+		_, err = w.Write(make([]byte, 600_000))
+		check.OK(t, err)
+		check.OK(t, p.Signal(ctx, syscall.SIGKILL))
+		if err := p.Wait(); code(err) != 128+uint32(syscall.SIGKILL) {
+			t.Errorf("a process that was killed: %v", err)
+		}
+		check.OK(t, w.Close())
+		for range 200 {
+			p, err := ctr.Start(ctx, gwclient.StartRequest{})
+			check.OK(t, err)
+			check.Says(t, p.Wait(), "names no program")
+		}
+		return gwclient.NewResult(), ctr.Release(ctx)
+	})
+}
+
 // What a container is not granted is refused, and a request that is wrong is an error of
 // its own.
 func TestBadContainers(t *testing.T) {

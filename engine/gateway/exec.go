@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"slices"
 	"sync"
 
 	gwclient "github.com/moby/buildkit/frontend/gateway/client"
@@ -17,8 +18,9 @@ import (
 
 // The bounds of one stream of ExecProcess.
 const (
-	maxProcesses = 128
-	maxWaiting   = 32 // messages to one process that it has not taken yet
+	maxProcesses = 128     // at a time
+	maxWaiting   = 32      // signals and sizes for one process that it has not taken yet
+	maxUnread    = 1 << 20 // bytes of input that one process has not read yet
 )
 
 // ExecProcess runs processes in the frontend's containers. One stream serves many, by IDs
@@ -30,9 +32,7 @@ func (b *Bridge) ExecProcess(stream gwpb.LLBBridge_ExecProcessServer) error {
 	if err != nil {
 		stop(err)
 	}
-	for _, p := range x.byID {
-		close(p.input)
-	}
+	x.each(func(p *process) { p.stdin.end() })
 	x.running.Wait()
 	stop(nil)
 	return err
@@ -43,19 +43,24 @@ type processes struct {
 	bridge  *Bridge
 	stream  gwpb.LLBBridge_ExecProcessServer
 	ctx     context.Context
-	byID    map[string]*process // receive's
 	running sync.WaitGroup
+
+	mu    sync.Mutex          // guards what follows
+	byID  map[string]*process // nil for those that have ended
+	alive int
 
 	sending sync.Mutex // held while a message is sent
 }
 
-// process is one that was asked for.
+// process is one that was asked for. Its signals do not wait for it to read its input: they
+// come by ways of their own.
 type process struct {
-	id    string
-	of    *processes
-	init  *gwpb.InitMessage
-	input chan *gwpb.ExecMessage // what comes for it; closed when nothing more does
-	ended chan struct{}          // closed when it has
+	id      string
+	of      *processes
+	init    *gwpb.InitMessage
+	stdin   *unread
+	control chan *gwpb.ExecMessage // signals, and sizes of its terminal
+	ended   chan struct{}          // closed when it has
 }
 
 // receive gives messages to the processes that they are for, until there are no more.
@@ -79,7 +84,9 @@ func (x *processes) take(msg *gwpb.ExecMessage) error {
 	if id == "" {
 		return status.Error(codes.InvalidArgument, "ProcessID required")
 	}
+	x.mu.Lock()
 	p, known := x.byID[id]
+	x.mu.Unlock()
 	init := msg.GetInit()
 	switch {
 	case init != nil && known:
@@ -94,13 +101,31 @@ func (x *processes) take(msg *gwpb.ExecMessage) error {
 			return status.Errorf(codes.InvalidArgument, "Unknown signal %s", s.Name)
 		}
 	}
+	if p == nil {
+		return nil // it has ended: nobody is interested any more
+	}
+	if f := msg.GetFile(); f != nil {
+		p.read(f)
+		return nil
+	}
 	select {
-	case p.input <- msg:
-	case <-p.ended: // nobody is interested any more
+	case p.control <- msg:
+	case <-p.ended:
 	case <-x.ctx.Done():
 		return context.Cause(x.ctx)
 	}
 	return nil
+}
+
+// each calls do with the processes that have not ended.
+func (x *processes) each(do func(*process)) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for _, p := range x.byID {
+		if p != nil {
+			do(p)
+		}
+	}
 }
 
 func (x *processes) begin(id string, init *gwpb.InitMessage) error {
@@ -112,23 +137,41 @@ func (x *processes) begin(id string, init *gwpb.InitMessage) error {
 			return status.Errorf(codes.InvalidArgument, "process %s: file descriptor %d cannot be passed: only 0, 1 and 2 can", id, fd)
 		}
 	}
-	if len(x.byID) == maxProcesses {
-		return status.Errorf(codes.ResourceExhausted, "one stream runs %d processes at most: open another", maxProcesses)
-	}
 	ctr, err := x.bridge.container(init.ContainerID)
 	if err != nil {
 		return err
 	}
-	p := &process{id: id, of: x, init: init, input: make(chan *gwpb.ExecMessage, maxWaiting), ended: make(chan struct{})}
+	p := &process{
+		id: id, of: x, init: init, stdin: newUnread(maxUnread),
+		control: make(chan *gwpb.ExecMessage, maxWaiting), ended: make(chan struct{}),
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.alive == maxProcesses {
+		return status.Errorf(codes.ResourceExhausted, "one stream runs %d processes at a time: wait for one, or open another stream", maxProcesses)
+	}
+	x.alive++
 	x.byID[id] = p
-	x.running.Go(func() { p.run(ctr) })
+	x.running.Go(func() {
+		p.run(ctr)
+		x.end(id)
+	})
 	return nil
+}
+
+// end forgets a process that has ended, but for its name: what comes for it is no mistake.
+func (x *processes) end(id string) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.alive--
+	x.byID[id] = nil
 }
 
 // run runs the process. The stream's end is what it is told of by errors of sending, and
 // has nobody to tell.
 func (p *process) run(ctr gwclient.Container) {
 	defer close(p.ended)
+	defer p.stdin.Close() // so that nobody waits for it to be read
 	if p.send(&gwpb.ExecMessage{Input: &gwpb.ExecMessage_Started{Started: &gwpb.StartedMessage{}}}) != nil {
 		return
 	}
@@ -149,14 +192,10 @@ func (p *process) wait(ctr gwclient.Container) error {
 		Args: meta.Args, Env: meta.Env, SecretEnv: p.init.Secretenv, User: meta.User, Cwd: meta.Cwd,
 		Tty: p.init.Tty, SecurityMode: p.init.Security, RemoveMountStubsRecursive: meta.RemoveMountStubsRecursive,
 	}
-	var stdin *io.PipeWriter
 	for _, fd := range p.init.Fds {
 		switch fd {
 		case 0:
-			var r *io.PipeReader
-			r, stdin = io.Pipe()
-			req.Stdin = r
-			defer r.Close() // so that nobody waits to write to it
+			req.Stdin = p.stdin
 		case 1:
 			req.Stdout = &output{p, fd}
 		case 2:
@@ -168,51 +207,40 @@ func (p *process) wait(ctr gwclient.Container) error {
 		return err
 	}
 	stop := make(chan struct{})
-	var feeding sync.WaitGroup
-	feeding.Go(func() { p.feed(proc, stdin, stop) })
+	var telling sync.WaitGroup
+	telling.Go(func() { p.tell(proc, stop) })
 	err = proc.Wait()
 	close(stop)
-	if req.Stdin != nil {
-		req.Stdin.Close()
-	}
-	feeding.Wait()
+	telling.Wait()
 	return err
 }
 
-// feed passes on what comes for the process until it has ended.
-func (p *process) feed(proc gwclient.ContainerProcess, stdin *io.PipeWriter, stop <-chan struct{}) {
-	if stdin != nil {
-		defer stdin.Close()
+// read has the process read what comes for it, and waits while too much is unread. What it
+// does not take is dropped: it has ended, or closed its input.
+func (p *process) read(f *gwpb.FdMessage) {
+	if f.GetFd() != 0 || !slices.Contains(p.init.Fds, 0) {
+		return
 	}
-	for {
-		select {
-		case msg, ok := <-p.input:
-			if !ok {
-				return
-			}
-			p.pass(msg, proc, stdin)
-		case <-stop:
-			return
-		}
+	p.stdin.add(f.Data)
+	if f.EOF {
+		p.stdin.end()
 	}
 }
 
-// pass passes a message on. What the process does not take is dropped: it has ended, or
-// closed its input.
-func (p *process) pass(msg *gwpb.ExecMessage, proc gwclient.ContainerProcess, stdin *io.PipeWriter) {
-	switch m := msg.Input.(type) {
-	case *gwpb.ExecMessage_File:
-		if stdin == nil || m.File.GetFd() != 0 {
+// tell passes on the signals and sizes that come for the process, until it has ended.
+func (p *process) tell(proc gwclient.ContainerProcess, stop <-chan struct{}) {
+	for {
+		select {
+		case msg := <-p.control:
+			if r := msg.GetResize(); r != nil {
+				_ = proc.Resize(p.of.ctx, gwclient.WinSize{Rows: r.GetRows(), Cols: r.GetCols()})
+			}
+			if s := msg.GetSignal(); s != nil {
+				_ = proc.Signal(p.of.ctx, signal.SignalMap[s.GetName()])
+			}
+		case <-stop:
 			return
 		}
-		_, _ = stdin.Write(m.File.Data)
-		if m.File.EOF {
-			_ = stdin.Close()
-		}
-	case *gwpb.ExecMessage_Resize:
-		_ = proc.Resize(p.of.ctx, gwclient.WinSize{Rows: m.Resize.GetRows(), Cols: m.Resize.GetCols()})
-	case *gwpb.ExecMessage_Signal:
-		_ = proc.Signal(p.of.ctx, signal.SignalMap[m.Signal.GetName()])
 	}
 }
 
