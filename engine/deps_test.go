@@ -82,6 +82,7 @@ func TestLayers(t *testing.T) {
 		"engine/filediff":              {"engine/progress"},
 		"engine/filetrees":             {"engine/contenthash", "engine/treediff"},
 		"engine/why":                   {"engine/treediff"},
+		"engine/why/view":              {"engine/why"},
 		"engine/history":               {"engine/filetrees", "engine/gcpolicy", "engine/why"},
 		"engine/recorder":              {"engine"},
 		"engine/daemon":                {"engine"},

@@ -27,7 +27,7 @@ func (c *cli) historyCommand() *cobra.Command {
 A build is named by the beginning of its ID, or by a number: 1 is the last one, 2 the one
 before. How many are kept is said by [history] in the configuration.`
 	cmd.Args = knownCommand
-	cmd.AddCommand(c.listHistoryCommand("ls [flags]"), c.showHistoryCommand(), c.logsHistoryCommand(), c.exportHistoryCommand(), c.removeHistoryCommand())
+	cmd.AddCommand(c.listHistoryCommand("ls [flags]"), c.showHistoryCommand(), c.logsHistoryCommand(), c.exportHistoryCommand(), c.removeHistoryCommand(), c.openHistoryCommand())
 	return cmd
 }
 
@@ -124,12 +124,21 @@ func (c *cli) historyArgs(use, short string, do func(ctx context.Context, past h
 	}
 }
 
+// accountOf is what the steps of a build did.
+func accountOf(past history.Reader, rec *controlapi.BuildHistoryRecord) (*why.Build, error) {
+	b, err := past.Account(rec.Ref)
+	if err != nil {
+		return nil, fmt.Errorf("build %s: what its steps did is not kept: %w", rec.Ref, err)
+	}
+	return b, nil
+}
+
 func (c *cli) showHistoryCommand() *cobra.Command {
 	asJSON := false
 	cmd := c.historyArgs("show [flags] [BUILD]", "Show a build and its steps", func(_ context.Context, past history.Reader, rec *controlapi.BuildHistoryRecord) error {
-		b, err := past.Account(rec.Ref)
+		b, err := accountOf(past, rec)
 		if err != nil {
-			return fmt.Errorf("build %s: what its steps did is not kept: %w", rec.Ref, err)
+			return err
 		}
 		if asJSON {
 			return printJSON(c.out, b)
@@ -180,9 +189,9 @@ func (c *cli) logsHistoryCommand() *cobra.Command {
 
 func (c *cli) exportHistoryCommand() *cobra.Command {
 	return c.historyArgs("export [BUILD]", "Write what is kept of a build to standard output, as JSON (docs/history.md)", func(_ context.Context, past history.Reader, rec *controlapi.BuildHistoryRecord) error {
-		b, err := past.Account(rec.Ref)
+		b, err := accountOf(past, rec)
 		if err != nil {
-			return fmt.Errorf("build %s: what its steps did is not kept: %w", rec.Ref, err)
+			return err
 		}
 		return printJSON(c.out, b)
 	})

@@ -104,9 +104,9 @@ func whatAbout(ctx context.Context, past history.Reader, args []string) (b *why.
 	if err != nil {
 		return nil, "", err
 	}
-	b, err = past.Account(rec.Ref)
+	b, err = accountOf(past, rec)
 	if err != nil {
-		return nil, "", fmt.Errorf("build %s: what its steps did is not kept: %w", rec.Ref, err)
+		return nil, "", err
 	}
 	return b, step, nil
 }
@@ -190,7 +190,7 @@ func (c *cli) whyStep(x *why.Explainer, s *why.Step, asJSON bool) error {
 	if s.Place.Line > 0 {
 		fmt.Fprintf(w, "%s:%d\n", s.Place.File, s.Place.Line)
 	}
-	fmt.Fprintln(w, ending(x, s))
+	fmt.Fprintln(w, oneLine(x.Ending(s), 500))
 	if !s.Ran() {
 		return nil
 	}
@@ -213,32 +213,6 @@ func (c *cli) whyStep(x *why.Explainer, s *why.Step, asJSON bool) error {
 		}
 	}
 	return nil
-}
-
-// ending says how a step ended.
-func ending(x *why.Explainer, s *why.Step) string {
-	switch {
-	case s.Outcome == client.Cached && s.Cached != nil:
-		text := "Loaded from cache " + strings.Join(s.Cached.Caches, ", ")
-		if n := s.Cached.Content; n != nil && *n < len(s.Inputs) {
-			return text + ": " + oneLine(x.Name(s.Inputs[*n].Step), 100) + " has the same content as before"
-		}
-		return text + ": all that it is made of is as before"
-	case s.Ran():
-		text := "It ran for " + why.Seconds(s.Took())
-		if s.Outcome == client.Failed {
-			text = "It failed after " + why.Seconds(s.Took()) + ": " + oneLine(s.Error, 300)
-		}
-		if len(s.Asked) > 0 {
-			text += "; asked before: " + strings.Join(s.Asked, ", ")
-		}
-		return text
-	case s.Outcome == client.Shared:
-		return "Another build ran it at the same time"
-	case s.Outcome == "" || s.Outcome == client.NotNeeded:
-		return "It was not needed"
-	}
-	return "It was " + string(s.Outcome)
 }
 
 // findStep finds the step that a text names: a part of its name, its digest, or its line.

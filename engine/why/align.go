@@ -9,9 +9,9 @@ const maxTable = 4 << 20
 // group is what steps are aligned within.
 type group struct{ stage, platform string }
 
-// align finds for steps of a build those of an earlier one that have the same place. A step of
+// Align finds for steps of a build those of an earlier one that have the same place. A step of
 // no Dockerfile has its name as its place.
-func align(old, now *Build) map[digest.Digest]*Step {
+func Align(old, now *Build) map[digest.Digest]*Step {
 	out := map[digest.Digest]*Step{}
 	olds := byGroup(old)
 	for g, steps := range byGroup(now) {

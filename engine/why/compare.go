@@ -21,7 +21,7 @@ type comparison struct {
 
 func newComparison(old, now *Build, files *fileChanges) *comparison {
 	return &comparison{
-		old: old, now: now, olds: byDigest(old), nows: byDigest(now), aligned: align(old, now),
+		old: old, now: now, olds: byDigest(old), nows: byDigest(now), aligned: Align(old, now),
 		files: files, known: map[[2]*Step][]difference{}, unsure: map[[2]*Step]bool{},
 	}
 }

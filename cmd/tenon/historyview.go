@@ -1,0 +1,159 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+
+	controlapi "github.com/moby/buildkit/api/services/control"
+	"github.com/opencontainers/go-digest"
+	"github.com/spf13/cobra"
+
+	"github.com/tenonbuild/tenon/engine/export"
+	"github.com/tenonbuild/tenon/engine/history"
+	"github.com/tenonbuild/tenon/engine/why"
+	"github.com/tenonbuild/tenon/engine/why/view"
+)
+
+func (c *cli) openHistoryCommand() *cobra.Command {
+	file := ""
+	cmd := &cobra.Command{
+		Use:   "open [-o FILE] [BUILD] [BUILD]",
+		Short: "Make a page of HTML of a build, or of two side by side, and open it",
+		Long: `Make a page of HTML of a build, or of two side by side: why steps ran, when they ran and
+which chain of them took longest, what each was told, and its log. The page has all of it
+and asks nobody for anything. Without -o it is a file in the folder for temporary files,
+which is opened where there is a display.`,
+		Args: arguments(0, 2, "one build or two"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				args = []string{"1"}
+			}
+			return c.openHistory(cmd.Context(), args, file)
+		},
+	}
+	cmd.Flags().StringVarP(&file, "output", "o", "", "write this file, \"-\" for standard output, and open nothing")
+	return cmd
+}
+
+func (c *cli) openHistory(ctx context.Context, names []string, file string) error {
+	past, err := c.past()
+	if err != nil {
+		return err
+	}
+	var builds []view.Build
+	for _, name := range names {
+		b, rec, err := viewed(ctx, past, name)
+		if err != nil {
+			return err
+		}
+		if b.Logs, err = logsOf(ctx, past, rec); err != nil {
+			return err
+		}
+		builds = append(builds, b)
+	}
+	write := func(w io.Writer) error { return view.Page(w, builds...) }
+	switch file {
+	case "-":
+		return write(c.out)
+	case "":
+		return c.openPage(ctx, write)
+	}
+	return export.WriteFile(ctx, file, os.FileMode(c.umask), write)
+}
+
+// viewed is a build that is to be shown.
+func viewed(ctx context.Context, past history.Reader, name string) (view.Build, *controlapi.BuildHistoryRecord, error) {
+	rec, err := past.Find(ctx, name)
+	if err != nil {
+		return view.Build{}, nil, err
+	}
+	b, err := accountOf(past, rec)
+	if err != nil {
+		return view.Build{}, nil, err
+	}
+	earlier, err := past.Earlier(ctx, b, comparedBuilds, lookedBuilds)
+	if err != nil {
+		return view.Build{}, nil, err
+	}
+	return view.Build{Build: b, Explainer: why.NewExplainer(ctx, b, earlier, past.Trees())}, rec, nil
+}
+
+func logsOf(ctx context.Context, past history.Reader, rec *controlapi.BuildHistoryRecord) (*view.Logs, error) {
+	logs := &view.Logs{}
+	err := past.Log(ctx, rec, func(m *controlapi.StatusResponse) error {
+		for _, l := range m.Logs {
+			logs.Add(digest.Digest(l.Vertex), l.Msg)
+		}
+		return context.Cause(ctx)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("the log of build %s: %w", rec.Ref, err)
+	}
+	return logs, nil
+}
+
+// openPage writes a page that only its user may read, says where it is, and opens it if somebody
+// can see it.
+func (c *cli) openPage(ctx context.Context, write func(io.Writer) error) (err error) {
+	f, err := os.CreateTemp("", "tenon-*.html")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			os.Remove(f.Name())
+		}
+	}()
+	if err := write(f); err != nil {
+		f.Close()
+		return err
+	}
+	if err := f.Close(); err != nil {
+		return err
+	}
+	fmt.Fprintln(c.text(), f.Name())
+	for _, display := range []string{"DISPLAY", "WAYLAND_DISPLAY"} {
+		if v, _ := c.env(display); v == "" {
+			continue
+		}
+		opener, err := exec.LookPath("xdg-open")
+		if err != nil {
+			return nil // the path is said
+		}
+		cmd := exec.CommandContext(ctx, opener, f.Name())
+		if out, err := cmd.CombinedOutput(); err != nil {
+			fmt.Fprintf(c.err, "It could not be opened: %s: %v: %s\n", opener, err, oneLine(string(out), 200))
+		}
+		return nil
+	}
+	return nil
+}
+
+func (c *cli) graphCommand() *cobra.Command {
+	format := ""
+	cmd := c.historyArgs("graph [flags] [BUILD]", "Write the graph of a build to standard output, for Graphviz", func(_ context.Context, past history.Reader, rec *controlapi.BuildHistoryRecord) error {
+		if format != "dot" {
+			return fmt.Errorf("--format %s is not known: dot is, of which Graphviz makes pictures: tenon graph | dot -Tsvg", format)
+		}
+		b, err := accountOf(past, rec)
+		if err != nil {
+			return err
+		}
+		return view.Dot(c.out, b)
+	})
+	cmd.Flags().StringVar(&format, "format", "dot", "dot")
+	return cmd
+}
+
+func (c *cli) traceCommand() *cobra.Command {
+	return c.historyArgs("trace [BUILD]", "Write when the steps of a build ran to standard output, for Perfetto or Chrome", func(ctx context.Context, past history.Reader, rec *controlapi.BuildHistoryRecord) error {
+		b, _, err := viewed(ctx, past, rec.Ref)
+		if err != nil {
+			return err
+		}
+		return view.Trace(c.out, b)
+	})
+}
