@@ -3,6 +3,7 @@ package engine
 import (
 	"cmp"
 	"context"
+	"errors"
 	"slices"
 
 	"github.com/moby/buildkit/solver/pb"
@@ -136,6 +137,9 @@ func decided(s *why.Step, t *solver.EdgeTrace) {
 	}
 	if t.Err != nil {
 		s.Error, s.Outcome = t.Err.Error(), client.Failed
+		if errors.Is(t.Err, context.Canceled) {
+			s.Outcome = client.Canceled
+		}
 	}
 	if t.Running {
 		s.Outcome = client.Executed

@@ -10,12 +10,12 @@ import (
 
 	controlapi "github.com/moby/buildkit/api/services/control"
 	bkclient "github.com/moby/buildkit/client"
-	"github.com/moby/buildkit/util/progress/progressui"
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/tenonbuild/tenon/engine"
 	"github.com/tenonbuild/tenon/engine/history"
+	"github.com/tenonbuild/tenon/engine/progress"
 	"github.com/tenonbuild/tenon/engine/why"
 )
 
@@ -41,11 +41,14 @@ type historyRow struct {
 	Duration string
 }
 
-func rowOf(rec *controlapi.BuildHistoryRecord) historyRow {
+func rowOf(past history.Reader, rec *controlapi.BuildHistoryRecord) historyRow {
 	begun, ended := rec.CreatedAt.AsTime(), rec.CompletedAt.AsTime()
 	row := historyRow{
 		ID: rec.Ref, Name: nameOf(rec), Status: "completed", Created: since(begun), Duration: why.Seconds(ended.Sub(begun)),
-		Steps: fmt.Sprintf("%d/%d cached", rec.NumCachedSteps, rec.NumTotalSteps),
+		Steps: "-",
+	}
+	if h, err := past.Head(rec.Ref); err == nil {
+		row.Steps = counts(h.Counts)
 	}
 	if rec.Error != nil {
 		row.Status = "failed"
@@ -86,7 +89,7 @@ func (c *cli) listHistoryCommand(use string) *cobra.Command {
 			}
 			var rows []historyRow
 			err = past.Each(cmd.Context(), func(rec *controlapi.BuildHistoryRecord) (bool, error) {
-				rows = append(rows, rowOf(rec))
+				rows = append(rows, rowOf(past, rec))
 				return limit <= 0 || len(rows) < limit, nil
 			})
 			if err != nil {
@@ -143,15 +146,15 @@ func (c *cli) showHistoryCommand() *cobra.Command {
 		if asJSON {
 			return printJSON(c.out, b)
 		}
-		return c.showBuild(rec, b)
+		return c.showBuild(past, rec, b)
 	})
 	cmd.Flags().BoolVar(&asJSON, "json", false, "as JSON (docs/history.md)")
 	return cmd
 }
 
-func (c *cli) showBuild(rec *controlapi.BuildHistoryRecord, b *why.Build) error {
-	return printRows(c.text(), "", []historyRow{rowOf(rec)}, func(w io.Writer) error {
-		row := rowOf(rec)
+func (c *cli) showBuild(past history.Reader, rec *controlapi.BuildHistoryRecord, b *why.Build) error {
+	row := rowOf(past, rec)
+	return printRows(c.text(), "", []historyRow{row}, func(w io.Writer) error {
 		fmt.Fprintf(w, "ID:\t%s\nName:\t%s\nStatus:\t%s\nBegun:\t%s\nDuration:\t%s\n", rec.Ref, row.Name, row.Status, b.Begun.Format(time.RFC3339), row.Duration)
 		if b.Error != "" {
 			fmt.Fprintf(w, "Error:\t%s\n", oneLine(b.Error, 300))
@@ -262,7 +265,7 @@ func (w worker) historian() (drop func(context.Context, string) error, end func(
 
 // replay shows on standard output what each sends, as progress is shown without a terminal.
 func (c *cli) replay(ctx context.Context, each func(send func(*bkclient.SolveStatus)) error) error {
-	d, err := progressui.NewDisplay(c.out, progressui.PlainMode)
+	d, err := progress.NewPlain(c.out)
 	if err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"path/filepath"
+	"strings"
 
 	"github.com/tenonbuild/tenon/engine/recorder"
 )
@@ -35,4 +36,13 @@ func projectOf(context string, attrs map[string]string) string {
 		}
 	}
 	return context + "\n" + attrs["filename"]
+}
+
+// projectName is a project as people are told of it.
+func projectName(project string) string {
+	words := strings.FieldsFunc(project, func(r rune) bool { return r == '\n' })
+	if len(words) == 2 {
+		return words[0] + " with " + words[1]
+	}
+	return strings.Join(words, " ")
 }

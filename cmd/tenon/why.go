@@ -74,11 +74,14 @@ func (c *cli) why(ctx context.Context, args []string, asJSON bool) error {
 	}
 	x := why.NewExplainer(ctx, build, earlier, past.Trees())
 	if step == "" {
-		return c.whyBuild(x.Report(), build, asJSON)
+		return c.whyBuild(x.Report(), build, len(earlier) == 0, asJSON)
 	}
 	s, err := findStep(build, step)
 	if err != nil {
 		return err
+	}
+	if s == nil {
+		return noSuch(ctx, past, build, step, len(args) == 1)
 	}
 	return c.whyStep(x, s, asJSON)
 }
@@ -117,7 +120,7 @@ func printJSON(w io.Writer, v any) error {
 	return enc.Encode(v)
 }
 
-func (c *cli) whyBuild(r *why.Report, b *why.Build, asJSON bool) error {
+func (c *cli) whyBuild(r *why.Report, b *why.Build, alone, asJSON bool) error {
 	if asJSON {
 		return printJSON(c.out, r)
 	}
@@ -129,12 +132,19 @@ func (c *cli) whyBuild(r *why.Report, b *why.Build, asJSON bool) error {
 	if len(r.Compared) > 0 {
 		fmt.Fprintf(w, "Compared with %s\n", strings.Join(shortRefs(r.Compared), ", "))
 	}
+	if alone {
+		fmt.Fprintf(w, "No earlier build of %s is kept: those of another context or Dockerfile are not compared\n", projectName(b.Project))
+	}
 	for _, cache := range r.Caches {
 		if cache.Error != "" {
 			fmt.Fprintf(w, "Cache %s was not read: %s\n", cache.Name, oneLine(cache.Error, 200))
 		}
 	}
-	if len(r.Causes) == 0 {
+	switch {
+	case len(r.Causes) > 0:
+	case b.Error != "":
+		fmt.Fprintln(w, "No step had run by then.")
+	default:
 		fmt.Fprintln(w, "No step ran.")
 	}
 	for i := range r.Causes {
@@ -215,7 +225,8 @@ func (c *cli) whyStep(x *why.Explainer, s *why.Step, asJSON bool) error {
 	return nil
 }
 
-// findStep finds the step that a text names: a part of its name, its digest, or its line.
+// findStep finds the step that a text names: a part of its name, its digest, or its line. It is
+// nil if there is none.
 func findStep(b *why.Build, text string) (*why.Step, error) {
 	var found []*why.Step
 	for i := range b.Steps {
@@ -229,7 +240,7 @@ func findStep(b *why.Build, text string) (*why.Step, error) {
 	}
 	switch len(found) {
 	case 0:
-		return nil, fmt.Errorf("build %s has no step %q: tenon history show %s lists them", shortRef(b.Ref), text, shortRef(b.Ref))
+		return nil, nil
 	case 1:
 		return found[0], nil
 	}

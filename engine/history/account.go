@@ -19,7 +19,7 @@ import (
 )
 
 // accountsDir is where what builds have done is kept, in files named as those of records: a
-// why.Build as JSON, compressed by zstd.
+// head, and a why.Build as JSON, compressed by zstd.
 const accountsDir = "accounts"
 
 // maxAccount is how many bytes an account may have, compressed or not.
@@ -55,7 +55,7 @@ func (r *Recording) keepAccount() error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return err
 	}
-	return regular.Replace(path, packer().EncodeAll(dt, nil))
+	return regular.Replace(path, packer().EncodeAll(dt, packHead(b)))
 }
 
 // packer compresses accounts. It has memory that is worth to be used again.

@@ -132,18 +132,29 @@ func (r Reader) Account(ref string) (*why.Build, error) { return readAccount(acc
 
 // Earlier returns accounts of builds of a project that ended before one did that may be under
 // way, the latest first.
-// No more than most are read, and of no more than look records.
+// No more than most are read, and the heads of no more than look.
 func (r Reader) Earlier(ctx context.Context, than *why.Build, most, look int) (all []*why.Build, err error) {
-	err = r.Each(ctx, func(rec *controlapi.BuildHistoryRecord) (bool, error) {
-		look--
-		if rec.Ref != than.Ref && (than.Ended.IsZero() || !rec.CompletedAt.AsTime().After(than.Ended)) {
-			if b, err := r.Account(rec.Ref); err == nil && b.Project == than.Project {
-				all = append(all, b)
-			}
+	files, err := r.files()
+	if err != nil {
+		return nil, err
+	}
+	for _, f := range files[:min(len(files), look)] {
+		if err := context.Cause(ctx); err != nil {
+			return nil, err
 		}
-		return len(all) < most && look > 0, nil
-	})
-	return all, err
+		path := filepath.Join(r.dir, accountsDir, f.name)
+		h, err := readHead(path)
+		if err != nil || h.Project != than.Project || h.Ref == than.Ref || fileName(h.Ref) != f.name || !than.Ended.IsZero() && h.Ended.After(than.Ended) {
+			continue
+		}
+		if b, err := readAccount(path); err == nil {
+			all = append(all, b)
+		}
+		if len(all) == most {
+			break
+		}
+	}
+	return all, nil
 }
 
 // Log sends the log of a build.

@@ -45,8 +45,9 @@ type step struct {
 	open    map[string]*client.VertexStatus // statuses that have not completed, as last told
 	// again is since when a step that had ended is at work once more; nil if it is not.
 	again *time.Time
-	// shown: it has been shown as something that began.
-	shown bool
+	// shown: it has been shown as something that began. looked: and as done with what it
+	// looked up.
+	shown, looked bool
 }
 
 // Convert makes one message. It may be empty, but is never nil.
@@ -106,6 +107,9 @@ func (c *Converter) vertex(out *bkclient.SolveStatus, v *client.Vertex) {
 			return
 		}
 	default:
+		if s.looked && v.Outcome == client.Cached && !IsStep(v.Name) {
+			return // nobody has written it, and it was shown
+		}
 		if s.looking != nil {
 			b.Started = s.looking
 		}
@@ -227,12 +231,18 @@ func (c *Converter) status(out *bkclient.SolveStatus, st *client.VertexStatus) {
 		delete(s.open, st.ID)
 	}
 	out.Statuses = append(out.Statuses, shownStatus(st))
-	if s.looking != nil && s.vertex.Started == nil && len(s.open) == 0 {
+	if s.looking != nil && s.vertex.Started == nil && len(s.open) == 0 && !readAtOnce(s.vertex.Name) {
 		b := c.plain(&s.vertex)
 		b.Started, b.Completed = s.looking, st.Completed
-		s.looking = nil
+		s.looking, s.looked = nil, true
 		out.Vertexes = append(out.Vertexes, b)
 	}
+}
+
+// readAtOnce says of a source that a frontend reads it as soon as it is known what it is. So
+// it is shown once, from the beginning to the end of both.
+func readAtOnce(name string) bool {
+	return strings.HasPrefix(name, "[internal] load build definition") || strings.HasPrefix(name, "[internal] load .dockerignore")
 }
 
 // reopen shows a step that has ended at work again: what it stands for is fetched when

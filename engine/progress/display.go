@@ -62,6 +62,9 @@ func display(ctx context.Context, out io.Writer, mode string, ch <-chan *client.
 		return rawJSON(ctx, out, conv, ch, also)
 	}
 	conv.InName = (mode == Auto || mode == "" || mode == TTY) && isTerminal(out)
+	if !conv.InName && mode != TTY {
+		out = words{out}
+	}
 	display, err := progressui.NewDisplay(out, progressui.DisplayMode(mode))
 	if err != nil {
 		return nil, fmt.Errorf("progress %s: %w", mode, err)

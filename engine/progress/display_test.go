@@ -99,11 +99,11 @@ func TestPlainOutcomes(t *testing.T) {
 #2 DONE 1.5s
 
 #3 shared
-#3 shared with an equal step done
+#3 shared with an equal step
 #3 DONE 1.5s
 
 #4 shared at once
-#4 shared with an equal step done
+#4 shared with an equal step
 #4 DONE 0.0s`, func(s *stream) {
 		for _, name := range []string{"not needed", "cached", "run", "shared"} {
 			s.send(s.vertex(name, -1, -1, ""))
@@ -138,7 +138,7 @@ func TestPlainLooking(t *testing.T) {
 
 #3 talks
 #3 0.000 text
-#3 not needed done
+#3 not needed
 #3 DONE 2.0s
 
 #4 local
@@ -147,7 +147,18 @@ func TestPlainLooking(t *testing.T) {
 #4 DONE 2.0s
 
 #5 next
-#5 DONE 1.0s`, func(s *stream) {
+#5 why: it has to
+#5 0.000 why: it has to done
+#5 DONE 1.0s
+
+#6 [internal] file
+#6 transferring 0.5s done
+#6 DONE 0.5s
+
+#7 [internal] load build definition from Dockerfile
+#7 reading
+#7 reading 0.5s done
+#7 DONE 2.0s`, func(s *stream) {
 		s.send(s.vertex("git", -1, -1, ""))
 		s.send(s.status("git", "resolving main", 1, -1))
 		s.send(s.status("git", "resolving main", 1, 1.5))
@@ -165,7 +176,20 @@ func TestPlainLooking(t *testing.T) {
 		s.send(s.vertex("local", 8, -1, ""))
 		s.send(s.status("local", "transferring", 7, 8.5))
 		s.send(s.vertex("local", 8, 9, client.Executed))
+		s.send(s.vertex("next", 9, -1, ""))
+		s.send(s.status("next", progress.Why+"it has to", 9, 9))
+		s.send(s.log("next", "why: it has to done\n", 9)) // the step's own words
 		s.send(s.vertex("next", 9, 10, client.Executed))
+		s.send(s.vertex("[internal] file", -1, -1, ""))
+		s.send(s.status("[internal] file", "transferring", 11, -1))
+		s.send(s.status("[internal] file", "transferring", 11, 11.5))
+		s.send(s.vertex("[internal] file", 12, 12, client.Cached))
+		const definition = "[internal] load build definition from Dockerfile"
+		s.send(s.vertex(definition, -1, -1, ""))
+		s.send(s.status(definition, "reading", 13, -1))
+		s.send(s.status(definition, "reading", 13, 13.5))
+		s.send(s.vertex(definition, 14, -1, ""))
+		s.send(s.vertex(definition, 14, 15, client.Executed))
 	})
 }
 

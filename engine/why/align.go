@@ -1,6 +1,10 @@
 package why
 
-import "github.com/opencontainers/go-digest"
+import (
+	"cmp"
+
+	"github.com/opencontainers/go-digest"
+)
 
 // maxTable bounds the table of the longest common subsequence. Longer stages are aligned by
 // equal texts in order, which may find fewer.
@@ -15,16 +19,40 @@ func Align(old, now *Build) map[digest.Digest]*Step {
 	out := map[digest.Digest]*Step{}
 	olds := byGroup(old)
 	for g, steps := range byGroup(now) {
-		pair(olds[g], steps, out)
+		pair(nearGroup(olds, g), steps, out)
 	}
 	return out
 }
 
+// nearGroup is the same stage of another build: for the same platform, if it was built for that.
+func nearGroup(olds map[group][]*Step, g group) []*Step {
+	if steps := olds[g]; len(steps) > 0 {
+		return steps
+	}
+	var best *group
+	for o := range olds {
+		if o.stage == g.stage && (best == nil || o.platform < best.platform) {
+			best = &o
+		}
+	}
+	if best == nil {
+		return nil
+	}
+	return olds[*best]
+}
+
 func byGroup(b *Build) map[group][]*Step {
+	of := map[string]string{} // the platform of stages whose steps do not have one in their names
+	for i := range b.Steps {
+		s := &b.Steps[i]
+		if p, ok := s.fact(FactPlatform, ""); ok && s.Place.Platform == "" {
+			of[s.Place.Stage] = p
+		}
+	}
 	out := map[group][]*Step{}
 	for i := range b.Steps {
 		s := &b.Steps[i]
-		g := group{s.Place.Stage, s.Place.Platform}
+		g := group{s.Place.Stage, cmp.Or(s.Place.Platform, of[s.Place.Stage])}
 		if s.Place.Instruction == "" {
 			g = group{"\x00" + s.Name, ""}
 		}

@@ -1,12 +1,14 @@
 package why
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/tenonbuild/tenon/engine/progress"
 	"github.com/tenonbuild/tenon/engine/treediff"
 	"github.com/tenonbuild/tenon/solver/client"
 )
@@ -44,12 +46,9 @@ type Ran struct {
 // Report explains all steps of the build that ran. Sources are not among them: what they are
 // is a cause.
 func (e *Explainer) Report() *Report {
-	r := &Report{Version: Version, Ref: e.now.Ref, Begun: e.now.Begun, Counts: map[client.Outcome]int{}, Caches: e.now.Caches}
+	r := &Report{Version: Version, Ref: e.now.Ref, Begun: e.now.Begun, Counts: Counts(e.now), Caches: e.now.Caches}
 	for i := range e.now.Steps {
 		s := &e.now.Steps[i]
-		if s.Outcome != "" && IsStep(s) {
-			r.Counts[s.Outcome]++
-		}
 		if !s.Ran() || !IsStep(s) {
 			continue
 		}
@@ -62,6 +61,17 @@ func (e *Explainer) Report() *Report {
 		}
 	}
 	return r
+}
+
+// Counts says how many steps of a build ended in which way, as the last line of the build does.
+func Counts(b *Build) map[client.Outcome]int {
+	n := map[client.Outcome]int{}
+	for i := range b.Steps {
+		if s := &b.Steps[i]; progress.IsStep(s.Name) {
+			n[cmp.Or(s.Outcome, client.NotNeeded)]++
+		}
+	}
+	return n
 }
 
 // IsStep tells what a user wrote from sources, and from what has to be done for it.
