@@ -21,7 +21,7 @@ func (s *Server) Status(req *controlapi.StatusRequest, stream controlapi.Control
 	}
 	answered, leave := s.answers.await(req.Ref)
 	defer leave()
-	if found, err := s.opt.History.Replay(stream.Context(), req.Ref, stream.Send); found || err != nil {
+	if found, err := s.replay(req.Ref, stream); found || err != nil {
 		return err
 	}
 	err := s.follow(req.Ref, answered, stream)
@@ -31,11 +31,23 @@ func (s *Server) Status(req *controlapi.StatusRequest, stream controlapi.Control
 	}
 	select {
 	case <-answered: // it was refused before it began, which its client is told
-		_, err := s.opt.History.Replay(stream.Context(), req.Ref, stream.Send)
+		_, err := s.replay(req.Ref, stream)
 		return err
 	default:
 		return errdefs.NewUnknownJobError(unknown.ID)
 	}
+}
+
+// replay sends what happened in a build that is recorded. Found is false if it is not.
+func (s *Server) replay(ref string, stream controlapi.Control_StatusServer) (found bool, err error) {
+	return s.opt.History.Replay(stream.Context(), ref, func(m *controlapi.StatusResponse) error {
+		for part := range progress.Parts(m) {
+			if err := stream.Send(part); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }
 
 // follow sends what happens in a build that is under way, or begins before its request is
@@ -55,7 +67,7 @@ func each(ch <-chan *client.SolveStatus, do func(*controlapi.StatusResponse) err
 	// takes from its first step.
 	convert := progress.Converter{Begin: time.Now()}
 	for st := range ch {
-		for _, m := range convert.Convert(st).Marshal() {
+		for m := range progress.Messages(convert.Convert(st)) {
 			if err := do(m); err != nil {
 				return err
 			}

@@ -3,6 +3,7 @@ package control
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	controlapi "github.com/moby/buildkit/api/services/control"
@@ -10,6 +11,7 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/tenonbuild/tenon/engine/gateway"
 	"github.com/tenonbuild/tenon/engine/store"
 )
 
@@ -29,7 +31,8 @@ func (s *Server) DiskUsage(ctx context.Context, req *controlapi.DiskUsageRequest
 			resp.Record = append(resp.Record, record(u))
 		}
 	}
-	return resp, nil
+	hint := fmt.Sprintf("it has %d records; ask for some with a filter (--filter type=regular), or prune", len(resp.Record))
+	return resp, gateway.Fits(resp, hint)
 }
 
 // Prune removes, and tells what it has removed.

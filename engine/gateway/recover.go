@@ -11,10 +11,12 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 )
 
 // Recovering are options of a server by which a panic is an error of the one request that
-// it came from, and errors have their details. Notice, if not nil, is told of panics.
+// it came from, errors have their details, and an answer that is too large for clients is one
+// that says so. Notice, if not nil, is told of panics.
 func Recovering(notice func(text string)) []grpc.ServerOption {
 	recovered := func(err *error) {
 		r := recover()
@@ -28,10 +30,14 @@ func Recovering(notice func(text string)) []grpc.ServerOption {
 	}
 	return []grpc.ServerOption{
 		grpc.ChainUnaryInterceptor(grpcerrors.UnaryServerInterceptor,
-			func(ctx context.Context, req any, _ *grpc.UnaryServerInfo, h grpc.UnaryHandler) (_ any, err error) {
+			func(ctx context.Context, req any, _ *grpc.UnaryServerInfo, h grpc.UnaryHandler) (answer any, err error) {
 				defer readable(&err)
 				defer recovered(&err)
-				return h(ctx, req)
+				answer, err = h(ctx, req)
+				if m, ok := answer.(proto.Message); ok && err == nil {
+					err = Fits(m, "ask for less at a time")
+				}
+				return answer, err
 			}),
 		grpc.ChainStreamInterceptor(grpcerrors.StreamServerInterceptor,
 			func(srv any, ss grpc.ServerStream, _ *grpc.StreamServerInfo, h grpc.StreamHandler) (err error) {

@@ -100,8 +100,9 @@ const (
 	blobsDir   = "content/blobs" // of contentlocal's layout
 )
 
-// maxRecord is how many bytes a record may have.
-const maxRecord = 16 << 20
+// maxRecord is how many bytes a record may have. It is one message to clients, who take no more
+// than 16 MiB: a larger one would keep them from all others.
+const maxRecord = 8 << 20
 
 // fileName is what the files of a build are called.
 func fileName(ref string) string {
