@@ -140,6 +140,8 @@ func decided(s *why.Step, t *solver.EdgeTrace) {
 		if errors.Is(t.Err, context.Canceled) {
 			s.Outcome = client.Canceled
 		}
+		var refused *RefusedError
+		s.Refused = errors.As(t.Err, &refused)
 	}
 	if t.Running {
 		s.Outcome = client.Executed

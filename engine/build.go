@@ -178,6 +178,7 @@ func (b *build) lendToOps(ctx context.Context) error {
 	b.job.SetValue(ops.LoadOptionsKey, found)
 	b.lender.imports = &b.imports
 	b.job.SetValue(ops.LenderKey, &b.lender)
+	b.askBeforeRuns()
 	if b.req.Verify {
 		b.job.SetValue(verify.Key, &b.verified)
 	}

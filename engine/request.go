@@ -11,6 +11,7 @@ import (
 	"github.com/moby/buildkit/solver/pb"
 	spb "github.com/moby/buildkit/sourcepolicy/pb"
 	"github.com/moby/buildkit/sourcepolicy/policysession"
+	"github.com/opencontainers/go-digest"
 	"github.com/tenonbuild/tenon/engine/export"
 	"github.com/tenonbuild/tenon/engine/frontend"
 	"github.com/tenonbuild/tenon/engine/remotecache"
@@ -87,6 +88,10 @@ type Request struct {
 	// Verify runs each step that runs a process twice, and says in Response.Verified what
 	// came out differently. The result is that of the first runs.
 	Verify bool
+	// MayRun, if not nil, is asked before a step runs that no cache has. Its error is that of
+	// the step, which then does not run. Sources are no steps. It is called from several
+	// goroutines. A step that another build of the engine runs at the same time is that build's.
+	MayRun func(step digest.Digest, name string) error
 	// Priority is the build's share of the slots relative to others'; 0 stands for 1.
 	Priority int
 	// Account has the Response tell what the steps were told and how they ended.

@@ -111,6 +111,7 @@ func (c *cli) build(ctx context.Context, where string, f *buildFlags) (err error
 		CacheFrom:      caches.from,
 		CacheTo:        caches.to,
 		Verify:         f.verify,
+		MayRun:         f.mayRun(),
 	}
 	if call.request != "" {
 		attrs["requestid"] = call.request

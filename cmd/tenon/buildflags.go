@@ -22,7 +22,7 @@ type buildFlags struct {
 	annotations   []string
 	noCache       bool
 	noCacheFilter []string
-	countTimes    countTimes
+	countTimes    nameTexts
 	pull          pullPolicy
 	outputs       []string
 	push          bool
@@ -49,6 +49,7 @@ type buildFlags struct {
 	cacheFrom     []string
 	cacheTo       []string
 	verify        bool
+	failOnRun     nameTexts
 	explain       bool
 	mayDelete     bool // --allow buildx.local.delete
 }
@@ -92,6 +93,8 @@ func (f *buildFlags) register(fs *pflag.FlagSet) {
 	fs.StringArrayVar(&f.cacheTo, "cache-to", nil, `where to write the cache of this build for others, as "type=local,dest=DIR,mode=max", "type=registry,ref=NAME" or "type=inline"`)
 	fs.BoolVar(&f.explain, "explain", true, "say of each step that runs why it does, if an earlier build had it")
 	fs.BoolVar(&f.verify, "verify", false, "run each command that runs a second time, and show in which files, and where in them, its output differs; exit code 3 if one does")
+	fs.Var(&f.failOnRun, "fail-on-run", `fail before a step runs that no cache has: one of those with these texts, separated by commas, in their names; without a value, any step`)
+	fs.Lookup("fail-on-run").NoOptDefVal = allSteps
 	fs.StringArrayVar(&f.policies, "policy", nil, "")
 	fs.Lookup("policy").Hidden = true // only to say that there be none
 	for _, name := range refusedNames {
@@ -181,6 +184,9 @@ func (f *buildFlags) validate() error {
 	}
 	if f.verify && f.call != "build" {
 		return fmt.Errorf("--verify and --call=%s: nothing runs for the latter: leave out one of them", f.call)
+	}
+	if f.failOnRun != nil && len(f.failOnRun) == 0 {
+		return errors.New("--fail-on-run has no text: leave the value out for any step")
 	}
 	if f.noCache && len(f.noCacheFilter) > 0 {
 		return fmt.Errorf("--no-cache and --no-cache-filter: the first already covers the stages %s", strings.Join(f.noCacheFilter, ", "))

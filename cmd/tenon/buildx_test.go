@@ -134,7 +134,7 @@ var buildxOther = map[string][]asked{
 // own are flags that docker buildx build does not have.
 var own = []string{
 	"credential-spec", "detach", "stream", // of docker build, before BuildKit
-	"count-times", "explain", "verify", // Tenon's
+	"count-times", "explain", "fail-on-run", "verify", // Tenon's
 }
 
 // TestBuildx: all that docker buildx build can be asked for works, or is refused by

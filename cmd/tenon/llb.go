@@ -62,6 +62,8 @@ from this machine it knows by names, which the flags give a meaning.`,
 	fs.StringSliceVar(&f.allow, "allow", nil, "what operations may do beyond the usual, as for tenon build")
 	fs.StringVar(&f.progress, "progress", "auto", "how progress is shown, as for tenon build")
 	fs.BoolVar(&f.verify, "verify", false, "run each command that runs a second time, as for tenon build")
+	fs.Var(&f.failOnRun, "fail-on-run", "fail before an operation runs that no cache has, as for tenon build")
+	fs.Lookup("fail-on-run").NoOptDefVal = allSteps
 	fs.StringVar(&f.metadataFile, "metadata-file", "", "file to write what is known of the result to, as JSON")
 	completeValues(cmd)
 	return cmd
@@ -104,7 +106,7 @@ func (c *cli) llbBuild(ctx context.Context, args []string, in *buildInput, f *bu
 	}
 	res, err := c.run(ctx, engine.Request{
 		Definition: def, Session: sess, Exports: exports, NoCache: f.noCache,
-		Allow: f.allow, Verify: f.verify,
+		Allow: f.allow, Verify: f.verify, MayRun: f.mayRun(),
 	}, f.progressMode(c.env), recording{"LLB", f.explain})
 	return c.conclude(ctx, res, f, err, kept, "name an output with --output")
 }

@@ -139,6 +139,9 @@ func check(req engine.Request) error {
 	if req.Verify {
 		return errors.New("--verify cannot be said to a daemon: build in this process, without --addr and TENON_HOST, and with another --root where a daemon has this one")
 	}
+	if req.MayRun != nil {
+		return errors.New("--fail-on-run cannot be said to a daemon: build in this process, without --addr and TENON_HOST, and with another --root where a daemon has this one")
+	}
 	if p, ok := req.Session.(session.Puller); ok && !p.MayPull() {
 		return errors.New("--pull=never cannot be said to a daemon: leave it out, or build in this process")
 	}

@@ -88,7 +88,7 @@ func (e *Env) Resolve(v solver.Vertex, b solver.Builder) (solver.Op, error) {
 		if err != nil {
 			return nil, err
 		}
-		return losing{op, observers(v, b)}, nil
+		return losing{op, observers(v, b), refusal(v, b)}, nil
 	default:
 		return nil, fmt.Errorf("vertex %q: nothing runs a %T", v.Name(), sys)
 	}

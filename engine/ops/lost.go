@@ -11,9 +11,12 @@ import (
 )
 
 // losing tells the solver which input of an op a cache has lost, and builds what it has made.
+// It asks them before.
 type losing struct {
 	solver.Op
 	ran func(ctx context.Context, results []solver.Result)
+	// refusal says why the op must not run.
+	refusal func(context.Context) error
 }
 
 // CacheMap implements solver.Op.
@@ -49,6 +52,9 @@ func (o losing) Aliases(index int) (a solver.Aliases) {
 
 // Prepare implements solver.Preparer.
 func (o losing) Prepare(ctx context.Context, inputs []solver.Result) error {
+	if err := o.refusal(ctx); err != nil {
+		return err
+	}
 	p, ok := o.Op.(solver.Preparer)
 	if !ok {
 		return nil

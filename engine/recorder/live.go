@@ -65,30 +65,43 @@ func (l *live) cause(step digest.Digest) string {
 		return ""
 	}
 	l.count++
+	e := l.explanation(step)
+	if e == nil {
+		return ""
+	}
+	if l.said == nil {
+		l.said = map[digest.Digest]bool{}
+	}
+	l.said[step] = true
+	if other := func(r why.Root) bool { return r.Cause.Kind != why.First }; !slices.ContainsFunc(e.Roots, other) {
+		return ""
+	}
+	return inWords(e.Causes)
+}
+
+// explanation says why a step runs; nil if it does not.
+func (l *live) explanation(step digest.Digest) *why.Explanation {
 	l.now.Steps = l.r.Engine.Account(l.now.Ref)
 	for i := range l.now.Steps {
 		s := &l.now.Steps[i]
-		if s.Digest != step || !s.Ran() || s.Kind == why.OpSource {
-			continue
+		if s.Digest == step && s.Ran() && s.Kind != why.OpSource {
+			x := why.NewExplainer(context.Background(), l.now, l.earlier, history.Trees(engine.History(l.r.Engine.Store().Root())))
+			return x.Explain(s)
 		}
-		if l.said == nil {
-			l.said = map[digest.Digest]bool{}
-		}
-		l.said[step] = true
-		x := why.NewExplainer(context.Background(), l.now, l.earlier, history.Trees(engine.History(l.r.Engine.Store().Root())))
-		e := x.Explain(s)
-		causes := e.Causes
-		other := func(r why.Root) bool { return r.Cause.Kind != why.First }
-		if len(causes) == 0 || !slices.ContainsFunc(e.Roots, other) {
-			return ""
-		}
-		text := causes[0].String()
-		if n := len(causes) - 1; n > 0 {
-			text += fmt.Sprintf(" (and %d more)", n)
-		}
-		return text
 	}
-	return ""
+	return nil
+}
+
+// inWords is the first of some causes, and how many there are besides.
+func inWords(causes []why.Cause) string {
+	if len(causes) == 0 {
+		return ""
+	}
+	text := causes[0].String()
+	if n := len(causes) - 1; n > 0 {
+		text += fmt.Sprintf(" (and %d more)", n)
+	}
+	return text
 }
 
 // any says whether there are builds to compare with.

@@ -54,6 +54,9 @@ func (r *Recorder) Build(ctx context.Context, req engine.Request) (*engine.Respo
 		Ref: req.ID, Project: r.Project, Command: clean(r.Command), Attrs: attrs(req.FrontendAttrs), Begun: time.Now(),
 		Revision: req.FrontendAttrs["vcs:revision"],
 	}
+	if req.MayRun != nil {
+		req.MayRun = r.saying(req.MayRun, *account)
+	}
 	var log errgroup.Group
 	to, happens := req.Status, make(chan *client.SolveStatus)
 	req.Status, req.Account = happens, true

@@ -71,6 +71,9 @@ type Step struct {
 	Asked []string `json:"asked,omitempty"`
 	// Unloadable are the caches that had a record which could not be loaded.
 	Unloadable []string `json:"unloadable,omitempty"`
+	// Refused: it did not run, because the request does not let it (engine.Request.MayRun), or
+	// one that it needs.
+	Refused bool `json:"refused,omitempty"`
 	// Lost: the result was there, was lost, and was made again.
 	Lost bool `json:"lost,omitempty"`
 }

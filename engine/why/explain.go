@@ -95,20 +95,28 @@ func (e *Explainer) Name(step digest.Digest) string {
 	return step.String()
 }
 
+// unneeded is more than any weight: a step that an earlier build did not come to says nothing
+// where another has run it.
+const unneeded = 1 << 30
+
 // nearest finds the earlier run with the fewest differences.
 func (e *Explainer) nearest(s *Step) (best *comparison, old *Step) {
 	least := 0
 	for _, c := range e.earlier {
 		o := c.aligned[s.Digest]
-		if o == nil || len(o.Ops) == 0 && !had(o) {
+		if o == nil || o.Refused || len(o.Ops) == 0 && !had(o) {
 			continue
 		}
 		n := 0
 		if len(c.differences(o, s)) > 0 {
 			n = 2 * c.weight(o, s, map[[2]*Step]bool{})
 		}
-		if !had(o) {
+		switch {
+		case had(o):
+		case o.Ran():
 			n++ // one that had a result says more
+		default:
+			n += unneeded
 		}
 		if best == nil || n < least {
 			best, old, least = c, o, n
