@@ -20,7 +20,7 @@ const contentOutput Index = -1
 // a function of what it stands for: two keys of one ID mean the same, in
 // whichever cache they are found.
 type CacheKey struct {
-	ID string
+	ID string `json:"id"`
 
 	digest digest.Digest
 	output Index

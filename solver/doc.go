@@ -211,7 +211,9 @@
 //
 // [Job.Trace] tells what was decided about each edge and why: which cache was
 // asked about which input, what it answered, and what was loaded, run or shared.
-// It is always on, and can still be read after Discard.
+// It is always on, and can still be read after Discard. A program that keeps the traces of
+// its jobs, which are also JSON, learns from [Trace.Since] why an op runs again: what differs
+// first from the nearest earlier run of it.
 //
 // # Concurrency and parallelism
 //

@@ -135,7 +135,7 @@ func (t *EdgeTrace) byContent() string {
 
 // input names an input.
 func (t *EdgeTrace) input(i Index) string {
-	if int(i) >= len(t.Inputs) {
+	if i < 0 || int(i) >= len(t.Inputs) {
 		return fmt.Sprint(i)
 	}
 	return fmt.Sprintf("%q", t.Inputs[i].Name)

@@ -3,6 +3,7 @@ package solver
 import (
 	"math"
 	"slices"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 )
@@ -40,47 +41,52 @@ func (k DecisionKind) String() string {
 // Decision is one thing that was decided about an edge. Which fields it uses is
 // said at its kind.
 type Decision struct {
-	Kind     DecisionKind
-	Input    Index
-	Asked    []string // IDs of cache managers
-	Answered []string // IDs of those that had a match
-	Keys     int
-	Content  bool
-	OK       bool
-	With     digest.Digest // of a vertex
+	Kind     DecisionKind  `json:"kind"`
+	Input    Index         `json:"input,omitempty"`
+	Asked    []string      `json:"asked,omitempty"`    // IDs of cache managers
+	Answered []string      `json:"answered,omitempty"` // IDs of those that had a match
+	Keys     int           `json:"keys,omitempty"`
+	Content  bool          `json:"content,omitempty"`
+	OK       bool          `json:"ok,omitempty"`
+	With     digest.Digest `json:"with,omitempty"` // of a vertex
 }
 
 // EdgeTrace is what was known of an edge, and what was decided, in order. It is
 // what tells why an op ran.
 type EdgeTrace struct {
-	Vertex digest.Digest
-	Name   string
-	Output Index
+	Vertex digest.Digest `json:"vertex"`
+	Name   string        `json:"name"`
+	Output Index         `json:"output,omitempty"`
 	// IgnoreCache: the caches were not asked.
-	IgnoreCache bool
+	IgnoreCache bool `json:"ignoreCache,omitempty"`
 	// Op are the digests of the op's cache maps; empty if none was asked for.
-	Op []digest.Digest
+	Op []digest.Digest `json:"op,omitempty"`
 	// Keys are the keys the edge is known by: by its definition first.
-	Keys      []*CacheKey
-	Inputs    []InputTrace
-	Decisions []Decision
+	Keys      []*CacheKey  `json:"keys,omitempty"`
+	Inputs    []InputTrace `json:"inputs,omitempty"`
+	Decisions []Decision   `json:"decisions,omitempty"`
 	// Running: no cache had it, and the op is being run for it, or waits for a slot.
-	Running bool
-	Err     error
+	Running bool `json:"running,omitempty"`
+	// Started is when the op, or a load, began for the vertex; zero if nothing did.
+	Started time.Time `json:"started,omitzero"`
+	Err     error     `json:"-"` // in JSON, "err" is its text
 }
 
 // InputTrace is one input of an edge, as its op sees it.
 type InputTrace struct {
-	Vertex   digest.Digest
-	Name     string
-	Output   Index
-	Selector digest.Digest
+	Vertex   digest.Digest `json:"vertex"`
+	Name     string        `json:"name"`
+	Output   Index         `json:"output,omitempty"`
+	Selector digest.Digest `json:"selector,omitempty"`
 	// Keys are those the input is known by: by its definition first.
-	Keys []*CacheKey
+	Keys []*CacheKey `json:"keys,omitempty"`
+	// Ignored is how many of Keys, the first ones, caches are not asked by: the cache of
+	// the input, or of something below it, is ignored.
+	Ignored int `json:"ignored,omitempty"`
 	// Content is its content key; nil if it was not computed. HasContent says that
 	// it could have been.
-	Content    *CacheKey
-	HasContent bool
+	Content    *CacheKey `json:"content,omitempty"`
+	HasContent bool      `json:"hasContent,omitempty"`
 }
 
 // traceEvent is a Decision as it is kept.
@@ -187,6 +193,9 @@ func (j *Job) appendTraces(out Trace, from int) (Trace, bool) {
 func (s *Solver) decisions(e *edgeState) EdgeTrace {
 	v := e.v
 	t := EdgeTrace{Vertex: v.op.digest, Name: v.op.name, Output: e.index, IgnoreCache: v.ignore, Keys: e.keys[:len(e.keys):len(e.keys)], Err: e.readExtra().err}
+	if at := v.progress.started.Load(); at != 0 {
+		t.Started = time.Unix(0, at).UTC()
+	}
 	t.Running = e.run != nil && e.run.call != nil && e.run.runner == v.id
 	for i := range v.op.n {
 		t.Op = append(t.Op, v.op.mapAt(i).Digest)
@@ -194,6 +203,9 @@ func (s *Solver) decisions(e *edgeState) EdgeTrace {
 	for i, id := range s.g.Below(v.id) {
 		in := s.edge(id)
 		it := InputTrace{Vertex: in.v.op.digest, Name: in.v.op.name, Output: in.index, Keys: in.keys[:len(in.keys):len(in.keys)], Content: v.content(i)}
+		if in.v.fresh {
+			it.Ignored = int(in.defs)
+		}
 		if v.op.n > 0 {
 			d := v.op.first.Deps[i]
 			it.Selector, it.HasContent = d.Selector, d.ComputeDigestFunc != nil
