@@ -399,3 +399,76 @@ func damage(rng *rand.Rand, e, other *solver.EdgeTrace) {
 		}
 	}
 }
+
+// contract 29: where a cache keeps everything, what is run again differs in something that is
+// named, from an earlier run that has the same in all that was looked at before.
+func TestSinceRandomEdits(t *testing.T) {
+	for seed := range uint64(300) {
+		rng := rand.New(rand.NewPCG(seed, 1))
+		w := newWorld(t)
+		s := w.solver(slots(1))
+		n := 3 + rng.IntN(6)
+		versions := make([]int, n)
+		var shape [][]int
+		var content, constant []bool
+		for i := range n {
+			shape = append(shape, nil)
+			for j := range i {
+				if j == i-1 || rng.IntN(3) == 0 {
+					shape[i] = append(shape[i], j)
+				}
+			}
+			content, constant = append(content, rng.IntN(2) == 0), append(constant, rng.IntN(3) == 0)
+		}
+		var traces []solver.Trace
+		for range 6 {
+			var steps []*step
+			for i := range n {
+				var in []*step
+				for _, j := range shape[i] {
+					in = append(in, steps[j])
+				}
+				st := w.do(fmt.Sprintf("s%d %d", i, versions[i]), in...)
+				if content[i] {
+					st.byContent()
+				}
+				if constant[i] {
+					st.gives(fmt.Sprint("same", i))
+				}
+				steps = append(steps, st)
+			}
+			now := w.trace(s, steps[n-1])
+			for _, r := range now.Since(traces...) {
+				switch {
+				case len(traces) == 0 && r.Kind != solver.ReasonFirst:
+					t.Errorf("seed %d: at first, %v", seed, r)
+				case r.Kind == solver.ReasonGone, r.Kind == solver.ReasonUnknown, r.Kind == solver.ReasonNotReproduced, r.Kind == solver.ReasonAfresh:
+					t.Errorf("seed %d: %v (%s)", seed, r, r.Kind)
+				case r.Kind == solver.ReasonInput && r.Because == nil:
+					t.Errorf("seed %d: %v, and nothing of that", seed, r)
+				case r.Kind == solver.ReasonFirst && told(traces, r.Name):
+					t.Errorf("seed %d: %v, and it is there", seed, r)
+				}
+			}
+			traces = append([]solver.Trace{now}, traces...)
+			for range 1 + rng.IntN(2) {
+				versions[rng.IntN(n)] = rng.IntN(3)
+			}
+		}
+		if t.Failed() {
+			return
+		}
+	}
+}
+
+// told says whether it is known of a step of this name what it does.
+func told(traces []solver.Trace, name string) bool {
+	for _, t := range traces {
+		for i := range t {
+			if t[i].Name == name && len(t[i].Op) > 0 {
+				return true
+			}
+		}
+	}
+	return false
+}
