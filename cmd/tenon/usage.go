@@ -59,6 +59,9 @@ what the folder of all state takes on its disk.`,
 }
 
 func (c *cli) du(u *store.Usage, f *duFlags) error {
+	if err := store.CheckFilters(f.filters); err != nil {
+		return err
+	}
 	match, err := store.UsageFilter(f.filters)
 	if err != nil {
 		return err

@@ -15,7 +15,7 @@ func (c *Client) Prune(ctx context.Context, opt store.PruneOptions, removed func
 		return errors.New("a daemon cannot be asked what it would remove: leave out --dry-run, or see tenon du")
 	}
 	opts := []bkclient.PruneOption{
-		bkclient.WithFilter(opt.Filters),
+		bkclient.WithFilter(store.ForBuildkitd(opt.Filters)),
 		bkclient.WithKeepOpt(opt.KeepDuration, opt.ReservedSpace, opt.MaxUsedSpace, opt.MinFreeSpace),
 	}
 	if opt.All {

@@ -56,8 +56,7 @@ func Default(stat disk.DiskStat) Limits {
 func (c *Config) Check() error {
 	err := c.Limits.check()
 	for i, p := range c.Policies {
-		_, bad := store.UsageFilter(p.Filters)
-		bad = errors.Join(bad, p.Limits.check(), p.KeepBytes.check("keepBytes"))
+		bad := errors.Join(store.CheckFilters(p.Filters), p.Limits.check(), p.KeepBytes.check("keepBytes"))
 		if bad != nil {
 			err = errors.Join(err, fmt.Errorf("gcpolicy %d: %w", i+1, bad))
 		}

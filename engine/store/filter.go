@@ -30,8 +30,7 @@ func PruneFilters(list []string) (rest []string, keep time.Duration, err error) 
 			return nil, 0, fmt.Errorf("filter %q: %w", f, err)
 		}
 	}
-	_, err = UsageFilter(rest)
-	return rest, keep, err
+	return rest, keep, CheckFilters(rest)
 }
 
 // ParseUntil reads docker's "until": a duration, or a time in the past, which becomes
@@ -57,43 +56,69 @@ func ParseUntil(text string, now time.Time) (time.Duration, error) {
 // (of which the beginning will do), parents, type, description, and, true or false,
 // inuse, mutable, immutable, shared, private. Of one key several values are
 // alternatives; all keys must hold. Filters of containerd's, such as
-// "type==regular,shared" and "description~=npm", are alternatives to one another.
+// "type==regular,shared" and "description~=npm", are alternatives to one another; another key
+// in one is one that no record has, as with buildkitd: see CheckFilters.
 func UsageFilter(list []string) (func(UsageInfo) bool, error) {
 	for _, f := range list {
-		if err := knownKeys(f); err != nil {
-			return nil, err
+		if m := simple.FindStringSubmatch(f); m != nil && !slices.Contains(filterKeys, m[1]) {
+			return nil, noKey(f, m[1])
 		}
 	}
-	f, err := filters.ParseAll(expand(list)...)
+	all, err := parse(list)
 	if err != nil {
-		return nil, fmt.Errorf("filter %q: %w", list, err)
+		return nil, err
 	}
-	return func(u UsageInfo) bool { return f.Match(fields(u)) }, nil
+	return func(u UsageInfo) bool { return all.Match(fields(u)) }, nil
 }
 
-// knownKeys refuses a filter that asks for what no record has: it would match none.
-func knownKeys(filter string) error {
-	f, err := filters.ParseAll(expand([]string{filter})...)
-	if err != nil {
-		return fmt.Errorf("filter %q: %w", filter, err)
-	}
-	f.Match(filters.AdapterFunc(func(path []string) (string, bool) {
-		if key := strings.Join(path, "."); !slices.Contains(filterKeys, key) {
-			err = fmt.Errorf("filter %q: there is no key %q: there are %s", filter, key, strings.Join(filterKeys, ", "))
+// CheckFilters refuses filters that UsageFilter does not take, and those that ask for what no
+// record has: in what a person writes they are mistakes.
+func CheckFilters(list []string) error {
+	for _, text := range list {
+		all, err := parse([]string{text})
+		if err != nil {
+			return err
 		}
-		return "", false
-	}))
-	return err
+		for _, path := range paths(all) {
+			if !slices.Contains(filterKeys, path) {
+				return noKey(text, path)
+			}
+		}
+	}
+	return nil
+}
+
+func noKey(filter, key string) error {
+	return fmt.Errorf("filter %q: there is no key %q: there are %s", filter, key, strings.Join(filterKeys, ", "))
+}
+
+// paths are what a filter asks for.
+func paths(f filters.Filter) (out []string) {
+	var parts []filters.Filter
+	switch f := f.(type) {
+	case filters.All:
+		parts = f
+	case filters.Any:
+		parts = f
+	default:
+		f.Match(filters.AdapterFunc(func(path []string) (string, bool) {
+			out = append(out, strings.Join(path, "."))
+			return "", false
+		}))
+	}
+	for _, part := range parts {
+		out = append(out, paths(part)...)
+	}
+	return out
 }
 
 // filterKeys are the keys of fields.
 var filterKeys = []string{"id", "parents", "type", "description", "inuse", "mutable", "immutable", "shared", "private"}
 
-// expand writes filters as containerd has them: alternatives, of which each is a list
-// of conditions.
-func expand(list []string) []string {
+// grouped are filters in containerd's words: one of each group must hold.
+func grouped(list []string) [][]string {
 	var keys []string
-	by := map[string][]string{} // alternatives, by key; "" has those of containerd's
+	by := map[string][]string{} // "" has those of containerd's
 	for _, f := range list {
 		key, as := "", f
 		if m := simple.FindStringSubmatch(f); m != nil {
@@ -104,15 +129,35 @@ func expand(list []string) []string {
 		}
 		by[key] = append(by[key], as)
 	}
-	var out []string
+	var out [][]string
 	for _, key := range keys {
+		out = append(out, by[key])
+	}
+	return out
+}
+
+func parse(list []string) (filters.Filter, error) {
+	var all filters.All
+	for _, group := range grouped(list) {
+		one, err := filters.ParseAll(group...)
+		if err != nil {
+			return nil, fmt.Errorf("filter %q: %w", list, err)
+		}
+		all = append(all, one)
+	}
+	return all, nil
+}
+
+// ForBuildkitd are filters in the words of buildkitd, which has alternatives alone.
+func ForBuildkitd(list []string) (out []string) {
+	for _, group := range grouped(list) {
 		if out == nil {
-			out = by[key]
+			out = group
 			continue
 		}
 		var both []string
 		for _, a := range out {
-			for _, b := range by[key] {
+			for _, b := range group {
 				both = append(both, a+","+b)
 			}
 		}
@@ -120,6 +165,10 @@ func expand(list []string) []string {
 	}
 	return out
 }
+
+// opposite are keys that hold where the other does not. For buildkitd a key is there or not, and
+// never equals "true".
+var opposite = map[string]string{"mutable": "immutable", "immutable": "mutable", "shared": "private", "private": "shared"}
 
 // condition is a filter of docker's in containerd's words.
 func condition(key, value string) string {
@@ -130,6 +179,9 @@ func condition(key, value string) string {
 		if yes, err := strconv.ParseBool(value); err == nil {
 			if yes {
 				return key
+			}
+			if other, ok := opposite[key]; ok {
+				return other
 			}
 			return key + "!=true"
 		}

@@ -1,6 +1,8 @@
 package store_test
 
 import (
+	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -32,6 +34,11 @@ func TestUsageFilter(t *testing.T) {
 		{[]string{"type==regular", "mutable"}, true},
 		{[]string{"type==regular,mutable"}, false},
 		{[]string{"description~=npm", "type=regular"}, false},
+		{[]string{"foo==bar"}, false}, // as with buildkitd: no record has it
+		{[]string{"foo"}, false},
+		{[]string{"foo!=bar"}, true},
+		{[]string{"foo==bar", "mutable"}, true},
+		{[]string{"type.more==exec.cachemount"}, true},
 	} {
 		match, err := store.UsageFilter(c.list)
 		noError(t, err)
@@ -39,14 +46,41 @@ func TestUsageFilter(t *testing.T) {
 			t.Errorf("%q: %v", c.list, got)
 		}
 	}
-	for _, list := range [][]string{{"type==="}, {"until=x"}, {"until=24h", "until=1h"}, {"until=-1h"}, {"until=3000-01-01"}} {
+	for _, list := range [][]string{{"foo=bar"}, {"foo!=bar"}, {"type==regular,foo==bar"}, {"mutable", "type==regular,foo"}, {"type==="}, {"until=x"}, {"until=24h", "until=1h"}, {"until=-1h"}, {"until=3000-01-01"}} {
 		if _, _, err := store.PruneFilters(list); err == nil {
 			t.Errorf("%q is taken", list)
 		}
 	}
+	if _, err := store.UsageFilter([]string{"until=24h"}); err == nil {
+		t.Error("a filter of docker's that is no condition is taken")
+	}
 	rest, keep, err := store.PruneFilters([]string{"type=regular", "until=24h"})
 	if err != nil || keep != 24*time.Hour || len(rest) != 1 {
 		t.Errorf("%q, %s, %v", rest, keep, err)
+	}
+}
+
+// The filters of very many keys and values take no more to look at than there are.
+func TestManyFilters(t *testing.T) {
+	var list []string
+	for _, key := range []string{"id", "parents", "type", "description", "inuse", "mutable", "immutable", "shared", "private"} {
+		for n := range 100 {
+			list = append(list, fmt.Sprintf("%s=%d", key, n))
+		}
+	}
+	match, err := store.UsageFilter(list)
+	noError(t, err)
+	if match(store.UsageInfo{ID: "1"}) {
+		t.Error("it matches")
+	}
+}
+
+// What buildkitd is told is in its words, in which filters are alternatives.
+func TestForBuildkitd(t *testing.T) {
+	got := store.ForBuildkitd([]string{"type=regular", "shared=false", "type=source.local", "mutable=false"})
+	want := []string{`type=="regular",private,immutable`, `type=="source.local",private,immutable`}
+	if !slices.Equal(got, want) {
+		t.Errorf("got %q", got)
 	}
 }
 
