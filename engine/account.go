@@ -123,6 +123,11 @@ func decided(s *why.Step, t *solver.EdgeTrace) {
 	if len(t.Op) > len(s.Ops) {
 		s.Ops = t.Op
 	}
+	for _, k := range t.Keys {
+		if !slices.Contains(s.Keys, k.ID) {
+			s.Keys = append(s.Keys, k.ID)
+		}
+	}
 	for i := range min(len(t.Inputs), len(s.Inputs)) {
 		in, is := &t.Inputs[i], &s.Inputs[i]
 		is.Selector = cmp.Or(is.Selector, in.Selector)

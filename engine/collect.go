@@ -2,10 +2,12 @@ package engine
 
 import (
 	"context"
+	"path/filepath"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/tenonbuild/tenon/engine/evictions"
 	"github.com/tenonbuild/tenon/engine/store"
 )
 
@@ -26,6 +28,18 @@ func (e *Engine) gc(ctx context.Context) {
 	})
 	if err != nil && ctx.Err() == nil && e.collected != nil {
 		e.collected(store.UsageInfo{}, err)
+	}
+}
+
+// noteRemoved notes beside the history what was removed of the cache, for who asks why a step ran.
+func noteRemoved(opt Options, r store.Removal) {
+	keys := make([]string, len(r.Keys))
+	for i, k := range r.Keys {
+		keys[i] = evictions.Key(k)
+	}
+	err := evictions.Add(filepath.Join(History(opt.Root), evictions.Name), evictions.Eviction{At: time.Now(), By: r.By, Needed: r.Needed, Keys: keys})
+	if err != nil && opt.Notice != nil {
+		opt.Notice(err.Error())
 	}
 }
 

@@ -83,7 +83,7 @@ func TestLayers(t *testing.T) {
 		"engine/filetrees":             {"engine/contenthash", "engine/treediff"},
 		"engine/why":                   {"engine/progress", "engine/treediff"},
 		"engine/why/view":              {"engine/why"},
-		"engine/history":               {"engine/filetrees", "engine/gcpolicy", "engine/why"},
+		"engine/history":               {"engine/evictions", "engine/filetrees", "engine/gcpolicy", "engine/why"},
 		"engine/recorder":              {"engine"},
 		"engine/daemon":                {"engine"},
 		"engine/control":               {"engine"},

@@ -147,6 +147,7 @@ type Engine struct {
 func Open(ctx context.Context, opt Options) (*Engine, error) {
 	st, err := store.Open(ctx, store.Options{
 		Root: opt.Root, Snapshotter: opt.Snapshotter, NoWait: opt.NoWait, Waiting: opt.Waiting, GC: opt.GC.For, Notice: opt.Notice,
+		Removed: func(r store.Removal) { noteRemoved(opt, r) },
 	})
 	if err != nil {
 		return nil, err

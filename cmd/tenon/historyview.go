@@ -13,7 +13,6 @@ import (
 
 	"github.com/tenonbuild/tenon/engine/export"
 	"github.com/tenonbuild/tenon/engine/history"
-	"github.com/tenonbuild/tenon/engine/why"
 	"github.com/tenonbuild/tenon/engine/why/view"
 )
 
@@ -78,7 +77,7 @@ func viewed(ctx context.Context, past history.Reader, name string) (view.Build, 
 	if err != nil {
 		return view.Build{}, nil, err
 	}
-	return view.Build{Build: b, Explainer: why.NewExplainer(ctx, b, earlier, past.Trees())}, rec, nil
+	return view.Build{Build: b, Explainer: past.Explainer(ctx, b, earlier)}, rec, nil
 }
 
 func logsOf(ctx context.Context, past history.Reader, rec *controlapi.BuildHistoryRecord) (*view.Logs, error) {

@@ -232,6 +232,7 @@ unless --force is given.`,
 			if err := f.settle(); err != nil {
 				return err
 			}
+			f.opt.By = "tenon " + strings.Join(c.args, " ")
 			ctx := cmd.Context()
 			if ok, err := c.confirm("This removes what builds have left, and can be made again.", f.force || f.opt.DryRun); !ok {
 				return err

@@ -72,7 +72,7 @@ func (c *cli) why(ctx context.Context, args []string, asJSON bool) error {
 	if err != nil {
 		return err
 	}
-	x := why.NewExplainer(ctx, build, earlier, past.Trees())
+	x := past.Explainer(ctx, build, earlier)
 	if step == "" {
 		return c.whyBuild(x.Report(), build, len(earlier) == 0, asJSON)
 	}

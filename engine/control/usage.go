@@ -44,6 +44,7 @@ func (s *Server) Prune(req *controlapi.PruneRequest, stream controlapi.Control_P
 	err := s.opt.Engine.Store().Prune(stream.Context(), store.PruneOptions{
 		All: req.All, Filters: req.Filter, KeepDuration: time.Duration(req.KeepDuration),
 		ReservedSpace: req.ReservedSpace, MaxUsedSpace: req.MaxUsedSpace, MinFreeSpace: req.MinFreeSpace,
+		By: "a client's prune",
 	}, func(u store.UsageInfo) {
 		if failed == nil {
 			failed = stream.Send(record(u))

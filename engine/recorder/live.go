@@ -85,7 +85,7 @@ func (l *live) explanation(step digest.Digest) *why.Explanation {
 	for i := range l.now.Steps {
 		s := &l.now.Steps[i]
 		if s.Digest == step && s.Ran() && s.Kind != why.OpSource {
-			x := why.NewExplainer(context.Background(), l.now, l.earlier, history.Trees(engine.History(l.r.Engine.Store().Root())))
+			x := history.In(engine.History(l.r.Engine.Store().Root())).Explainer(context.Background(), l.now, l.earlier)
 			return x.Explain(s)
 		}
 	}

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"fmt"
 	"time"
 )
 
@@ -36,7 +37,8 @@ func (s *Store) GC(ctx context.Context, each func(UsageInfo)) error {
 	if err != nil || !over {
 		return err
 	}
-	for _, p := range s.gc.Policies {
+	for i, p := range s.gc.Policies {
+		p.By = fmt.Sprintf("rule %d of [gc] (%s)", i+1, p)
 		if err := s.Prune(ctx, p, each); err != nil {
 			return err
 		}

@@ -20,9 +20,10 @@ import (
 // a component keeps, or an untagged image.
 type usedRecord struct {
 	UsageInfo
-	rec   *record // nil of what is none
-	part  *part   // nil of what is none
-	image string  // the name of an untagged image; "" of what is none
+	rec   *record  // nil of what is none
+	part  *part    // nil of what is none
+	image string   // the name of an untagged image; "" of what is none
+	keys  []string // those that led to a record, once it is removed
 
 	children int
 	// own is what nothing else has, things what others may have, too.

@@ -25,6 +25,8 @@ type PruneOptions struct {
 	ReservedSpace, MaxUsedSpace, MinFreeSpace int64
 	// DryRun removes nothing.
 	DryRun bool
+	// By names who prunes, for Options.Removed: a command, a rule.
+	By string
 }
 
 // Prune removes records and what components keep (see Kept), the least recently used
@@ -45,11 +47,12 @@ func (s *Store) Prune(ctx context.Context, opt PruneOptions, each func(UsageInfo
 	if err != nil {
 		return err
 	}
-	unheld := inv.unheld()
+	unheld, needed := inv.unheld(), opt.needed(inv.all, free)
 	chosen := choose(inv.all, opt, match, free, time.Now())
 	var failed error // what was removed is told all the same
 	if !opt.DryRun {
 		records, err := s.removeRecords(ctx, chosen)
+		s.tellRemoved(opt, needed, records)
 		if err != nil {
 			return err
 		}
@@ -166,6 +169,7 @@ func (s *Store) removeRecords(ctx context.Context, chosen []*usedRecord) ([]*use
 		s.index.mu.Unlock()
 		return nil, fmt.Errorf("records cannot be removed: %w", err)
 	}
+	s.findKeys(gone)
 	s.garbage.Add(int64(len(gone)))
 	var errs []error
 	for _, id := range ids {

@@ -88,6 +88,9 @@ type Options struct {
 	// Waiting is called once before waiting for another process. Owner says for
 	// which, in words.
 	Waiting func(owner string)
+	// Removed, if not nil, is told which results of the cache were removed by Prune or GC, after
+	// that is done and before they return, one call at a time.
+	Removed func(Removal)
 	// Notice is told, for people, what was damaged and what became of it, as long as the
 	// store is open. One call is made at a time, from any goroutine.
 	Notice func(text string)
@@ -102,6 +105,9 @@ type Store struct {
 	keys  *logstore.Store
 	index *index
 	tell  func(string) // Options.Notice, or nothing
+	// removed is Options.Removed, removing is held while it is called.
+	removed  func(Removal)
+	removing sync.Mutex
 	// shared are mounts of cache mounts.
 	shared *sharedMounts
 	// run is the lease of what this process needs, such as views, and no record
@@ -157,7 +163,7 @@ func Open(ctx context.Context, opt Options) (_ *Store, err error) {
 	if _, err := checkRoot(opt.Root); err != nil {
 		return nil, err
 	}
-	s := &Store{root: opt.Root, index: newIndex(), run: "run-" + identity.NewID(), tell: func(string) {}}
+	s := &Store{root: opt.Root, index: newIndex(), run: "run-" + identity.NewID(), tell: func(string) {}, removed: opt.Removed}
 	if opt.Notice != nil {
 		var one sync.Mutex
 		s.tell = func(text string) {

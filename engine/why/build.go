@@ -58,6 +58,8 @@ type Step struct {
 	Ended   time.Time `json:"ended,omitzero"`
 	Log     int64     `json:"log,omitempty"` // bytes of output
 
+	// Keys are those that caches know the result by: by what it is defined by first.
+	Keys []string `json:"keys,omitempty"`
 	// Ops are the digests of what the step does, by which caches know it; none if nobody
 	// asked for it.
 	Ops []digest.Digest `json:"ops,omitempty"`

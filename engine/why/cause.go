@@ -35,7 +35,8 @@ const (
 	NoCache Kind = "no-cache"
 	// Gone: an earlier run had the same inputs, and its record is in no cache that was asked.
 	Gone Kind = "gone"
-	// Evicted: the same, and it is known when and by which rule it was removed (Old, Name).
+	// Evicted: the same, and it is known when it was removed (Old), by which command or rule
+	// (Name), and how many bytes were to be freed (Needed).
 	Evicted Kind = "evicted"
 	// Unloadable: Caches had a record that could not be loaded.
 	Unloadable Kind = "unloadable"
@@ -63,6 +64,7 @@ type Cause struct {
 	// StepName is the name of Step.
 	StepName string   `json:"stepName,omitempty"`
 	Caches   []string `json:"caches,omitempty"`
+	Needed   int64    `json:"needed,omitempty"`
 	Missing  string   `json:"missing,omitempty"`
 }
 

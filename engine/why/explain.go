@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 
@@ -13,10 +14,22 @@ import (
 
 // Explainer explains a build by earlier ones.
 type Explainer struct {
+	// Evicted, if not nil, finds the last eviction of one of some keys between two times.
+	Evicted func(keys []string, after, before time.Time) *Eviction
+
 	now     *Build
 	steps   map[digest.Digest]*Step
 	earlier []*comparison // the latest first
 	known   map[digest.Digest]*Explanation
+}
+
+// Eviction is that a result was removed from the cache on purpose.
+type Eviction struct {
+	At time.Time
+	// By is the command or the rule, Needed how many bytes were to be freed; 0 if it was not
+	// for room.
+	By     string
+	Needed int64
 }
 
 // NewExplainer returns one that compares with builds of the same project, the latest first.
@@ -52,7 +65,7 @@ func (e *Explainer) Explain(s *Step) *Explanation {
 	x.Baseline = c.old.Ref
 	found := c.differences(old, s)
 	if len(found) == 0 {
-		found = e.same(s, old)
+		found = e.same(s, old, c.old)
 		if c.unsure[[2]*Step{old, s}] {
 			found = plain([]Cause{{Kind: Unknown, Missing: "an input differs, and " + unchanged}})
 		}
@@ -129,7 +142,7 @@ func (e *Explainer) nearest(s *Step) (best *comparison, old *Step) {
 }
 
 // same says why a step ran that an earlier build has run with the same inputs.
-func (e *Explainer) same(s, old *Step) []difference {
+func (e *Explainer) same(s, old *Step, of *Build) []difference {
 	switch {
 	case len(s.Unloadable) > 0:
 		return plain([]Cause{{Kind: Unloadable, Caches: s.Unloadable}})
@@ -145,7 +158,32 @@ func (e *Explainer) same(s, old *Step) []difference {
 	if !had(old) {
 		return plain([]Cause{{Kind: Unknown, Missing: "an earlier build had the step with the same inputs, and did not need its result"}})
 	}
+	if ev := e.evicted(s, old, of); ev != nil {
+		return plain([]Cause{{Kind: Evicted, Name: ev.By, Old: ev.At.UTC().Format(time.RFC3339), Needed: ev.Needed, Caches: s.Asked}})
+	}
 	return plain([]Cause{{Kind: Gone, Caches: s.Asked}})
+}
+
+// evicted finds how the result that an earlier build had was removed before this one.
+func (e *Explainer) evicted(s, old *Step, of *Build) *Eviction {
+	if e.Evicted == nil {
+		return nil
+	}
+	until := e.now.Ended
+	if until.IsZero() { // it is under way
+		until = time.Now()
+	}
+	return e.Evicted(union(s.Keys, old.Keys), of.Begun, until)
+}
+
+func union(a, b []string) []string {
+	out := slices.Clone(a)
+	for _, x := range b {
+		if !slices.Contains(out, x) {
+			out = append(out, x)
+		}
+	}
+	return out
 }
 
 // freshInputs are the steps below one that ran because caches were not asked.

@@ -108,8 +108,8 @@ func groups(a, b *Cause) bool {
 	if a.Kind != b.Kind {
 		return false
 	}
-	if a.Kind == Files || a.Kind == First || a.Kind == Gone {
-		return a.Name == b.Name && a.Missing == b.Missing && slices.Equal(a.Caches, b.Caches)
+	if a.Kind == Files || a.Kind == First || a.Kind == Gone || a.Kind == Evicted {
+		return a.Name == b.Name && a.Old == b.Old && a.Missing == b.Missing && slices.Equal(a.Caches, b.Caches)
 	}
 	if a.Kind == Command {
 		return a.Old == b.Old && a.New == b.New

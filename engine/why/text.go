@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/docker/go-units"
 )
 
 // String is the cause in one line, without the files.
@@ -44,7 +46,11 @@ func (c *Cause) String() string {
 	case Gone:
 		return "an earlier build had the same step with the same inputs, and " + c.asked() + " no record of it any more"
 	case Evicted:
-		return fmt.Sprintf("its record was removed %s: %s", c.Old, c.Name)
+		text := fmt.Sprintf("an earlier build had the same step with the same inputs, and its record was removed at %s by %s", c.Old, c.Name)
+		if c.Needed > 0 {
+			text += fmt.Sprintf(", to free %s", units.HumanSize(float64(c.Needed)))
+		}
+		return text
 	case Unloadable:
 		return "a record was found in " + list(c.Caches) + ", and could not be loaded"
 	case Lost:
