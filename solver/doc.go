@@ -173,7 +173,7 @@
 // [Job.SetValue] keeps values with a job, which ops read with Builder.EachValue:
 // of all jobs that the op works for. The context of an op carries no values of
 // the caller's, since it works for several callers. [SessionID] finds the session
-// of one of them that is still there.
+// of one of them that is still there, [SessionIDs] those of all.
 //
 // # Caches and sources
 //

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"runtime"
 	"slices"
 	"sync"
@@ -19,8 +18,8 @@ import (
 // Job is one caller's build, or several. It holds what it has loaded until it is
 // discarded. Jobs share the vertices they have in common.
 type Job struct {
-	// SessionID is reachable, by SessionID(ctx), from the ops that run for the job.
-	// To be set before the first Build.
+	// SessionID is reachable, by SessionID(ctx) and SessionIDs(ctx), from the ops that run
+	// for the job. To be set before the first Build.
 	SessionID string
 	// Priority is the job's share of the slots, relative to other jobs: 0 stands
 	// for 1. To be set before the first Build.
@@ -342,63 +341,6 @@ func (j *Job) Context(ctx context.Context) context.Context {
 }
 
 type jobKey struct{}
-
-// SessionID returns the session of a job that ctx works for. For an op that
-// several jobs share it is one that is alive; each call may find another.
-// Without one it returns "".
-func SessionID(ctx context.Context) string {
-	if t := taskOf(ctx); t != nil {
-		s := t.s
-		s.lock()
-		defer s.unlock()
-		return sessionOf(s.jobsOf(t))
-	}
-	if b, ok := ctx.Value(builderKey{}).(*builder); ok {
-		b.s.lock()
-		defer b.s.unlock()
-		return sessionOf(b.jobs(nil))
-	}
-	if j, ok := ctx.Value(jobKey{}).(*Job); ok {
-		return j.SessionID
-	}
-	return ""
-}
-
-func sessionOf(jobs []*Job) string {
-	for _, j := range jobs {
-		if j.SessionID != "" {
-			return j.SessionID
-		}
-	}
-	return ""
-}
-
-// jobsOf are the jobs a call is made for.
-func (s *Solver) jobsOf(t *task) []*Job {
-	if t.taken {
-		return nil
-	}
-	return s.jobsHolding(func(yield func(*vertex)) {
-		yield(t.v)
-		t.work().vertices(yield)
-	})
-}
-
-// jobsHolding are the jobs that hold any of some vertices, in the order of their
-// numbers.
-func (s *Solver) jobsHolding(each func(func(*vertex))) []*Job {
-	seen := map[int]struct{}{}
-	each(func(v *vertex) {
-		for job := range s.g.Jobs(v.id) {
-			seen[job] = struct{}{}
-		}
-	})
-	var jobs []*Job
-	for _, job := range slices.Sorted(maps.Keys(seen)) {
-		jobs = append(jobs, s.numbers[job])
-	}
-	return jobs
-}
 
 // Status sends what happens to the job's vertices to ch, beginning with all that
 // has happened, until the job is discarded or ctx ends; then it closes ch. Called

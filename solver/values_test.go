@@ -174,3 +174,68 @@ func TestSessionID(t *testing.T) {
 		}
 	})
 }
+
+// contract 5: the sessions of all jobs that share an op are reachable, each once, as jobs
+// join and leave.
+func TestSessionIDs(t *testing.T) {
+	bubble(t, func(w *world) {
+		s := w.solver()
+		look, seen := make(chan struct{}), make(chan []string)
+		n := w.node("n")
+		n.OnExec = func(ctx context.Context, _ []solver.Result) error {
+			for range look {
+				seen <- solver.SessionIDs(ctx)
+			}
+			return nil
+		}
+		one, two, none, again := w.job(s), w.job(s), w.job(s), w.job(s)
+		one.SessionID, two.SessionID, again.SessionID = "one", "two", "one"
+		first := w.start(one, n.Edge(0))
+		sees := func(want ...string) {
+			t.Helper()
+			bubbleWait()
+			look <- struct{}{}
+			if got := <-seen; !slices.Equal(got, want) {
+				t.Errorf("%q, not %q", got, want)
+			}
+		}
+		sees("one")
+		second, third, fourth := w.start(two, n.Edge(0)), w.start(none, n.Edge(0)), w.start(again, n.Edge(0))
+		sees("one", "two")
+		one.Discard()
+		<-first.done
+		sees("two", "one")
+		again.Discard()
+		<-fourth.done
+		sees("two")
+		close(look)
+		second.wait("n()")
+		third.wait("n()")
+	})
+}
+
+// contract 5: work that callers have joined finds the sessions of all of them, also where
+// one of them is such work.
+func TestSessionIDsOfCallers(t *testing.T) {
+	w := newWorld(t)
+	s := w.solver()
+	one, two, three := w.job(s), w.job(s), w.job(s)
+	one.SessionID, two.SessionID, three.SessionID = "one", "two", "three"
+	ctx := context.Background()
+	inner := solver.WithCallers(ctx, func() []context.Context {
+		return []context.Context{two.Context(ctx), three.Context(ctx)}
+	})
+	callers := []context.Context{one.Context(ctx), inner, two.Context(ctx)}
+	outer, cancel := context.WithCancel(solver.WithCallers(ctx, func() []context.Context { return callers }))
+	defer cancel()
+	if got := solver.SessionIDs(outer); !slices.Equal(got, []string{"one", "two", "three"}) {
+		t.Errorf("%q", got)
+	}
+	callers = callers[1:2]
+	if got := solver.SessionIDs(outer); !slices.Equal(got, []string{"two", "three"}) {
+		t.Errorf("once one has left: %q", got)
+	}
+	if got := solver.SessionIDs(ctx); got != nil {
+		t.Errorf("of no job's context: %q", got)
+	}
+}

@@ -7,6 +7,8 @@ import (
 	"runtime/debug"
 	"slices"
 	"sync"
+
+	"github.com/tenonbuild/tenon/solver"
 )
 
 // flights are calls by key. Who asks for one that is under way waits for it, too. It
@@ -33,8 +35,8 @@ type flight[T any] struct {
 
 // Do returns what fn says, which is not called for a key while a call for it is under
 // way. Fn's context ends when everybody who waits has left; its values are those of
-// somebody who has not. When ctx ends, Do returns its cause: at once, or, if nobody
-// else waits, when fn has ended.
+// somebody who has not, and solver.SessionIDs finds the sessions of all. When ctx ends,
+// Do returns its cause: at once, or, if nobody else waits, when fn has ended.
 func (f *flights[T]) Do(ctx context.Context, key string, fn func(context.Context) (T, error)) (value T, err error) {
 	for {
 		c, joined := f.join(ctx, key, fn)
@@ -66,7 +68,7 @@ func (f *flights[T]) join(ctx context.Context, key string, fn func(context.Conte
 	}
 	c = &flight[T]{in: f, callers: []context.Context{ctx}, ended: make(chan struct{})}
 	var inner context.Context
-	inner, c.cancel = context.WithCancelCause(callerValues[T]{context.Background(), c})
+	inner, c.cancel = context.WithCancelCause(solver.WithCallers(callerValues[T]{context.Background(), c}, c.current))
 	if f.byKey == nil {
 		f.byKey = map[string]*flight[T]{}
 	}
@@ -102,6 +104,13 @@ func (c *flight[T]) leave(ctx context.Context) bool {
 	return false
 }
 
+// current are the contexts of those who wait.
+func (c *flight[T]) current() []context.Context {
+	c.in.mu.Lock()
+	defer c.in.mu.Unlock()
+	return slices.Clone(c.callers)
+}
+
 // callerValues is a context with the values of those who wait for a flight.
 type callerValues[T any] struct {
 	context.Context
@@ -111,11 +120,8 @@ type callerValues[T any] struct {
 // Value is that of the first of them who has one and has not been cancelled, or else
 // of any.
 func (v callerValues[T]) Value(key any) any {
-	v.of.in.mu.Lock()
-	callers := slices.Clone(v.of.callers)
-	v.of.in.mu.Unlock() // a caller may be a flight of these, too
 	var ended any
-	for _, ctx := range callers {
+	for _, ctx := range v.of.current() { // a caller may be a flight of these, too
 		x := ctx.Value(key)
 		if x != nil && ctx.Err() == nil {
 			return x

@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
+
+	"github.com/tenonbuild/tenon/solver"
 )
 
 type callerKey struct{}
@@ -125,4 +127,40 @@ func TestFlightsAtRandom(t *testing.T) {
 		})
 	}
 	all.Wait()
+}
+
+// A call finds the sessions of all who wait for it: one of them may not answer.
+func TestFlightHasAllSessions(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := solver.NewSolver(solver.SolverOpt{})
+		defer s.Close()
+		var f flights[string]
+		goOn := make(chan struct{})
+		var running sync.WaitGroup
+		leave := map[string]context.CancelFunc{}
+		for _, id := range []string{"one", "two", "three"} {
+			job, err := s.NewJob(id)
+			if err != nil {
+				t.Fatal(err)
+			}
+			job.SessionID = id
+			var ctx context.Context
+			ctx, leave[id] = context.WithCancel(job.Context(t.Context()))
+			defer leave[id]()
+			running.Go(func() {
+				got, err := f.Do(ctx, "key", func(ctx context.Context) (string, error) {
+					<-goOn
+					return fmt.Sprint(solver.SessionIDs(ctx)), nil
+				})
+				if ctx.Err() == nil && (got != "[two three]" || err != nil) {
+					t.Errorf("%s, %v", got, err)
+				}
+			})
+			synctest.Wait()
+		}
+		leave["one"]()
+		synctest.Wait()
+		close(goOn)
+		running.Wait()
+	})
 }
