@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/tenonbuild/tenon/solver"
 )
@@ -13,6 +15,10 @@ import (
 // Sessions are those that are alive. A session may serve many builds, one after the other
 // or at the same time, and may outlive them.
 type Sessions struct {
+	// Patience is how long a session may take to answer until others are asked, too: see
+	// Ask. 0: 3 seconds. It is set before anything else.
+	Patience time.Duration
+
 	mu    sync.Mutex // guards what follows
 	byID  map[string]*member
 	added chan struct{} // closed when a session is added; nil while nobody waits
@@ -21,7 +27,8 @@ type Sessions struct {
 // member is a session that was added, once or more.
 type member struct {
 	Session
-	times int
+	times   int
+	silence int // see ask.go
 }
 
 // Add makes a session known until remove is called. A session may be added again: then
@@ -113,11 +120,51 @@ const buildMark = "\x00"
 
 // Of returns a session of one of the builds that ctx works for. For work that
 // several builds share, call it again when the session goes away: it finds one that
-// is alive. ErrNotFound if none of them has a session.
+// is alive. ErrNotFound if none of them has a session. What takes an answer of a client's is
+// for Ask: the client may not answer.
 func (s *Sessions) Of(ctx context.Context) (Session, error) {
-	id, _, _ := strings.Cut(solver.SessionID(ctx), buildMark)
+	if alive := s.of(ctx, ""); len(alive) > 0 {
+		return alive[0], nil
+	}
+	id := sessionOf(solver.SessionID(ctx))
 	if id == "" {
 		return nil, fmt.Errorf("no session: %w", ErrNotFound)
 	}
 	return s.Get(id)
+}
+
+// of returns the session of an ID, and then those of the builds that ctx works for; each
+// once, if it is alive.
+func (s *Sessions) of(ctx context.Context, first string) []Session {
+	ids := append([]string{first}, solver.SessionIDs(ctx)...)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var alive []Session
+	for _, id := range ids {
+		if m := s.byID[sessionOf(id)]; m != nil && !slices.Contains(alive, m.Session) {
+			alive = append(alive, m.Session)
+		}
+	}
+	return alive
+}
+
+// sessionOf is the session of what OfBuild has made.
+func sessionOf(build string) string {
+	id, _, _ := strings.Cut(build, buildMark)
+	return id
+}
+
+// has says whether a session is alive.
+func (s *Sessions) has(x Session) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	m := s.byID[x.ID()]
+	return m != nil && m.Session == x
+}
+
+func (s *Sessions) patience() time.Duration {
+	if s.Patience > 0 {
+		return s.Patience
+	}
+	return defaultPatience
 }
