@@ -38,10 +38,10 @@ func (o *op) secretEnv(ctx context.Context) ([]string, error) {
 	return env, nil
 }
 
-func (o *op) secret(ctx context.Context, id, place string) (dt []byte, err error) {
-	err = o.ask(ctx, func(s session.Session) error {
-		dt, err = s.Secret(ctx, id)
-		return err
+// secret asks the sessions of the jobs that want the op: see session.Ask.
+func (o *op) secret(ctx context.Context, id, place string) ([]byte, error) {
+	dt, err := session.Ask(ctx, o.Sessions, func(ctx context.Context, s session.Session) ([]byte, error) {
+		return s.Secret(ctx, id)
 	})
 	if errors.Is(err, session.ErrNotFound) {
 		return nil, &MissingSecretError{ID: id, Place: place}
@@ -50,21 +50,4 @@ func (o *op) secret(ctx context.Context, id, place string) (dt []byte, err error
 		return nil, fmt.Errorf("secret %q: %w", id, err)
 	}
 	return dt, nil
-}
-
-// ask asks a session of one of the jobs that want the op. If that goes away
-// meanwhile, it asks another.
-func (o *op) ask(ctx context.Context, fn func(session.Session) error) error {
-	for {
-		s, err := o.Sessions.Of(ctx)
-		if err != nil {
-			return err
-		}
-		if err = fn(s); err == nil || ctx.Err() != nil {
-			return err
-		}
-		if _, gone := o.Sessions.Get(s.ID()); gone == nil {
-			return err // it is still there: this is its answer
-		}
-	}
 }

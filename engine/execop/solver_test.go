@@ -3,13 +3,17 @@ package execop_test
 import (
 	"context"
 	"errors"
+	"net"
+	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/moby/buildkit/solver/pb"
 	"github.com/opencontainers/go-digest"
 	"github.com/tenonbuild/tenon/engine/execop"
 	"github.com/tenonbuild/tenon/engine/session"
+	"github.com/tenonbuild/tenon/engine/session/sessiontest"
 	"github.com/tenonbuild/tenon/engine/store"
 	"github.com/tenonbuild/tenon/solver"
 	"github.com/tenonbuild/tenon/solver/client"
@@ -138,6 +142,70 @@ func (l *leaving) Secret(context.Context, string) ([]byte, error) {
 	return nil, errors.New("the session is closed")
 }
 
+// share has two builds want one step: the first of a session of its own, the second of the
+// machine's caller, once the first was asked for something. Then it calls meanwhile, with what
+// ends the first build. It returns the file /out of the results: the second build's, and the
+// first's, if it has one.
+func (m *machine) share(first session.Session, asked <-chan struct{}, step *pb.ExecOp, meanwhile func(end func())) (out []string) {
+	m.t.Helper()
+	s := solver.NewSolver(solver.SolverOpt{ResolveOpFunc: func(v solver.Vertex, _ solver.Builder) (solver.Op, error) {
+		if n := v.Sys().(*node); n.op != nil {
+			return execop.New(n.op, nil, v, m.deps)
+		}
+		return v.Sys().(*node), nil
+	}})
+	defer s.Close()
+	n := &node{key: "step", op: step, inputs: []solver.Edge{edge(&node{key: "base", ref: m.base})}}
+	build := func(id string) (*solver.Job, <-chan solver.CachedResult) {
+		j, err := s.NewJob(id)
+		noError(m.t, err)
+		j.SessionID = id
+		built := make(chan solver.CachedResult, 1)
+		go func() {
+			defer close(built)
+			if res, err := j.Build(m.t.Context(), edge(n)); err == nil {
+				built <- res
+			}
+		}()
+		return j, built
+	}
+	one, oneBuilt := build(first.ID())
+	<-asked
+	two, twoBuilt := build(m.caller.ID())
+	m.joined(two)
+	meanwhile(func() { noError(m.t, one.Discard()) })
+	for _, built := range []<-chan solver.CachedResult{twoBuilt, oneBuilt} {
+		res, ok := <-built
+		if !ok {
+			continue
+		}
+		ref, err := store.RefOf(res)
+		noError(m.t, err)
+		out = append(out, m.read(ref, "out"))
+		noError(m.t, res.Release(m.t.Context()))
+	}
+	noError(m.t, one.Discard())
+	noError(m.t, two.Discard())
+	return out
+}
+
+// joined waits until a job has joined in its step.
+func (m *machine) joined(j *solver.Job) {
+	ctx, cancel := context.WithCancel(m.t.Context())
+	status := make(chan *client.SolveStatus, 64)
+	var g errgroup.Group
+	g.Go(func() error { return j.Status(ctx, status) })
+	for st := range status {
+		if len(st.Vertexes) > 0 {
+			break
+		}
+	}
+	cancel()
+	for range status { // to its end
+	}
+	_ = g.Wait() // it was cancelled
+}
+
 // Two builds want one step. When the caller who was asked for a secret leaves, the
 // other one is asked.
 func TestSecretOfASessionThatLeaves(t *testing.T) {
@@ -146,58 +214,50 @@ func TestSecretOfASessionThatLeaves(t *testing.T) {
 	l := &leaving{Session: session.Empty("leaving"), asked: make(chan struct{}), gone: make(chan struct{})}
 	remove, err := m.sessions.Add(l)
 	noError(t, err)
-	s := solver.NewSolver(solver.SolverOpt{ResolveOpFunc: func(v solver.Vertex, _ solver.Builder) (solver.Op, error) {
-		if n := v.Sys().(*node); n.op != nil {
-			return execop.New(n.op, nil, v, m.deps)
-		}
-		return v.Sys().(*node), nil
-	}})
-	defer s.Close()
-	n := &node{key: "step", op: sh("cat /s > /out", secretMount(&pb.SecretOpt{ID: "s"}, "/s")), inputs: []solver.Edge{edge(&node{key: "base", ref: m.base})}}
-	job := func(id string) *solver.Job {
-		j, err := s.NewJob(id)
-		noError(t, err)
-		j.SessionID = id
-		return j
-	}
-	first, second := job("leaving"), job(m.caller.ID())
-	var g errgroup.Group
-	g.Go(func() error {
-		if res, err := first.Build(t.Context(), edge(n)); err == nil {
-			return errors.Join(errors.New("the discarded job has a result"), res.Release(t.Context()))
-		}
-		return nil
+	out := m.share(l, l.asked, sh("cat /s > /out", secretMount(&pb.SecretOpt{ID: "s"}, "/s")), func(end func()) {
+		remove()
+		end()
+		close(l.gone)
 	})
-	<-l.asked
-	var res solver.CachedResult
-	built := make(chan error, 1)
-	g.Go(func() (err error) {
-		res, err = second.Build(t.Context(), edge(n))
-		built <- err
-		return nil
-	})
-	status := make(chan *client.SolveStatus, 64)
-	g.Go(func() error { return second.Status(t.Context(), status) })
-	for st := range status { // until it has joined
-		if len(st.Vertexes) > 0 {
-			break
-		}
-	}
-	remove()
-	noError(t, first.Discard())
-	close(l.gone)
-	g.Go(func() error {
-		for range status { // to its end
-		}
-		return nil
-	})
-	noError(t, <-built)
-	ref, err := store.RefOf(res)
-	noError(t, err)
-	if out := m.read(ref, "out"); out != "of the one who stayed" {
+	if len(out) != 1 || out[0] != "of the one who stayed" {
 		t.Errorf("%q", out)
 	}
-	noError(t, res.Release(t.Context()))
-	noError(t, second.Discard())
-	noError(t, g.Wait())
+}
+
+// Two builds want one step, and the client of the first does not answer. The step is that of
+// both once the other's has answered; the first may also end, or its client go away.
+func TestStalledClient(t *testing.T) {
+	for what, step := range map[string]*pb.ExecOp{
+		"secret":      sh("cat /s > /out", secretMount(&pb.SecretOpt{ID: "s"}, "/s")),
+		"environment": sh(`echo -n "$S" > /out`, func(op *pb.ExecOp) { op.Secretenv = []*pb.SecretEnv{{ID: "s", Name: "S"}} }),
+		"agent":       sh("ask /run/agent 1 > /out", sshMount(&pb.SSHOpt{Mode: 0o600})),
+	} {
+		t.Run(what, func(t *testing.T) {
+			m := newMachine(t)
+			m.caller.lend("s", "hello\n")
+			m.caller.agents = map[string]func() (net.Conn, error){"default": agent(t)}
+			m.sessions.Patience = time.Millisecond
+			if what == "agent" {
+				m.base = m.withAsk()
+			}
+			for how, results := range map[string]int{"both end": 2, "the build ends": 1, "the client is gone": 1} {
+				x := sessiontest.New("stalled")
+				remove, err := m.sessions.Add(x)
+				noError(t, err)
+				out := m.share(x, x.Asked, step, func(end func()) {
+					switch how {
+					case "the client is gone":
+						remove()
+						end()
+					case "the build ends":
+						end()
+					}
+				})
+				if len(out) < results || slices.ContainsFunc(out, func(s string) bool { return s != "hello\n" }) {
+					t.Errorf("%s: %q", how, out)
+				}
+				remove()
+			}
+		})
+	}
 }

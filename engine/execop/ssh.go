@@ -30,12 +30,10 @@ func (o *op) sshMount(ctx context.Context, s slot) (executor.Mountable, error) {
 	if id == "" {
 		id = defaultAgent
 	}
-	dial := func(ctx context.Context) (conn net.Conn, err error) {
-		err = o.ask(ctx, func(s session.Session) error {
-			conn, err = s.SSH(ctx, id)
-			return err
+	dial := func(ctx context.Context) (net.Conn, error) {
+		return session.Ask(ctx, o.Sessions, func(ctx context.Context, s session.Session) (net.Conn, error) {
+			return s.SSH(ctx, id)
 		})
-		return conn, err
 	}
 	conn, err := dial(ctx) // to see that there is one
 	if errors.Is(err, session.ErrNotFound) {
