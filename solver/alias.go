@@ -129,18 +129,35 @@ func contentDigest(ctx context.Context, fn ResultBasedCacheFunc, on Result) (dgs
 }
 
 // abroad is what caches other than the default one are told of an input: aliases, too, and
-// no content key that is local.
+// no key that is local.
 func (d keyDep) abroad() keyDep {
 	if d.content != nil && isLocal(d.content.ID) {
 		d.content = d.content.alias
 	}
 	d.aliases = true
-	for _, k := range d.keys[:len(d.keys):len(d.keys)] {
-		if k.alias != nil {
-			d.keys = append(d.keys[:len(d.keys):len(d.keys)], k.alias)
+	for _, k := range d.keys {
+		if isLocal(k.ID) || k.alias != nil {
+			d.keys = abroad(d.keys)
+			break
 		}
 	}
 	return d
+}
+
+// abroad are the keys of a list that are not local, and then the aliases of all.
+func abroad(list []*CacheKey) []*CacheKey {
+	out := make([]*CacheKey, 0, len(list)+1)
+	for _, k := range list {
+		if !isLocal(k.ID) {
+			out = append(out, k)
+		}
+	}
+	for _, k := range list {
+		if k.alias != nil {
+			out = append(out, k.alias)
+		}
+	}
+	return out
 }
 
 // depsFor are dependencies as one of a vertex's caches is asked about them: the first is the

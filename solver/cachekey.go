@@ -169,10 +169,12 @@ func (d *keyDep) alternative(i int) (*CacheKey, digest.Digest) {
 // again. Derived digests keep the mark, as in BuildKit's cache format.
 const randomPrefix = "random:"
 
-// LocalPrefix begins digests that ComputeDigestFunc may return for what only the default
-// cache is to know an input by: other caches are not asked by the content key, and it is not
-// exported. It is for digests that no other builder has, and would only make a cache larger.
-// Derived digests keep the mark.
+// LocalPrefix begins digests that only the default cache is to know an input by: content keys
+// that ComputeDigestFunc returns, and CacheMap.Digest of operations without inputs. Other caches
+// are not asked by such a key, and it is not exported. It is for digests that no other builder
+// has, and that would only make a cache larger; and for a source that changes often, in which
+// other caches are to find what is taken of it by its content: what a build finds so, later
+// builds find so in the default cache. A root's key keeps the mark.
 const LocalPrefix = "local:"
 
 func isLocal(id string) bool { return strings.HasPrefix(id, LocalPrefix) }

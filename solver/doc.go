@@ -96,7 +96,8 @@
 //     It needs the input's result to exist. By it an operation is found whose
 //     input was made in another way and came out the same (early cutoff).
 //
-// A content key that begins with LocalPrefix is for the default cache alone.
+// A content key, or the digest of an operation without inputs, that begins with LocalPrefix is
+// for the default cache alone.
 //
 // An alias (see [Aliaser]) is a further name of a key, for caches that others have
 // written. It may say less than the key: it is looked up in CacheSources, and exported,

@@ -75,7 +75,7 @@ func (s *Solver) run(e *edgeState) (edge.Event, bool) {
 func (s *Solver) forgetAnswers(e *edgeState) {
 	s.g.ForgetProbes(e.id)
 	if r := e.extra; r != nil {
-		r.found, r.known, r.tried, r.candidates = nil, nil, 0, nil
+		r.found, r.known, r.tried, r.linked, r.candidates = nil, nil, 0, 0, nil
 		r.answers = nil
 	}
 }

@@ -93,6 +93,7 @@ func (w *exportWalk) export(key *CacheKey, m *cacheManager) ([]CacheExporterReco
 	if err := w.links(); err != nil {
 		return nil, err
 	}
+	w.leaveOut(top)
 	if err := w.results(top); err != nil {
 		return nil, err
 	}

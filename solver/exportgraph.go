@@ -118,6 +118,7 @@ func (w *exportWalk) key(k *CacheKey, stack []*CacheKey) []*CacheKey {
 		}
 	}
 	n.links = slices.Grow(n.links, len(k.deps))
+	n.inputs = max(n.inputs, len(k.deps))
 	for i := range k.deps {
 		dep := k.deps[i].abroad()
 		for j := range dep.alternatives() {
@@ -173,7 +174,10 @@ func (w *exportWalk) backlinks(n *exportNode) error {
 		}
 		// A record stands for one operation. That another operation has the same
 		// key cannot be said of it.
-		if b.link.Digest != n.digest || b.link.Output != n.output || isLocal(b.from) {
+		if b.link.Digest != n.digest || b.link.Output != n.output {
+			continue
+		}
+		if n.inputs = max(n.inputs, int(b.link.Input)+1); isLocal(b.from) {
 			continue
 		}
 		l := exportLink{src: w.node(unaliased(b.from)), input: b.link.Input, selector: b.link.Selector}
@@ -182,6 +186,27 @@ func (w *exportWalk) backlinks(n *exportNode) error {
 		}
 	}
 	return nil
+}
+
+// leaveOut leaves out the nodes below the top that nobody can find, since all that an input is
+// known by is local.
+func (w *exportWalk) leaveOut(top *exportNode) {
+	for _, n := range slices.Backward(w.order) { // mostly, inputs come before what uses them
+		n.links = slices.DeleteFunc(n.links, func(l exportLink) bool { return l.src.lost })
+		n.lost = n != top && n.unreachable()
+	}
+	w.order = slices.DeleteFunc(w.order, func(n *exportNode) bool { return n.lost })
+}
+
+// unreachable reports whether an input has no link. The links are sorted.
+func (n *exportNode) unreachable() bool {
+	next := 0
+	for _, l := range n.links {
+		if int(l.input) == next {
+			next++
+		}
+	}
+	return next < n.inputs
 }
 
 // emit tells the target what it has not been told: first the records, those of

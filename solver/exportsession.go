@@ -58,6 +58,10 @@ type exportNode struct {
 	// digest and output are the operation's; empty until something tells them.
 	digest digest.Digest
 	output Index
+	// inputs is how many the operation has, as far as anything tells.
+	inputs int
+	// lost: nobody can find it. See leaveOut.
+	lost bool
 	// links are the alternatives for the inputs: in the end sorted, each once.
 	links []exportLink
 	// export is the strictest that any of the keys says.

@@ -95,7 +95,7 @@ func (h *host) Settled(id graph.Edge) {
 		for _, q := range r.requests {
 			q.complete(e)
 		}
-		r.requests, r.found, r.answers, r.lookups = nil, nil, nil, nil
+		r.requests, r.found, r.answers, r.lookups, r.linked = nil, nil, nil, nil, 0
 	}
 }
 

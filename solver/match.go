@@ -2,8 +2,6 @@ package solver
 
 import (
 	"cmp"
-	"context"
-	"fmt"
 	"slices"
 	"strings"
 
@@ -204,45 +202,4 @@ func (s *Solver) freshBelow(v *vertex) bool {
 		}
 	}
 	return false
-}
-
-// link has a cache remember that all keys by which the inputs are known lead to
-// one that it has, so that the next build finds it by the definition alone.
-func (s *Solver) link(e *edgeState, src *source, k *CacheKey) {
-	c := &linkCall{src: src, key: k}
-	if src.inline {
-		c.s, c.v = s, e.v
-		c.do(context.Background())
-		c.done()
-		return
-	}
-	s.enqueue(c, e.v, s.light, 1)
-}
-
-// linkCall links keys in a cache. Nobody waits for it.
-type linkCall struct {
-	task
-	src *source
-	key *CacheKey
-}
-
-func (c *linkCall) vertices(func(*vertex)) {}
-
-func (c *linkCall) do(context.Context) {
-	if c.src.inline {
-		c.err = c.link()
-		return
-	}
-	_, c.err = c.s.patiently(c.src, c.link)
-}
-
-func (c *linkCall) link() (err error) {
-	defer recovered("linking keys", &err)
-	return c.src.own.link(c.key)
-}
-
-func (c *linkCall) done() {
-	if c.err != nil {
-		c.s.report(c.v, fmt.Errorf("cache %s: linking keys: %w", c.src.id, c.err))
-	}
 }

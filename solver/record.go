@@ -101,6 +101,7 @@ func (s *Solver) loadNext(e *edgeState) {
 		c := &loadCall{ld: ld, from: from, src: src, key: from.key}
 		if from.unsaved(e) {
 			c.into = e.v.caches.list[0]
+			s.linkBelow(e, c.into)
 		}
 		ld.call = c
 		s.loads[name] = ld
@@ -255,6 +256,7 @@ func (s *Solver) loaded(e *edgeState, ld *loading, c *loadCall) {
 	} else {
 		if from.unsaved(e) {
 			into := e.v.caches.list[0]
+			s.linkBelow(e, into)
 			s.enqueue(&keepCall{into: into, key: from.key, on: ld.shared.Clone()}, e.v, into.lane, 1)
 		}
 		e.trace.add(traceEvent{kind: TraceShared, asked: 1 << from.manager})

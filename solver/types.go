@@ -168,7 +168,8 @@ type ResultBasedCacheFunc func(context.Context, Result) (digest.Digest, error)
 
 // CacheMap says how an operation is cached.
 type CacheMap struct {
-	// Digest stands for the operation itself, without its inputs.
+	// Digest stands for the operation itself, without its inputs. That of an operation that
+	// has none is for the default cache alone if it begins with LocalPrefix.
 	Digest digest.Digest
 	// Deps holds one element for each input of the vertex.
 	Deps []CacheMapDep

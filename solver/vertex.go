@@ -210,6 +210,8 @@ type edgeExtra struct {
 	found []foundKey
 	known map[foundName]struct{}
 	tried int
+	// linked counts those of found that the default cache was told of: see linkBelow.
+	linked int
 	// learned are the IDs of the keys that those above may look up.
 	learned map[string]struct{}
 	// candidates are records still to be tried, of the keys that were found.

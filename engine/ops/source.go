@@ -59,6 +59,11 @@ func (o *sourceOp) CacheMap(ctx context.Context, index int) (*solver.CacheMap, b
 		return nil, false, err
 	}
 	dgst := digest.FromString("tenon.source.v1\x00" + o.kind + "\x00" + key)
+	if o.kind == "local" {
+		// The next build's is another. In other caches what is made of it is found by the files
+		// that are used, and so it is then known here.
+		dgst = solver.LocalPrefix + digest.Digest(dgst.Encoded())
+	}
 	if l, ok := o.instance.(source.Lister); ok && o.listed != nil {
 		if root := l.Listing(); root != nil {
 			o.listed(dgst, root)

@@ -32,6 +32,9 @@ type Node struct {
 	Outputs int
 	// Alias, if set, makes an alias of a node without inputs.
 	Alias string
+	// Local has the digests of the cache maps of a node without inputs be for the default
+	// cache alone.
+	Local bool
 	// Value is the value of the results; "" stands for one that is computed from
 	// Key and the values of the inputs. Output n>0 has "#n" appended.
 	Value string
@@ -173,7 +176,11 @@ func (o *op) CacheMap(ctx context.Context, index int) (*solver.CacheMap, bool, e
 	if len(n.Keys) > 0 {
 		key, last = n.Keys[index], index == len(n.Keys)-1
 	}
-	cm := solver.NewCacheMap(digest.FromString("op "+key), len(n.In))
+	dgst := digest.FromString("op " + key)
+	if n.Local {
+		dgst = solver.LocalPrefix + digest.Digest(dgst.Encoded())
+	}
+	cm := solver.NewCacheMap(dgst, len(n.In))
 	for i, in := range n.In {
 		d := &cm.Deps[i]
 		if in.Selector != "" {
