@@ -118,7 +118,7 @@ func (c *cli) historyArgs(use, short string, do func(ctx context.Context, past h
 			if err != nil {
 				return err
 			}
-			rec, err := past.Find(cmd.Context(), append(args, "1")[0])
+			rec, err := findBuild(cmd.Context(), past, append(args, "1")[0])
 			if err != nil {
 				return err
 			}
@@ -228,7 +228,7 @@ func (c *cli) removeHistory(ctx context.Context, names []string, all bool) error
 		})
 	}
 	for _, name := range names {
-		rec, ferr := past.Find(ctx, name)
+		rec, ferr := findBuild(ctx, past, name)
 		if err = errors.Join(err, ferr); ferr == nil {
 			refs = append(refs, rec.Ref)
 		}

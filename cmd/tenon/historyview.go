@@ -13,6 +13,7 @@ import (
 
 	"github.com/tenonbuild/tenon/engine/export"
 	"github.com/tenonbuild/tenon/engine/history"
+	"github.com/tenonbuild/tenon/engine/why"
 	"github.com/tenonbuild/tenon/engine/why/view"
 )
 
@@ -48,8 +49,10 @@ func (c *cli) openHistory(ctx context.Context, names []string, file string) erro
 		if err != nil {
 			return err
 		}
-		if b.Logs, err = logsOf(ctx, past, rec); err != nil {
-			return err
+		if b.Logs, err = logsOf(ctx, past, rec); ctx.Err() != nil {
+			return context.Cause(ctx)
+		} else if err != nil {
+			fmt.Fprintf(c.err, "The page lacks some of what was written: %v\n", err)
 		}
 		builds = append(builds, b)
 	}
@@ -65,7 +68,7 @@ func (c *cli) openHistory(ctx context.Context, names []string, file string) erro
 
 // viewed is a build that is to be shown.
 func viewed(ctx context.Context, past history.Reader, name string) (view.Build, *controlapi.BuildHistoryRecord, error) {
-	rec, err := past.Find(ctx, name)
+	rec, err := findBuild(ctx, past, name)
 	if err != nil {
 		return view.Build{}, nil, err
 	}
@@ -80,6 +83,7 @@ func viewed(ctx context.Context, past history.Reader, name string) (view.Build, 
 	return view.Build{Build: b, Explainer: past.Explainer(ctx, b, earlier)}, rec, nil
 }
 
+// logsOf are the logs of a build; with an error, those that could be read.
 func logsOf(ctx context.Context, past history.Reader, rec *controlapi.BuildHistoryRecord) (*view.Logs, error) {
 	logs := &view.Logs{}
 	err := past.Log(ctx, rec, func(m *controlapi.StatusResponse) error {
@@ -89,7 +93,7 @@ func logsOf(ctx context.Context, past history.Reader, rec *controlapi.BuildHisto
 		return context.Cause(ctx)
 	})
 	if err != nil {
-		return nil, fmt.Errorf("the log of build %s: %w", rec.Ref, err)
+		return logs, fmt.Errorf("the log of build %s: %w", rec.Ref, err)
 	}
 	return logs, nil
 }
@@ -133,17 +137,18 @@ func (c *cli) openPage(ctx context.Context, write func(io.Writer) error) (err er
 
 func (c *cli) graphCommand() *cobra.Command {
 	format := ""
-	cmd := c.historyArgs("graph [flags] [BUILD]", "Write the graph of a build to standard output, for Graphviz", func(_ context.Context, past history.Reader, rec *controlapi.BuildHistoryRecord) error {
-		if format != "dot" {
-			return fmt.Errorf("--format %s is not known: dot is, of which Graphviz makes pictures: tenon graph | dot -Tsvg", format)
+	cmd := c.historyArgs("graph [flags] [BUILD]", "Write the graph of a build to standard output, for Graphviz or as a picture", func(_ context.Context, past history.Reader, rec *controlapi.BuildHistoryRecord) error {
+		draw, known := map[string]func(io.Writer, *why.Build) error{"dot": view.Dot, "svg": view.SVG}[format]
+		if !known {
+			return fmt.Errorf("--format %s is not known: dot (for Graphviz) and svg are", format)
 		}
 		b, err := accountOf(past, rec)
 		if err != nil {
 			return err
 		}
-		return view.Dot(c.out, b)
+		return draw(c.out, b)
 	})
-	cmd.Flags().StringVar(&format, "format", "dot", "dot")
+	cmd.Flags().StringVar(&format, "format", "dot", "dot (for Graphviz) or svg")
 	return cmd
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"unicode/utf8"
@@ -38,6 +39,19 @@ func noSuch(ctx context.Context, past history.Reader, b *why.Build, text string,
 		err = fmt.Errorf("%w, tenon history ls the builds", err)
 	}
 	return err
+}
+
+// findBuild finds the record of a build. If there is none, it names one that is near.
+func findBuild(ctx context.Context, past history.Reader, name string) (*controlapi.BuildHistoryRecord, error) {
+	rec, err := past.Find(ctx, name)
+	var unknown *history.NotFoundError
+	if !errors.As(err, &unknown) {
+		return rec, err
+	}
+	if near := nearBuild(ctx, past, name); near != "" {
+		return nil, fmt.Errorf("%w: did you mean %s?", err, near)
+	}
+	return nil, fmt.Errorf("%w: tenon history ls lists the builds that are kept", err)
 }
 
 // nearStep is the name of a step that has something like a text: as its beginning, its first

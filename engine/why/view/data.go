@@ -29,6 +29,8 @@ type data struct {
 	Builds []shown `json:"builds"`
 	// Rows pair the steps of two builds; with one build they are its steps.
 	Rows []row `json:"rows"`
+	// Size is what a box of the graph measures, and from one layer to the next.
+	Size [3]int `json:"size"`
 }
 
 // row is a line of the page: the places of a step in the builds, -1 for one that has none.
@@ -48,6 +50,10 @@ type shown struct {
 	Counts   map[string]int `json:"counts"`
 	Causes   []cause        `json:"causes"`
 	Steps    []step         `json:"steps"`
+	// Lines are those of the graph: from which step, to which, and where it passes layers.
+	Lines  [][]int `json:"lines"`
+	Width  int     `json:"width"`
+	Height int     `json:"height"`
 }
 
 type cause struct {
@@ -72,6 +78,8 @@ type step struct {
 	To       float64 `json:"to"`
 	Timed    bool    `json:"timed,omitempty"`
 	Critical bool    `json:"critical,omitempty"`
+	X        int     `json:"x"` // in the graph
+	Y        int     `json:"y"`
 	Inputs   []int   `json:"inputs,omitempty"`
 	Facts    []fact  `json:"facts,omitempty"`
 	Baseline string  `json:"baseline,omitempty"`
@@ -95,7 +103,7 @@ type root struct {
 
 // describe makes the data of one or two builds.
 func describe(builds []Build) *data {
-	d := &data{Rows: rows(builds)}
+	d := &data{Rows: rows(builds), Size: [3]int{boxWidth, boxHeight, pitch}}
 	for i := range builds {
 		d.Builds = append(d.Builds, describeBuild(&builds[i]))
 	}
@@ -174,7 +182,20 @@ func describeBuild(b *Build) shown {
 	for i := range r.Causes {
 		out.Causes = append(out.Causes, x.grouped(&r.Causes[i]))
 	}
+	out.draw(arrange(b.Build))
 	return out
+}
+
+// draw says where the steps are in the graph.
+func (s *shown) draw(l *layout) {
+	s.Width, s.Height = l.width, l.height
+	s.Lines = make([][]int, 0, len(l.lines))
+	for _, ln := range l.lines {
+		s.Lines = append(s.Lines, append([]int{ln.from, ln.to}, ln.via...))
+	}
+	for i := range s.Steps {
+		s.Steps[i].X, s.Steps[i].Y = l.x[i], l.y[i]
+	}
 }
 
 // describer describes the steps of a build.

@@ -19,15 +19,7 @@ var colors = map[string]string{
 // Dot writes the graph of a build in the language of Graphviz. What is on the critical path is
 // drawn thick.
 func Dot(w io.Writer, b *why.Build) error {
-	critical := make(map[int]bool, len(b.Steps))
-	follows := map[[2]int]bool{} // edges of the path
-	path := why.Critical(b)
-	for n, i := range path {
-		critical[i] = true
-		if n > 0 {
-			follows[[2]int{path[n-1], i}] = true
-		}
-	}
+	critical, follows := criticalPath(b)
 	out := bufio.NewWriter(w)
 	fmt.Fprintf(out, "digraph %s {\n  rankdir=LR;\n  node [shape=box, style=filled, fontname=\"sans-serif\", fontsize=11];\n", quote(b.Ref))
 	at := places(b)
@@ -35,7 +27,7 @@ func Dot(w io.Writer, b *why.Build) error {
 		s := &b.Steps[i]
 		thick := ""
 		if critical[i] {
-			thick = ", penwidth=3, color=\"#be185d\""
+			thick = ", penwidth=3, color=\"" + pink + "\""
 		}
 		fmt.Fprintf(out, "  s%d [label=%s, fillcolor=%q%s];\n", i, quote(label(s)+"\n"+ending(s)), colors[outcome(s)], thick)
 		seen := map[int]bool{}
@@ -47,13 +39,26 @@ func Dot(w io.Writer, b *why.Build) error {
 			seen[j] = true
 			thick := ""
 			if follows[[2]int{j, i}] {
-				thick = " [penwidth=3, color=\"#be185d\"]"
+				thick = " [penwidth=3, color=\"" + pink + "\"]"
 			}
 			fmt.Fprintf(out, "  s%d -> s%d%s;\n", j, i, thick)
 		}
 	}
 	fmt.Fprintln(out, "}")
 	return out.Flush()
+}
+
+// criticalPath are the steps of the critical path, and the edges between them.
+func criticalPath(b *why.Build) (steps map[int]bool, edges map[[2]int]bool) {
+	steps, edges = map[int]bool{}, map[[2]int]bool{}
+	path := why.Critical(b)
+	for n, i := range path {
+		steps[i] = true
+		if n > 0 {
+			edges[[2]int{path[n-1], i}] = true
+		}
+	}
+	return steps, edges
 }
 
 // ending is the outcome of a step, and how long it took.

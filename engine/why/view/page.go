@@ -16,8 +16,12 @@ var (
 	pageHTML string
 	//go:embed page.css
 	pageCSS string
+	//go:embed graph.js
+	graphJS string
 	//go:embed page.js
-	pageJS string
+	listJS string
+
+	pageJS = graphJS + listJS
 )
 
 // Page writes a page that shows a build, or two side by side. It is whole: it asks for nothing

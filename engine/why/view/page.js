@@ -1,4 +1,3 @@
-'use strict';
 // Everything that is shown becomes text (textContent, or a text node): nothing in the data is
 // ever markup, a style or an address.
 (() => {
@@ -19,8 +18,9 @@
     return e;
   };
   const seconds = (s) => s < 60 ? s.toFixed(s < 1 ? 2 : 1) + ' s' : Math.floor(s / 60) + ' min ' + Math.round(s % 60) + ' s';
-  const wordOf = (o) => el('span', 'word ' + WORDS[o][1], WORDS[o][0] + ' ' + o);
-  const plain = (text) => text.replace(/\x1b\[[0-9;?]*[ -\/]*[@-~]/g, '').replace(/\r\n?/g, '\n');
+  const wordOf = (o) => el('span', 'word ' + WORDS[o][1], WORDS[o][0], el('span', 'long', ' ' + o));
+  // What a terminal would not show: its commands, and titles of windows.
+  const plain = (text) => text.replace(/\x1b\][^\x07\x1b]*(\x07|\x1b\\)/g, '').replace(/\x1b\[[0-9;?]*[ -\/]*[@-~]/g, '').replace(/\r\n?/g, '\n');
   const side = (b) => two ? (b === 0 ? 'A' : 'B') : '';
 
   // Rows: what is of either build. uses are the steps that stand on one.
@@ -41,15 +41,18 @@
   let shown = [], at = -1; // rows that are shown, and which of them is chosen
   const hidden = new Set();
   let pathOnly = false;
+  let view = -1; // whose graph is shown; -1 is the list
   const end = Math.max(0.001, ...builds.map((b) => b.steps.reduce((m, s) => s.timed ? Math.max(m, s.to) : m, b.took)));
 
   function head() {
     builds.forEach((b, i) => {
-      const box = el('div', '', el('h1', '', (two ? side(i) + ': ' : '') + 'Build ' + b.ref.slice(0, 12)));
-      const counts = Object.keys(WORDS).filter((o) => b.counts[o]).map((o) => el('span', 'count ' + WORDS[o][1], WORDS[o][0] + ' ' + b.counts[o] + ' ' + o));
-      box.append(el('p', '', el('span', b.error ? 'failed' : 'cached', b.error ? '✗ failed' : '✓ completed'), ' in ' + seconds(b.took) + ', ' + new Date(b.begun).toLocaleString()), el('p', '', ...counts));
+      const box = el('div', '', el('p', '', el('h1', '', (two ? side(i) + ': ' : '') + 'Build ' + b.ref.slice(0, 12)), ' ',
+        el('span', b.error ? 'failed' : 'cached', b.error ? '✗ failed' : '✓ completed'), ' in ' + seconds(b.took) + ', ' + new Date(b.begun).toLocaleString()));
+      const counts = Object.keys(WORDS).filter((o) => b.counts[o]).map((o) => el('span', WORDS[o][1], WORDS[o][0] + ' ' + b.counts[o] + ' ' + o));
+      if (counts.length) counts.push(el('span', 'dim', '(sources not counted)'));
       const path = b.steps.filter((s) => s.critical);
-      if (path.length) box.append(el('p', '', el('span', 'pink', '◆ critical path'), ': ' + path.length + (path.length === 1 ? ' step, ' : ' steps, ') + seconds(path.reduce((n, s) => n + s.to - s.from, 0))));
+      if (path.length) counts.push(el('span', '', el('span', 'pink', '◆ critical path'), ': ' + path.length + (path.length === 1 ? ' step, ' : ' steps, ') + seconds(path.reduce((n, s) => n + s.to - s.from, 0))));
+      box.append(el('p', 'counts', ...counts));
       if (b.command) box.append(el('div', 'mono dim', b.command.join(' ')));
       if (b.revision) box.append(el('p', 'dim', 'revision ' + b.revision + (b.dirty ? ', with changes' : '')));
       if (b.error) box.append(el('p', 'bad', b.error));
@@ -117,12 +120,57 @@
     $('outcomes').append(path);
   }
 
+  // Graphs: one for each build, made when it is first shown.
+  const graphs = [];
+  const notPassed = []; // rows that the filter leaves out
+  function graph(b) {
+    if (graphs[b]) return graphs[b];
+    const canvas = el('canvas');
+    canvas.tabIndex = 0;
+    canvas.setAttribute('role', 'img');
+    $('graphs').prepend(canvas);
+    const g = makeGraph(canvas, builds[b], data.size, {
+      chosen: () => at < 0 ? -1 : data.rows[shown[at]][b],
+      hidden: (s) => notPassed[rowOf[b][s]],
+      tint: (s) => WORDS[s.outcome][1],
+      ending: (s) => WORDS[s.outcome][0] + ' ' + s.outcome + (s.timed ? ', ' + seconds(s.to - s.from) : ''),
+      uses: (s) => uses[b][s],
+      pick: (s) => reveal(rowOf[b][s]),
+    });
+    return graphs[b] = { canvas, ...g };
+  }
+
+  function show(v) {
+    view = v;
+    $('views').querySelectorAll('button').forEach((b, i) => b.setAttribute('aria-pressed', String(i === v + 1)));
+    $('axis').hidden = $('list').hidden = v >= 0;
+    $('graphs').hidden = v < 0;
+    if (v >= 0) graph(v);
+    graphs.forEach((g, b) => { g.canvas.hidden = b !== v; });
+    scrollTo();
+    draw();
+    home();
+  }
+  // home is where the keys go that choose steps.
+  const home = () => (view < 0 ? $('list') : graphs[view].canvas).focus({ preventScroll: true });
+
+  function views() {
+    ['List', ...builds.map((_, b) => two ? 'Graph ' + side(b) : 'Graph')].forEach((name, i) => {
+      const b = el('button', '', name);
+      b.type = 'button';
+      b.addEventListener('click', () => show(i - 1));
+      $('views').append(b);
+    });
+  }
+
   function filter() {
     const chosen = at >= 0 ? shown[at] : -1;
     const words = $('search').value.toLowerCase().split(/\s+/).filter(Boolean);
     shown = [];
     data.rows.forEach((_, n) => {
-      if (!hidden.has(stepOf(n).outcome) && (!pathOnly || stepOf(n).critical) && words.every((w) => searched(n).includes(w))) shown.push(n);
+      const passes = !hidden.has(stepOf(n).outcome) && (!pathOnly || stepOf(n).critical) && words.every((w) => searched(n).includes(w));
+      notPassed[n] = !passes;
+      if (passes) shown.push(n);
     });
     const order = $('order').value, took = (s) => s.timed ? s.to - s.from : -1;
     if (order === 'begun') shown.sort((a, b) => (stepOf(a).timed ? stepOf(a).from : Infinity) - (stepOf(b).timed ? stepOf(b).from : Infinity) || a - b);
@@ -171,6 +219,12 @@
 
   // draw makes the rows that are in sight, and no others.
   function draw() {
+    if (view >= 0) {
+      const [b, s] = at < 0 ? [view, -1] : [view, data.rows[shown[at]][view]];
+      graphs[b].canvas.setAttribute('aria-label', 'Graph of the steps' + (s < 0 ? '' : '; chosen is ' + builds[b].steps[s].name));
+      graphs[b].see(s);
+      return;
+    }
     const list = $('list'), marks = new Map();
     if (at >= 0) {
       const [b, s] = mainOf(shown[at]);
@@ -195,7 +249,7 @@
     const steps = [1, 2, 5], most = Math.max(1, Math.floor(width / 60));
     let unit = 0.001;
     for (let i = 0; end / unit > most; i++) unit = steps[i % 3] * Math.pow(10, Math.floor(i / 3) - 3);
-    for (let t = 0; t < end; t += unit) {
+    for (let t = 0; width * t / end < width - 30; t += unit) {
       const s = el('span', '', t === 0 ? '0' : unit < 1 ? t.toFixed(unit < 0.01 ? 3 : 2) + ' s' : seconds(t));
       s.style.left = left + width * t / end + 'px';
       a.append(s);
@@ -241,10 +295,10 @@
       (step.causes || []).forEach((c) => { box.append(el('p', '', highlighted(c.text))); if (c.files) box.append(files(c)); });
       if (step.roots) box.append(el('p', 'dim', 'It began with'), el('ul', '', ...step.roots.map((r) => el('li', '', linkTo(b, r.step), ': ' + r.text))));
     }
-    box.append(...links(b, '↑ stands on', step.inputs || []), ...links(b, '↓ is used by', uses[b][s]));
-    if (step.facts) box.append(el('h3', '', 'What it was told'), el('dl', 'mono', ...step.facts.flatMap((f) => [el('dt', '', f.kind + (f.name ? ' ' + f.name : '')), el('dd', '', highlighted(f.value))])));
     box.append(el('h3', '', 'Log' + (step.cut ? ' (its end; tenon history logs has all)' : '')));
     box.append(step.log ? el('pre', '', highlighted(plain(step.log))) : el('p', 'dim', 'it has written nothing'));
+    box.append(...links(b, '↑ stands on', step.inputs || []), ...links(b, '↓ is used by', uses[b][s]));
+    if (step.facts) box.append(el('h3', '', 'What it was told'), el('dl', 'mono', ...step.facts.flatMap((f) => [el('dt', '', f.kind + (f.name ? ' ' + f.name : '')), el('dd', '', highlighted(f.value))])));
     box.append(el('h3', '', 'Digest'), el('p', 'mono dim', step.digest));
     return box;
   }
@@ -258,6 +312,7 @@
   }
 
   function scrollTo() {
+    if (view >= 0) return;
     const list = $('list'), top = at * HEIGHT;
     if (at < 0) return;
     if (top < list.scrollTop) list.scrollTop = top;
@@ -293,19 +348,21 @@
     if (e.ctrlKey || e.metaKey || e.altKey || $('help').open) return;
     const inSearch = e.target === $('search');
     if (e.key === 'Escape') {
-      if (inSearch && $('search').value) { $('search').value = ''; filter(); } else $('list').focus();
+      if (inSearch && $('search').value) { $('search').value = ''; filter(); } else home();
     } else if (inSearch) {
-      if (e.key === 'Enter' || e.key === 'ArrowDown') $('list').focus(); else return;
+      if (e.key === 'Enter' || e.key === 'ArrowDown') home(); else return;
     } else if (['SELECT', 'INPUT'].includes(e.target.tagName) || (e.key === 'Enter' && ['BUTTON', 'SUMMARY'].includes(e.target.tagName))) {
       return;
     } else if ($('detail').contains(e.target) && e.key.startsWith('Arrow')) {
       return; // it scrolls
+    } else if (view >= 0 && graphs[view].key(e.key)) {
+      // it has moved along a line
     } else {
       const does = {
         'j': () => choose(at + 1), 'ArrowDown': () => choose(at + 1), 'k': () => choose(at - 1), 'ArrowUp': () => choose(at - 1),
         'PageDown': () => choose(at + 20), 'PageUp': () => choose(at - 20), 'g': () => choose(0), 'Home': () => choose(0),
         'G': () => choose(shown.length - 1), 'End': () => choose(shown.length - 1), 'n': () => critical(1), 'p': () => critical(-1),
-        'Enter': () => $('detail').focus(), '/': () => $('search').focus(), '?': () => $('help').showModal(),
+        'v': () => show((view + 2) % (builds.length + 1) - 1), 'Enter': () => $('detail').focus(), '/': () => $('search').focus(), '?': () => $('help').showModal(),
       }[e.key];
       if (!does) return;
       does();
@@ -317,14 +374,21 @@
   head();
   causes();
   chips();
+  views();
   let waiting = 0;
   $('search').addEventListener('input', () => { clearTimeout(waiting); waiting = setTimeout(filter, 60); });
   $('order').addEventListener('change', filter);
   $('list').addEventListener('scroll', () => requestAnimationFrame(draw));
-  window.addEventListener('resize', () => requestAnimationFrame(draw));
+  window.addEventListener('resize', () => requestAnimationFrame(() => view < 0 ? draw() : graphs[view].resized()));
+  $('in').addEventListener('click', () => graphs[view].zoom(1.3));
+  $('out').addEventListener('click', () => graphs[view].zoom(1 / 1.3));
+  $('whole').addEventListener('click', () => graphs[view].showAll());
   $('ask').addEventListener('click', () => $('help').showModal());
   $('close').addEventListener('click', () => $('help').close());
   document.addEventListener('keydown', key);
   filter();
-  $('list').focus();
+  // What failed is what people look for; then, what of the Dockerfile ran.
+  const first = [(s) => s.outcome === 'failed', (s) => s.place && s.outcome === 'executed'].map((is) => data.rows.findIndex((_, n) => is(stepOf(n)))).find((n) => n >= 0);
+  choose(first ?? 0);
+  show(-1);
 })();

@@ -19,6 +19,15 @@ func clip(s string, n int) string {
 	return strings.ToValidUTF8(s, "\uFFFD")
 }
 
+// fit is the beginning of a text that is to have so many characters at most.
+func fit(s string, n int) string {
+	r := []rune(clip(s, 8*n))
+	if len(r) > n {
+		return string(r[:n-1]) + "…"
+	}
+	return string(r)
+}
+
 // label is the name of a step on one line.
 func label(s *why.Step) string { return clip(strings.Join(strings.Fields(s.Name), " "), 100) }
 
