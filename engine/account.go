@@ -142,6 +142,10 @@ func decided(s *why.Step, t *solver.EdgeTrace) {
 	}
 	if t.Err != nil {
 		s.Error, s.Outcome = t.Err.Error(), client.Failed
+		var of *solver.VertexError
+		if errors.As(t.Err, &of) && of.Digest != t.Vertex {
+			s.Error, s.Outcome = "", client.Canceled // one below it failed
+		}
 		if errors.Is(t.Err, context.Canceled) {
 			s.Outcome = client.Canceled
 		}

@@ -24,6 +24,8 @@ func (e *Explainer) Ending(s *Step) string {
 		return "Another build ran it at the same time"
 	case s.Outcome == "" || s.Outcome == client.NotNeeded:
 		return "It was not needed"
+	case s.Outcome == client.Canceled:
+		return "It did not end: a step that it stands on failed, or the build was stopped"
 	}
 	return "It was " + string(s.Outcome)
 }
