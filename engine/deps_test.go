@@ -81,7 +81,7 @@ func TestLayers(t *testing.T) {
 		"engine/verify":                {"engine/filediff", "engine/progress", "engine/store", "engine/treediff"},
 		"engine/filediff":              {"engine/progress"},
 		"engine/filetrees":             {"engine/contenthash", "engine/treediff"},
-		"engine/why":                   {"engine/progress", "engine/treediff"},
+		"engine/why":                   {"engine/filediff", "engine/progress", "engine/treediff"},
 		"engine/why/view":              {"engine/why"},
 		"engine/history":               {"engine/evictions", "engine/filetrees", "engine/gcpolicy", "engine/why"},
 		"engine/recorder":              {"engine"},

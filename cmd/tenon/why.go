@@ -26,7 +26,7 @@ const (
 )
 
 func (c *cli) whyCommand() *cobra.Command {
-	asJSON := false
+	asJSON, diff := false, false
 	cmd := &cobra.Command{
 		Use:   "why [flags] [BUILD] [STEP]",
 		Short: "Say why steps of a build ran",
@@ -38,12 +38,20 @@ A build is named by the beginning of its ID, or by a number: 1 is the last one, 
 before. A step is named by a part of its name, or by the line of its instruction.`,
 		Example: `  tenon why
   tenon why 'RUN make'
+  tenon why --diff
   tenon why 2
   tenon why 2 14`,
 		Args: arguments(0, 2, "a build and a step"),
-		RunE: func(cmd *cobra.Command, args []string) error { return c.why(cmd.Context(), args, asJSON) },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if !diff {
+				return c.why(cmd.Context(), args, asJSON, nil)
+			}
+			return c.diffing(cmd.Context(), func(d *differ) error { return c.why(cmd.Context(), args, false, d) })
+		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "as JSON (docs/history.md)")
+	cmd.Flags().BoolVar(&diff, "diff", false, "show what changed in texts, as far as the cache still has what they were")
+	cmd.MarkFlagsMutuallyExclusive("json", "diff")
 	return cmd
 }
 
@@ -59,7 +67,7 @@ func (c *cli) past() (history.Reader, error) {
 	return history.In(engine.History(cfg.Root)), nil
 }
 
-func (c *cli) why(ctx context.Context, args []string, asJSON bool) error {
+func (c *cli) why(ctx context.Context, args []string, asJSON bool, d *differ) error {
 	past, err := c.past()
 	if err != nil {
 		return err
@@ -73,8 +81,11 @@ func (c *cli) why(ctx context.Context, args []string, asJSON bool) error {
 		return err
 	}
 	x := past.Explainer(ctx, build, earlier)
+	if step == "" && asJSON {
+		return printJSON(c.out, x.Report())
+	}
 	if step == "" {
-		return c.whyBuild(x.Report(), build, len(earlier) == 0, asJSON)
+		return c.whyBuild(x.Report(), build, len(earlier) == 0, d)
 	}
 	s, err := findStep(build, step)
 	if err != nil {
@@ -83,7 +94,15 @@ func (c *cli) why(ctx context.Context, args []string, asJSON bool) error {
 	if s == nil {
 		return noSuch(ctx, past, build, step, len(args) == 1)
 	}
-	return c.whyStep(x, s, asJSON)
+	if asJSON {
+		return printJSON(c.out, struct {
+			*why.Explanation
+			Outcome client.Outcome `json:"outcome"`
+			Cached  *why.Hit       `json:"cached,omitempty"`
+			Asked   []string       `json:"asked,omitempty"`
+		}{x.Explain(s), s.Outcome, s.Cached, s.Asked})
+	}
+	return c.whyStep(x, s, d)
 }
 
 // whatAbout finds the build and the step that arguments name. One argument is a build if it
@@ -120,10 +139,7 @@ func printJSON(w io.Writer, v any) error {
 	return enc.Encode(v)
 }
 
-func (c *cli) whyBuild(r *why.Report, b *why.Build, alone, asJSON bool) error {
-	if asJSON {
-		return printJSON(c.out, r)
-	}
+func (c *cli) whyBuild(r *why.Report, b *why.Build, alone bool, d *differ) error {
 	w := c.text()
 	fmt.Fprintf(w, "Build %s, %s: %s\n", shortRef(b.Ref), strings.ToLower(since(b.Ended)), counts(r.Counts))
 	if b.Error != "" {
@@ -151,6 +167,7 @@ func (c *cli) whyBuild(r *why.Report, b *why.Build, alone, asJSON bool) error {
 		g := &r.Causes[i]
 		fmt.Fprintln(w)
 		printCause(w, &g.Cause)
+		d.show(w, &g.Cause)
 		printRan(w, "ran", g.Steps)
 		printRan(w, "then", g.Followed)
 	}
@@ -185,16 +202,8 @@ func printRan(w io.Writer, word string, steps []why.Ran) {
 	}
 }
 
-func (c *cli) whyStep(x *why.Explainer, s *why.Step, asJSON bool) error {
+func (c *cli) whyStep(x *why.Explainer, s *why.Step, d *differ) error {
 	e := x.Explain(s)
-	if asJSON {
-		return printJSON(c.out, struct {
-			*why.Explanation
-			Outcome client.Outcome `json:"outcome"`
-			Cached  *why.Hit       `json:"cached,omitempty"`
-			Asked   []string       `json:"asked,omitempty"`
-		}{e, s.Outcome, s.Cached, s.Asked})
-	}
 	w := c.text()
 	fmt.Fprintln(w, oneLine(s.Name, 200))
 	if s.Place.Line > 0 {
@@ -210,6 +219,7 @@ func (c *cli) whyStep(x *why.Explainer, s *why.Step, asJSON bool) error {
 	fmt.Fprintln(w)
 	for i := range e.Causes {
 		printCause(w, &e.Causes[i])
+		d.show(w, &e.Causes[i])
 	}
 	followed := false
 	for i := range e.Roots {
@@ -220,6 +230,7 @@ func (c *cli) whyStep(x *why.Explainer, s *why.Step, asJSON bool) error {
 			followed = true
 			fmt.Fprintf(w, "%s: ", oneLine(x.Name(r.Step), 100))
 			printCause(w, &r.Cause)
+			d.show(w, &r.Cause)
 		}
 	}
 	return nil

@@ -73,6 +73,31 @@ func (x results) Load(ctx context.Context, res solver.CacheResult) (solver.Resul
 	return NewResult(ref), nil
 }
 
+// OfKeys returns a handle of a record that one of some keys of the cache leads to, which is the
+// caller's. The error is solver.ErrNotFound if there is none that can be used.
+func (s *Store) OfKeys(ctx context.Context, keys []string) (ref *Ref, err error) {
+	var ids []string
+	for _, key := range keys {
+		err := s.keys.WalkResults(key, func(r solver.CacheResult) error {
+			ids = append(ids, r.ID)
+			return nil
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	err = fmt.Errorf("no tree of these keys: %w", solver.ErrNotFound)
+	for _, id := range ids {
+		if id == emptyID {
+			return nil, nil
+		}
+		if ref, err = s.Get(ctx, id); err == nil {
+			return ref, nil
+		}
+	}
+	return nil, err
+}
+
 // Get returns a handle of the record of an ID, which is the caller's. The error is
 // solver.ErrNotFound if there is none, or if it cannot be used: see Results.
 func (s *Store) Get(ctx context.Context, id string) (*Ref, error) {

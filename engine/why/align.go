@@ -4,11 +4,9 @@ import (
 	"cmp"
 
 	"github.com/opencontainers/go-digest"
-)
 
-// maxTable bounds the table of the longest common subsequence. Longer stages are aligned by
-// equal texts in order, which may find fewer.
-const maxTable = 4 << 20
+	"github.com/tenonbuild/tenon/engine/filediff"
+)
 
 // group is what steps are aligned within.
 type group struct{ stage, platform string }
@@ -69,12 +67,20 @@ func pair(old, now []*Step, out map[digest.Digest]*Step) {
 		pairVerbs(old[from:i], now[next:j], out)
 		from, next = i, j
 	}
-	for _, m := range common(old, now) {
+	for _, m := range filediff.Common(instructions(old), instructions(now)) {
 		upTo(m[0], m[1])
 		out[now[m[1]].Digest] = old[m[0]]
 		from, next = m[0]+1, m[1]+1
 	}
 	upTo(len(old), len(now))
+}
+
+func instructions(steps []*Step) []string {
+	out := make([]string, len(steps))
+	for i, s := range steps {
+		out[i] = s.Place.Instruction
+	}
+	return out
 }
 
 func pairVerbs(old, now []*Step, out map[digest.Digest]*Step) {
@@ -87,69 +93,4 @@ func pairVerbs(old, now []*Step, out map[digest.Digest]*Step) {
 			out[s.Digest], byVerb[s.Place.verb()] = same[0], same[1:]
 		}
 	}
-}
-
-// common returns pairs of indices of equal instructions, ascending in both.
-func common(old, now []*Step) (pairs [][2]int) {
-	first := 0
-	for first < min(len(old), len(now)) && sameText(old[first], now[first]) {
-		pairs = append(pairs, [2]int{first, first})
-		first++
-	}
-	o, n := old[first:], now[first:]
-	if len(o)*len(n) > maxTable {
-		return append(pairs, inOrder(o, n, first)...)
-	}
-	return append(pairs, longest(o, n, first)...)
-}
-
-func sameText(a, b *Step) bool { return a.Place.Instruction == b.Place.Instruction }
-
-// inOrder takes for each step the next one of the same text.
-func inOrder(old, now []*Step, add int) (pairs [][2]int) {
-	at := map[string][]int{}
-	for i, s := range old {
-		at[s.Place.Instruction] = append(at[s.Place.Instruction], i)
-	}
-	last := -1
-	for j, s := range now {
-		list := at[s.Place.Instruction]
-		for len(list) > 0 && list[0] <= last {
-			list = list[1:]
-		}
-		if len(list) > 0 {
-			last = list[0]
-			pairs = append(pairs, [2]int{last + add, j + add})
-			list = list[1:]
-		}
-		at[s.Place.Instruction] = list
-	}
-	return pairs
-}
-
-// longest finds a longest common subsequence.
-func longest(old, now []*Step, add int) (pairs [][2]int) {
-	width := len(now) + 1
-	best := make([]int32, (len(old)+1)*width) // of what begins at i, j
-	for i := len(old) - 1; i >= 0; i-- {
-		for j := len(now) - 1; j >= 0; j-- {
-			if sameText(old[i], now[j]) {
-				best[i*width+j] = best[(i+1)*width+j+1] + 1
-			} else {
-				best[i*width+j] = max(best[(i+1)*width+j], best[i*width+j+1])
-			}
-		}
-	}
-	for i, j := 0, 0; i < len(old) && j < len(now); {
-		switch {
-		case sameText(old[i], now[j]):
-			pairs = append(pairs, [2]int{i + add, j + add})
-			i, j = i+1, j+1
-		case best[(i+1)*width+j] >= best[i*width+j+1]:
-			i++
-		default:
-			j++
-		}
-	}
-	return pairs
 }

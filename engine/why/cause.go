@@ -66,7 +66,13 @@ type Cause struct {
 	Caches   []string `json:"caches,omitempty"`
 	Needed   int64    `json:"needed,omitempty"`
 	Missing  string   `json:"missing,omitempty"`
+
+	sources [2]*Step // of Files: as it was, and as it is
 }
+
+// Sources are, of Files, the steps that the trees of files are of: as it was, and as it is. They
+// are nil of other kinds.
+func (c *Cause) Sources() (old, now *Step) { return c.sources[0], c.sources[1] }
 
 // Explanation says why a step ran.
 type Explanation struct {

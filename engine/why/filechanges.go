@@ -49,7 +49,7 @@ func (f *fileChanges) diff(old, now digest.Digest) *treediff.Diff {
 // between is the cause that files of a source have changed, those of some of its parts; nil
 // stands for all.
 func (f *fileChanges) between(old, now *Step, parts []Part) Cause {
-	cause := Cause{Kind: Files}
+	cause := Cause{Kind: Files, sources: [2]*Step{old, now}}
 	if len(old.Ops) == 0 || len(now.Ops) == 0 {
 		cause.Missing = "nobody asked what is in it"
 		return cause
