@@ -73,6 +73,9 @@ func (c *cli) reach(ctx context.Context) (worker, error) {
 		d, err := daemon.Dial(ctx, addr, c.flags.tls)
 		return worker{daemon: d}, err
 	}
+	if c.flags.tls != (daemon.TLS{}) {
+		return worker{}, errors.New("--tlscacert, --tlscert, --tlskey and --tlsservername are for a daemon: name it with --addr or TENON_HOST")
+	}
 	cfg, err := c.configure()
 	if err != nil {
 		return worker{}, err

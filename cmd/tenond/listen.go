@@ -55,6 +55,9 @@ func listenAt(cfg *configuration, addr string, given *inherited) ([]listener, er
 	}
 	switch network {
 	case "unix":
+		if where == "" {
+			return nil, errors.New("there is no path: " + addressForms)
+		}
 		l, err := listenUnix(where, cfg.GRPC.UID, cfg.GRPC.GID)
 		if err != nil {
 			return nil, err

@@ -35,8 +35,16 @@ type TLS struct {
 }
 
 // Dial returns a client for an address: unix://, tcp://, ssh://, docker-container:// and
-// what else buildctl has. It connects when it is used. The caller closes it.
+// what else buildctl has. It connects when it is used, but says at once where nobody answers
+// at a unix socket. The caller closes it.
 func Dial(ctx context.Context, addr string, t TLS) (*Client, error) {
+	err := checkAddress(addr, t)
+	if err == nil {
+		err = reachable(ctx, addr)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("daemon at %s: %w", addr, err)
+	}
 	var opts []bkclient.ClientOpt
 	if t.CA != "" || t.ServerName != "" {
 		opts = append(opts, bkclient.WithServerConfig(t.ServerName, t.CA))
