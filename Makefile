@@ -79,8 +79,8 @@ fuzz: ## every fuzz target of every module, for T=30s each
 bench-solver: ## measure the solver beside BuildKit's and a floor; SHORT=1 takes under a minute
 	@cd bench && go run ./cmd/solver $(if $(SHORT),-short,-bars)
 
-bench-build: ## measure builds, by tenon and by tenond, beside BuildKit's daemon (as root, on Linux); SHORT=1 takes about a minute once the peer is built
-	@cd bench && go run ./cmd/build $(if $(SHORT),-short)
+bench-build: ## measure builds, by tenon and by tenond, beside BuildKit's daemon (as root, on Linux); SHORT=1 takes about a minute once the peer is built; ARGS='-only cutoff'
+	@cd bench && go run ./cmd/build $(if $(SHORT),-short) $(ARGS)
 
 dist: ## static binaries, .deb, .rpm, completions and checksums, in dist/; VERSION=v1.2.3
 	@packaging/dist

@@ -90,6 +90,9 @@ type Options struct {
 	Devices *devices.Devices
 	// ProvenanceEnv is what provenance says of the builder, beside what it is made of.
 	ProvenanceEnv map[string]any
+	// NoCutoff has no step be found by what the steps before it have written: it is for
+	// measuring what that costs.
+	NoCutoff bool
 	// Parallelism bounds how many steps run at once; 0 is the solver's default.
 	Parallelism int
 	// Log bounds what is shown of a step's output, and so kept in memory while its build
@@ -211,7 +214,7 @@ func (e *Engine) assemble(ctx context.Context, opt Options) error {
 	if err := execop.Sweep(e.store); err != nil {
 		return fmt.Errorf("cleaning up after a build that was killed: %w", err)
 	}
-	env := &ops.Env{Store: e.store, Sources: e.sources, Sessions: e.sessions, Log: opt.Log}
+	env := &ops.Env{Store: e.store, Sources: e.sources, Sessions: e.sessions, Log: opt.Log, NoCutoff: opt.NoCutoff}
 	opt.Runtime.Root, opt.Runtime.Devices = e.store.Path("runtime"), opt.Devices.Manager()
 	// Without a runtime only steps that run something fail: they say why.
 	x, err := runtime.New(ctx, opt.Runtime)

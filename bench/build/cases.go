@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 )
@@ -17,19 +18,27 @@ type Case struct {
 	Files func(n int) map[string]string
 	// Phases follow one another on what those before have left.
 	Phases []Phase
+	// Costs are what phases of ours take more than others do: no other builder is measured.
+	Costs []Cost
 }
+
+// Cost is what a phase takes more than another one.
+type Cost struct{ Phase, Than string }
 
 // Phase is one build of a case, or several at once.
 type Phase struct {
 	Name   string
 	Edit   func(dir string, trial int) error // before it; may be nil
 	Output string                            // type of the output, if any
+	// As is how ours is set up otherwise, with a root of its own; the others then have no
+	// figure.
+	As Setup
 	// Runs are the RUN steps that should be executed; -1 where that is not the same
-	// for each build.
-	Runs    int
-	AtOnce  int  // builds at the same time; 0 is one
-	Command bool // by the command, not in a loop; Runs is not seen then
-	Prepare bool // for the phases after it only: not measured
+	// for each build. PeerRuns are those of the peer, if it should execute others.
+	Runs, PeerRuns int
+	AtOnce         int  // builds at the same time; 0 is one
+	Command        bool // by the command, not in a loop; Runs is not seen then
+	Prepare        bool // for the phases after it only: not measured
 	// Empty has the builder begin with nothing. CacheFrom and CacheTo have it read and write
 	// the cache of this case and trial, and Silent read one of a registry that never answers.
 	Empty, CacheFrom, CacheTo, Silent bool
@@ -50,7 +59,7 @@ ENV PATH=/bin
 
 // Cases are what is measured.
 func Cases(short bool) []Case {
-	return append(localCases(short), travelling(short)...)
+	return slices.Concat(localCases(short), whyCases(short), travelling(short))
 }
 
 // travelling are the cases of caches that travel.

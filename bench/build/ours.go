@@ -2,6 +2,7 @@ package build
 
 import (
 	"context"
+	"errors"
 	"io"
 	"sync"
 
@@ -10,7 +11,10 @@ import (
 
 	"github.com/tenonbuild/tenon/engine"
 	"github.com/tenonbuild/tenon/engine/export"
+	"github.com/tenonbuild/tenon/engine/filetrees"
 	"github.com/tenonbuild/tenon/engine/frontend/dockerfile"
+	"github.com/tenonbuild/tenon/engine/history"
+	"github.com/tenonbuild/tenon/engine/recorder"
 	"github.com/tenonbuild/tenon/engine/remotecache"
 	"github.com/tenonbuild/tenon/engine/session/local"
 	"github.com/tenonbuild/tenon/engine/store"
@@ -20,9 +24,11 @@ import (
 // Ours is Tenon: the engine in this process, and the command tenon.
 type Ours struct {
 	root, program string
+	setup         Setup
 
 	mu     sync.RWMutex // guards engine
 	engine *engine.Engine
+	others map[Setup]*Ours
 }
 
 // NewOurs opens a root. The program is the command tenon.
@@ -34,7 +40,38 @@ func NewOurs(ctx context.Context, root, program string) (*Ours, error) {
 func (o *Ours) open(ctx context.Context) (err error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.engine, err = engine.Open(ctx, engine.Options{Root: o.root})
+	opt := engine.Options{Root: o.root, NoCutoff: o.setup == NoCutoff}
+	if o.setup == Recorded {
+		opt.Trees = func(root string) *filetrees.Store { return history.Trees(engine.History(root)) }
+	}
+	o.engine, err = engine.Open(ctx, opt)
+	return err
+}
+
+// As returns ours in another setup, and whether that is new. It is closed with ours.
+func (o *Ours) As(ctx context.Context, setup Setup) (other *Ours, fresh bool, err error) {
+	if other := o.others[setup]; other != nil {
+		return other, false, nil
+	}
+	other = &Ours{root: o.root + "-" + string(setup), program: o.program, setup: setup}
+	if err := other.open(ctx); err != nil {
+		return nil, false, err
+	}
+	if o.others == nil {
+		o.others = map[Setup]*Ours{}
+	}
+	o.others[setup] = other
+	return other, true, nil
+}
+
+// build is Engine.Build, as the setup has it.
+func (o *Ours) build(ctx context.Context, project string, req engine.Request) (err error) {
+	if o.setup == Recorded {
+		r := recorder.Recorder{Engine: o.engine, Limits: history.DefaultLimits, Project: project, Explain: true}
+		_, err = r.Build(ctx, req)
+		return err
+	}
+	_, err = o.engine.Build(ctx, req)
 	return err
 }
 
@@ -77,7 +114,7 @@ func (o *Ours) Build(ctx context.Context, req Request) (ran int, err error) {
 	})
 	o.mu.RLock()
 	defer o.mu.RUnlock()
-	_, err = o.engine.Build(ctx, r)
+	err = o.build(ctx, req.Dir, r)
 	if werr := eg.Wait(); err == nil {
 		err = werr
 	}
@@ -121,5 +158,11 @@ func (o *Ours) Empty(ctx context.Context) error {
 // Root implements Builder.
 func (o *Ours) Root() string { return o.root }
 
-// Close closes the root.
-func (o *Ours) Close() error { return o.engine.Close() }
+// Close closes the root, and those of other setups.
+func (o *Ours) Close() error {
+	err := o.engine.Close()
+	for _, other := range o.others {
+		err = errors.Join(err, other.Close())
+	}
+	return err
+}

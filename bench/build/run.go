@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
 )
 
 // Runner measures cases, each builder in turn.
@@ -31,7 +32,7 @@ type Runner struct {
 
 // Head writes what the lines are.
 func (r *Runner) Head() {
-	fmt.Fprint(r.Out, "# build CASE N PHASE ours_ms tenond_ms peer_ms ratio tenond_ratio\n# downloaded, extracted CASE N PHASE ours tenond peer, in bytes\n")
+	fmt.Fprint(r.Out, "# build CASE N PHASE ours_ms tenond_ms peer_ms ratio tenond_ratio\n# downloaded, extracted CASE N PHASE ours tenond peer, in bytes\n# cost CASE N PHASE THAN time cpu, in percent\n")
 }
 
 // Warm builds what all cases stand on.
@@ -61,6 +62,7 @@ type figure struct{ what, of, phase, builder string }
 // The figures of a phase: its time in ms, and bytes.
 const (
 	took         = "build"
+	cpuOf        = "cpu"
 	downloadedOf = "downloaded"
 	extractedOf  = "extracted"
 )
@@ -76,6 +78,8 @@ func (f figures) add(c Case, p Phase, b Builder, m measured) {
 	at := figure{took, c.Name, p.Name, b.Name()}
 	f.values[at] = append(f.values[at], float64(m.took.Microseconds())/1000)
 	f.late[at] = f.late[at] || m.late
+	at.what = cpuOf
+	f.values[at] = append(f.values[at], float64(m.cpu))
 	if p.Bytes {
 		for what, n := range map[string]int64{downloadedOf: m.downloaded, extractedOf: m.extracted} {
 			at.what = what
@@ -114,6 +118,9 @@ func (r *Runner) Run(ctx context.Context, cases []Case) error {
 			trials[i]++
 			for k := range r.Builders { // another one begins each time
 				b := r.Builders[(k+n)%len(r.Builders)]
+				if len(c.Costs) > 0 && b.Name() != "ours" {
+					continue
+				}
 				fmt.Fprintf(r.Log, "# trial %d of %s by %s\n", n+1, c.Name, b.Name())
 				if err := r.one(ctx, c, b, all); err != nil {
 					return fmt.Errorf("%s of %s: %w", c.Name, b.Name(), err)
@@ -124,6 +131,9 @@ func (r *Runner) Run(ctx context.Context, cases []Case) error {
 	for i, c := range cases {
 		if trials[i] < r.Trials {
 			fmt.Fprintf(r.Out, "# %s %d: %d of %d trials, for want of time\n", c.Name, c.N, trials[i], r.Trials)
+		}
+		for _, cost := range c.Costs {
+			r.cost(c, cost, all)
 		}
 		for _, p := range c.Phases {
 			if !p.Prepare && trials[i] > 0 {
@@ -164,6 +174,25 @@ func (r *Runner) lines(c Case, p Phase, all figures) {
 	}
 }
 
+// cost writes what a phase of ours takes more than another one of the same trial, in percent:
+// the medians for the time, and for that of the processors.
+func (r *Runner) cost(c Case, cost Cost, all figures) {
+	more := func(what string) string {
+		with := all.values[figure{what, c.Name, cost.Phase, "ours"}]
+		than := all.values[figure{what, c.Name, cost.Than, "ours"}]
+		if len(with) == 0 || len(with) != len(than) {
+			return "-"
+		}
+		var percent []float64
+		for i := range with {
+			percent = append(percent, 100*(with[i]/than[i]-1))
+		}
+		slices.Sort(percent)
+		return fmt.Sprintf("%+.1f", percent[len(percent)/2])
+	}
+	fmt.Fprintf(r.Out, "cost %s %d %s %s %s %s\n", c.Name, c.N, cost.Phase, cost.Than, more(took), more(cpuOf))
+}
+
 // one is a trial of one builder: all phases of a case.
 func (r *Runner) one(ctx context.Context, c Case, b Builder, all figures) error {
 	dir := filepath.Join(r.Dir, fmt.Sprintf("%s-%s-%d", c.Name, b.Name(), r.trial))
@@ -179,13 +208,20 @@ func (r *Runner) one(ctx context.Context, c Case, b Builder, all figures) error 
 	defer os.RemoveAll(dir)
 	emptied := false
 	for _, p := range c.Phases {
+		as, err := r.as(ctx, b, p.As)
+		if err != nil {
+			return fmt.Errorf("%s: %w", p.Name, err)
+		}
+		if as == nil {
+			continue
+		}
 		if p.Edit != nil {
 			if err := p.Edit(dir, r.trial); err != nil {
 				return err
 			}
 		}
 		emptied = emptied || p.Empty
-		m, err := r.phase(ctx, p, b, r.request(c, p, b, dir))
+		m, err := r.phase(ctx, p, as, r.request(c, p, b, dir))
 		if err != nil {
 			return fmt.Errorf("%s: %w", p.Name, err)
 		}
@@ -199,6 +235,25 @@ func (r *Runner) one(ctx context.Context, c Case, b Builder, all figures) error 
 	}
 	// What a builder has of a cache is not there without that cache.
 	return errors.Join(b.Empty(ctx), r.warm(ctx, b))
+}
+
+// as is a builder in a setup; nil if it has no such.
+func (r *Runner) as(ctx context.Context, b Builder, setup Setup) (Builder, error) {
+	if setup == "" {
+		return b, nil
+	}
+	ours, ok := b.(*Ours)
+	if !ok {
+		return nil, nil
+	}
+	other, fresh, err := ours.As(ctx, setup)
+	if err != nil {
+		return nil, err
+	}
+	if fresh {
+		err = r.warm(ctx, other)
+	}
+	return other, err
 }
 
 // request is the build of a phase.
@@ -229,7 +284,8 @@ func (r *Runner) request(c Case, p Phase, b Builder, dir string) Request {
 // measured is what a phase has cost.
 type measured struct {
 	took                  time.Duration
-	late                  bool // it was not waited for any longer
+	cpu                   time.Duration // of this process, and of those that it has started
+	late                  bool          // it was not waited for any longer
 	downloaded, extracted int64
 }
 
@@ -273,7 +329,7 @@ func (r *Runner) timed(ctx context.Context, p Phase, b Builder, req Request) (m 
 	}
 	var ran atomic.Int64
 	var eg errgroup.Group
-	begin := time.Now()
+	begin, used := time.Now(), cpu()
 	for range max(p.AtOnce, 1) {
 		eg.Go(func() error {
 			n, err := b.Build(limited, req)
@@ -282,15 +338,31 @@ func (r *Runner) timed(ctx context.Context, p Phase, b Builder, req Request) (m 
 		})
 	}
 	err = eg.Wait()
-	m.took = time.Since(begin)
+	m.took, m.cpu = time.Since(begin), cpu()-used
 	if err != nil && ctx.Err() == nil && limited.Err() != nil {
 		m.late = true
 		return m, nil
 	}
-	if err == nil && p.Runs >= 0 && int(ran.Load()) != p.Runs {
-		err = fmt.Errorf("%d RUN steps were executed, and not %d", ran.Load(), p.Runs)
+	want := p.Runs
+	if b.Name() == "peer" && p.PeerRuns > 0 {
+		want = p.PeerRuns
+	}
+	if err == nil && want >= 0 && int(ran.Load()) != want {
+		err = fmt.Errorf("%d RUN steps were executed, and not %d", ran.Load(), want)
 	}
 	return m, err
+}
+
+// cpu is how much time of the processors this process has used, and those that it has started
+// and that have ended.
+func cpu() (sum time.Duration) {
+	for _, who := range []int{unix.RUSAGE_SELF, unix.RUSAGE_CHILDREN} {
+		var u unix.Rusage
+		if unix.Getrusage(who, &u) == nil {
+			sum += time.Duration(u.Utime.Nano() + u.Stime.Nano())
+		}
+	}
+	return sum
 }
 
 // command times a command, from its start to its end. It is run once before: buildctl

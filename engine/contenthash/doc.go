@@ -36,8 +36,8 @@
 // trees may have two names, if other steps made them.
 //
 // The solver asks for the name of an input before its op is run, if the default cache may
-// have the op, and else afterwards, so that the next build can find it. A name stays with the
-// record.
+// have the op, and else afterwards, so that the next build can find it. What a process is run
+// in is named meanwhile (execop). A name stays with the record.
 //
 // # BuildKit's digests
 //

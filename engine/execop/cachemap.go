@@ -53,6 +53,7 @@ func (o *op) CacheMap(context.Context, int) (*solver.CacheMap, bool, error) {
 		}
 		cm.Deps[i].Selector = digest.FromString(strings.Join(d.paths, "\x00"))
 		switch {
+		case d.byContent && d.byTree && o.NoCutoff:
 		case d.byContent && d.byTree:
 			cm.Deps[i].ComputeDigestFunc = contenthash.TreeKey(d.paths...)
 		case d.byContent:

@@ -58,6 +58,8 @@ func (o *op) Exec(ctx context.Context, inputs []solver.Result) (results []solver
 		return nil, err
 	}
 	l := newLogs(solver.ProgressFrom(ctx), o.Log)
+	named := o.naming(ctx, refs)
+	defer func() { named(err == nil) }()
 	begun := time.Now()
 	asked, err := o.execute(o.noticing(ctx), m, meta, l)
 	o.Proxy.tell(ctx, asked, l.stderr)

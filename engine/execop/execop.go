@@ -48,6 +48,8 @@ type Deps struct {
 	Resources *pb.LinuxResources
 	// TimesCount says of the outputs what store.NewOptions does.
 	TimesCount bool
+	// NoCutoff has no input be known by the content of its whole tree.
+	NoCutoff bool
 	// Log bounds what is shown of the output.
 	Log LogLimits
 	// Proxy, if not nil, has the process reach others only by a proxy.

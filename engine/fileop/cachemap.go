@@ -60,7 +60,9 @@ func (o *op) CacheMap(ctx context.Context, index int) (*solver.CacheMap, bool, e
 	cm := solver.NewCacheMap(dgst, len(parts))
 	for i, sels := range parts {
 		if sels == nil {
-			cm.Deps[i].ComputeDigestFunc = contenthash.TreeKey()
+			if !o.deps.NoCutoff {
+				cm.Deps[i].ComputeDigestFunc = contenthash.TreeKey()
+			}
 			continue
 		}
 		cm.Deps[i].ComputeDigestFunc = contentOf(sels)

@@ -29,6 +29,8 @@ type Deps struct {
 	Store *store.Store
 	// TimesCount says of the outputs what store.NewOptions does.
 	TimesCount bool
+	// NoCutoff has no input be known by the content of its whole tree.
+	NoCutoff bool
 	// Failed, if not nil, says who may want to look at what failed actions leave.
 	Failed failed.Jobs
 }
@@ -102,7 +104,9 @@ func (o *op) Exec(ctx context.Context, inputs []solver.Result) (_ []solver.Resul
 		}
 		return nil, err
 	}
-	o.identify(ctx, refs, outs)
+	if !o.deps.NoCutoff {
+		o.identify(ctx, refs, outs)
+	}
 	results := make([]solver.Result, len(outs))
 	for i, ref := range outs {
 		results[i] = store.NewResult(ref)

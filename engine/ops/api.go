@@ -65,6 +65,8 @@ type Env struct {
 	NoExecutor error
 	// Log bounds what is shown of a step's output.
 	Log execop.LogLimits
+	// NoCutoff has no input be known by the content of its whole tree.
+	NoCutoff bool
 	// Listed, if not nil, is told what is in the tree of a source, by the digest that the
 	// source is cached by. The tree is borrowed, and does not change.
 	Listed func(source digest.Digest, root *contenthash.Node)
@@ -101,7 +103,7 @@ func (e *Env) resolve(o *pb.Op, v solver.Vertex, b solver.Builder) (solver.Op, e
 	case *pb.Op_Exec:
 		return e.exec(k.Exec, o.Platform, v, b)
 	case *pb.Op_File:
-		return fileop.New(k.File, v, fileop.Deps{Store: e.Store, TimesCount: llb.TimesCount(v), Failed: looking(b)})
+		return fileop.New(k.File, v, fileop.Deps{Store: e.Store, TimesCount: llb.TimesCount(v), NoCutoff: e.NoCutoff, Failed: looking(b)})
 	case *pb.Op_Merge:
 		return &mergeOp{merge: k.Merge, name: v.Name(), store: e.Store}, nil
 	case *pb.Op_Diff:

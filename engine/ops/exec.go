@@ -14,7 +14,7 @@ import (
 func (e *Env) exec(o *pb.ExecOp, platform *pb.Platform, v solver.Vertex, b solver.Builder) (solver.Op, error) {
 	d := e.Exec()
 	d.Resources, d.Failed, d.Lenders, d.Proxy, d.Verify = llb.MetadataOf(v).GetLinuxResources(), looking(b), lenders(b), proxy(v, b), verifying(b)
-	d.TimesCount = llb.TimesCount(v)
+	d.TimesCount, d.NoCutoff = llb.TimesCount(v), e.NoCutoff
 	return execop.New(o, platform, v, d)
 }
 
