@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -34,6 +35,17 @@ func (s *Store) root(name digest.Digest) string {
 	return filepath.Join(s.dir, rootsDir, name.Encoded())
 }
 
+// canonical is a name whose algorithm is the canonical one: a keeper may put a word of its own in
+// its place.
+func canonical(name digest.Digest) (digest.Digest, error) {
+	_, encoded, _ := strings.Cut(string(name), ":")
+	plain := digest.NewDigestFromEncoded(digest.Canonical, encoded)
+	if err := plain.Validate(); err != nil {
+		return "", fmt.Errorf("tree %q: %w", name, err)
+	}
+	return plain, nil
+}
+
 func (s *Store) sub(sum contenthash.Sum) string {
 	return filepath.Join(s.dir, dirsDir, hex.EncodeToString(sum[:]))
 }
@@ -41,8 +53,9 @@ func (s *Store) sub(sum contenthash.Sum) string {
 // Put keeps a tree, unless there is one of that name. The tree is borrowed, its names are in
 // order, and it must not change.
 func (s *Store) Put(name digest.Digest, root *contenthash.Node) error {
-	if err := name.Validate(); err != nil {
-		return fmt.Errorf("tree %q: %w", name, err)
+	name, err := canonical(name)
+	if err != nil {
+		return err
 	}
 	if there(s.root(name)) {
 		return nil
@@ -86,8 +99,9 @@ func write(path string, listing []byte) error {
 
 // Tree returns a tree. Its directories are read when they are looked into.
 func (s *Store) Tree(name digest.Digest) (treediff.Tree, error) {
-	if err := name.Validate(); err != nil {
-		return nil, fmt.Errorf("tree %q: %w", name, err)
+	name, err := canonical(name)
+	if err != nil {
+		return nil, err
 	}
 	list, err := s.read(s.root(name))
 	if err != nil {
@@ -138,7 +152,8 @@ func (s *Store) Keep(names []digest.Digest, since time.Time) error {
 		}
 	}
 	for _, name := range names {
-		if name.Validate() != nil {
+		name, err := canonical(name)
+		if err != nil {
 			continue
 		}
 		list, err := s.read(s.root(name))
