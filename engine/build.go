@@ -44,7 +44,7 @@ func (e *Engine) Build(ctx context.Context, req Request) (_ *Response, err error
 	defer e.running.Done()
 	ended := e.counter.begin()
 	defer func() { ended(err) }()
-	if err := req.check(); err != nil {
+	if err := req.check(e.frontends); err != nil {
 		return nil, err
 	}
 	attester, err := newAttester(req.FrontendAttrs)

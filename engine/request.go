@@ -139,8 +139,8 @@ func (r *Request) name() {
 	}
 }
 
-// check says whether a request says what to build.
-func (r *Request) check() error {
+// check says whether a request says what to build, by one of the frontends if by any.
+func (r *Request) check(frontends map[string]frontend.Func) error {
 	n := 0
 	for _, has := range []bool{r.Definition != nil, r.Frontend != "", r.Run != nil, r.Edge.Vertex != nil} {
 		if has {
@@ -149,6 +149,11 @@ func (r *Request) check() error {
 	}
 	if n != 1 {
 		return fmt.Errorf("a build has one of Definition, Frontend, Run and Edge: this one has %d", n)
+	}
+	if r.Frontend != "" {
+		if err := frontend.Known(frontends, r.Frontend); err != nil {
+			return err
+		}
 	}
 	if r.Session != nil && r.SessionID != "" {
 		return errors.New("a build has a Session or a SessionID: this one has both")

@@ -2,14 +2,19 @@ package control_test
 
 import (
 	"context"
+	"io"
 	"strings"
 	"testing"
+	"time"
 
+	controlapi "github.com/moby/buildkit/api/services/control"
 	bkclient "github.com/moby/buildkit/client"
 	"github.com/moby/buildkit/client/llb"
 	gwclient "github.com/moby/buildkit/frontend/gateway/client"
+	"github.com/moby/buildkit/solver/pb"
 	"github.com/tonistiigi/fsutil"
 
+	"github.com/tenonbuild/tenon/engine/control"
 	"github.com/tenonbuild/tenon/internal/check"
 )
 
@@ -67,4 +72,38 @@ func TestUnknownFilter(t *testing.T) {
 	check.OK(t, err)
 	check.Equal(t, "something is left", len(list) > 0, true)
 	check.OK(t, d.Prune(t.Context(), nil, bkclient.PruneAll, bkclient.WithFilter([]string{"foo!=bar"})))
+}
+
+// A build that nobody asks about ends at once, also if it is refused. Who asks afterwards is told
+// what happened.
+func TestNobodyAsks(t *testing.T) {
+	t.Cleanup(control.SetStatusWait(time.Hour)) // no test would wait so long
+	d := start(t)
+	def, err := llb.Scratch().File(llb.Mkfile("/f", 0o644, nil), llb.WithCustomName("the file")).Marshal(t.Context())
+	check.OK(t, err)
+	for _, req := range []*controlapi.SolveRequest{
+		{Ref: "built", Definition: def.ToPB()},
+		{Ref: "damaged", Definition: &pb.Definition{Def: [][]byte{{1}}}},
+		{Ref: "nobody's", Frontend: "none"},
+		{Ref: "not recorded", Frontend: "none", Internal: true},
+	} {
+		_, err := d.ControlClient().Solve(t.Context(), req)
+		check.Equal(t, req.Ref+" fails", err != nil, req.Ref != "built")
+	}
+	for ref, says := range map[string]string{"built": "the file", "damaged": "", "nobody's": ""} {
+		st, err := d.ControlClient().Status(t.Context(), &controlapi.StatusRequest{Ref: ref})
+		check.OK(t, err)
+		name := ""
+		for {
+			m, err := st.Recv()
+			if err == io.EOF {
+				break
+			}
+			check.OK(t, err)
+			for _, v := range m.Vertexes {
+				name = v.Name
+			}
+		}
+		check.Equal(t, ref, name, says)
+	}
 }

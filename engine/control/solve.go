@@ -90,7 +90,7 @@ func (s *Server) build(ctx context.Context, req *controlapi.SolveRequest, rec *h
 		FrontendAttrs: req.FrontendAttrs, FrontendInputs: req.FrontendInputs, Compatibility: int(req.CompatibilityVersion), ProxyNetwork: req.ProxyNetwork,
 		Exports: exports, More: more.exports(len(exports), keep), Allow: req.Entitlements, Status: happens, Built: built,
 		SourcePolicy: req.SourcePolicy, PolicyVerifier: s.verifier(sender(ctx), req),
-		AwaitStatus: statusWait,
+		AwaitStatus: awaitStatus(rec),
 		CacheFrom:   imports(req),
 		CacheTo:     cacheExports(req),
 		Account:     rec != nil,
@@ -129,7 +129,16 @@ func account(rec *history.Recording, req *controlapi.SolveRequest, begun time.Ti
 }
 
 // statusWait is how long a build is there for the client to ask for its status.
-const statusWait = time.Second
+var statusWait = time.Second
+
+// awaitStatus is for how long a build waits for who asks for its status: not at all if its
+// record will tell it.
+func awaitStatus(rec *history.Recording) time.Duration {
+	if rec != nil {
+		return 0
+	}
+	return statusWait
+}
 
 // notice tells what went wrong and fails no request.
 func (s *Server) notice(err error) {

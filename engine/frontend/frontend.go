@@ -97,12 +97,18 @@ func (c *Client) Close(ctx context.Context) error { return c.kept.release(ctx) }
 
 // Run runs the frontend of a name. If it panics, that is an error of this build only.
 func (c *Client) Run(ctx context.Context, name string) (*client.Result, error) {
-	f, ok := c.build.Frontends[name]
-	if !ok {
-		known := slices.Sorted(maps.Keys(c.build.Frontends))
-		return nil, fmt.Errorf("there is no frontend %q: there is %s", name, strings.Join(known, ", "))
+	if err := Known(c.build.Frontends, name); err != nil {
+		return nil, err
 	}
-	return c.RunFunc(ctx, name, f)
+	return c.RunFunc(ctx, name, c.build.Frontends[name])
+}
+
+// Known returns an error if there is no frontend of a name.
+func Known(all map[string]Func, name string) error {
+	if _, ok := all[name]; ok {
+		return nil
+	}
+	return fmt.Errorf("there is no frontend %q: there is %s", name, strings.Join(slices.Sorted(maps.Keys(all)), ", "))
 }
 
 // RunFunc runs a frontend as Run does.
