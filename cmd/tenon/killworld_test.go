@@ -150,7 +150,7 @@ func (w *killWorld) entries(dir string) (names []string) {
 // find that they are alone, so they get a while for it.
 func (w *killWorld) processes() (left []string) {
 	w.t.Helper()
-	ctx, stop := context.WithTimeout(w.t.Context(), 10*time.Second)
+	ctx, stop := context.WithTimeout(w.t.Context(), time.Minute)
 	defer stop()
 	dirs, err := filepath.Glob("/proc/[0-9]*")
 	check.OK(w.t, err)

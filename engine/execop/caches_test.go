@@ -22,7 +22,7 @@ func cacheMount(id, dest string, how pb.CacheSharingOpt) func(*pb.ExecOp) {
 func TestCacheMountTwice(t *testing.T) {
 	m := newMachine(t)
 	for _, other := range []pb.CacheSharingOpt{pb.CacheSharingOpt_LOCKED, pb.CacheSharingOpt_SHARED, pb.CacheSharingOpt_PRIVATE} {
-		ctx, stop := context.WithTimeout(t.Context(), 30*time.Second)
+		ctx, stop := context.WithTimeout(t.Context(), 5*time.Minute)
 		op := sh("echo $RANDOM > /a/f; cmp /a/f /b/f",
 			cacheMount("twice", "/a", other), cacheMount("twice", "/b", pb.CacheSharingOpt_LOCKED))
 		_, err := m.execContext(ctx, op, m.base)
@@ -37,7 +37,7 @@ func TestCacheMountTwice(t *testing.T) {
 // mount them.
 func TestCacheMountsInAnyOrder(t *testing.T) {
 	m := newMachine(t)
-	ctx, stop := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, stop := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer stop()
 	m.deps.Executor = executorFunc(func(context.Context, executor.Mount, []executor.Mount, executor.ProcessInfo) error { return nil })
 	var g errgroup.Group

@@ -105,7 +105,7 @@ func TestBackgroundProcesses(t *testing.T) {
 	if err != nil || out != "done\n" {
 		t.Fatalf("%q, %v", out, err)
 	}
-	if d := time.Since(begun); d > 20*time.Second {
+	if d := time.Since(begun); d > 5*time.Minute {
 		t.Errorf("it took %s", d)
 	}
 }

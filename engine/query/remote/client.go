@@ -7,9 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"path/filepath"
+	"sync/atomic"
 
 	"github.com/containerd/errdefs"
 
@@ -34,12 +37,10 @@ type client struct{ http http.Client }
 func Ask(dir string) query.Root {
 	return &client{http.Client{Transport: &http.Transport{
 		DisableKeepAlives: true,
+		// Who does not begin to read a change does not make it: see changed.
+		ExpectContinueTimeout: math.MaxInt64,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			conn, err := ownersocket.Dial(ctx, dir, socketName)
-			if err != nil {
-				return nil, &dialError{err}
-			}
-			return conn, nil
+			return ownersocket.Dial(ctx, dir, socketName)
 		},
 	}}}
 }
@@ -84,12 +85,6 @@ func (c *client) Save(ctx context.Context, req query.SaveRequest) (func(io.Write
 	}, nil
 }
 
-// dialError says that nobody was asked.
-type dialError struct{ error }
-
-// Unwrap returns the reason.
-func (e *dialError) Unwrap() error { return e.error }
-
 // Tag implements query.Changer.
 func (c *client) Tag(ctx context.Context, ref, name string) error {
 	_, err := c.change(ctx, change{Tag: &tagging{ref, name}})
@@ -132,11 +127,14 @@ func (c *client) change(ctx context.Context, what change) (changed, error) {
 	return c.changed(ctx, "/change", bytes.NewReader(dt))
 }
 
-// changed asks for a change. Its error is ErrGone only where nobody was asked: a change is
-// not to be made twice.
+// changed asks for a change. Its error is ErrGone only where nobody has begun to read what is
+// to be changed, as where a process that ends closes a connection that waits: a change is not
+// to be made twice.
 func (c *client) changed(ctx context.Context, path string, body io.Reader) (done changed, err error) {
+	var begun atomic.Bool
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{Got100Continue: func() { begun.Store(true) }})
 	defer func() {
-		if nobody := new(dialError); errors.Is(err, ErrGone) && !errors.As(err, &nobody) {
+		if errors.Is(err, ErrGone) && begun.Load() {
 			err = fmt.Errorf("whether it was done is not known: the process that uses the root has ended, or is of another version (%w)", errors.Unwrap(err))
 		}
 	}()
@@ -145,6 +143,7 @@ func (c *client) changed(ctx context.Context, path string, body io.Reader) (done
 		return changed{}, err
 	}
 	defer resp.Body.Close()
+	begun.Store(true)
 	if err := json.NewDecoder(io.LimitReader(resp.Body, maxAnswer)).Decode(&done); err != nil {
 		return changed{}, gone(ctx, err)
 	}
@@ -171,6 +170,10 @@ func (c *client) do(ctx context.Context, method, path string, body io.Reader) (*
 	req, err := http.NewRequestWithContext(ctx, method, "http://tenon"+version+path, body)
 	if err != nil {
 		return nil, err
+	}
+	if body != nil {
+		req.Header.Set("Expect", "100-continue")
+		req.Close = true // so nothing is read of the body where the answer is another
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {

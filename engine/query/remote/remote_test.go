@@ -173,13 +173,31 @@ func TestChange(t *testing.T) {
 	if err := remote.Ask(t.TempDir()).Tag(t.Context(), "a", "b"); !errors.Is(err, remote.ErrGone) {
 		t.Errorf("nobody there: %v", err)
 	}
-	for _, answer := range []string{"", "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{"} {
+	const begun = "HTTP/1.1 100 Continue\r\n\r\n"
+	for answer, known := range map[string]bool{
+		"": true, "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n": true,
+		begun: false, "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{": false,
+		begun + "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n": false,
+	} {
 		dir := t.TempDir()
 		raw(t, dir, answer)
-		if err := remote.Ask(dir).Tag(t.Context(), "a", "b"); err == nil || errors.Is(err, remote.ErrGone) || !strings.Contains(err.Error(), "not known") {
+		err := remote.Ask(dir).Tag(t.Context(), "a", "b")
+		if errors.Is(err, remote.ErrGone) != known || !known && !strings.Contains(err.Error(), "not known") {
 			t.Errorf("%q: %v", answer, err)
 		}
+		archive := &reads{}
+		if _, err := remote.Ask(dir).LoadArchive(t.Context(), archive); errors.Is(err, remote.ErrGone) != known || known && archive.n > 0 {
+			t.Errorf("%q: %v; %d bytes of the archive were read", answer, err, archive.n)
+		}
 	}
+}
+
+// reads is an archive that counts what is read of it.
+type reads struct{ n int }
+
+func (r *reads) Read(p []byte) (int, error) {
+	r.n += len(p)
+	return len(p), nil
 }
 
 // zeros never ends.
