@@ -7,7 +7,7 @@ const makeGraph = (canvas, build, size, host) => {
   const READABLE = 0.5, MOST = 3; // scales: below the first there is no text
   const ctx = canvas.getContext('2d'), steps = build.steps;
   let scale = 0, left = 0, top = 0; // what is at the upper left corner
-  let colors = {};
+  const colors = {};
 
   const lines = build.lines.map(([from, to, ...via]) => {
     const p = new Path2D(), a = steps[from], b = steps[to];
@@ -19,6 +19,8 @@ const makeGraph = (canvas, build, size, host) => {
     const all = [a.x, b.x, ...via];
     return { from, to, p, left: Math.min(...all), right: Math.max(...all), top: a.y, bottom: b.y };
   });
+  const together = new Path2D(); // all lines, for when they are too small to be told apart
+  lines.forEach((l) => together.addPath(l.p));
   const joined = new Set(build.lines.map(([from, to]) => from + ' ' + to));
   const onPath = new Set();
   steps.map((_, i) => i).filter((i) => steps[i].critical).forEach((s, n, path) => onPath.add(path[n - 1] + ' ' + s));
@@ -72,12 +74,26 @@ const makeGraph = (canvas, build, size, host) => {
     for (const name of ['bg', 'fg', 'dim', 'line', 'soft', 'pick', 'link', 'critical', 'executed', 'cached', 'shared', 'failed', 'canceled', 'none']) colors[name] = style.getPropertyValue('--' + name).trim();
   }
 
-  function stroke(l, chosen) {
-    const near = l.from === chosen || l.to === chosen, path = onPath.has(l.from + ' ' + l.to);
-    ctx.globalAlpha = host.hidden(l.from) || host.hidden(l.to) ? 0.2 : 1;
-    ctx.strokeStyle = near ? colors.link : path ? colors.critical : colors.dim;
-    ctx.lineWidth = Math.max(near || path ? 3 : 1, 0.6 / scale);
-    ctx.stroke(l.p);
+  // strokes draws the lines that are in sight: those of the critical path over others, those of
+  // the chosen step over all.
+  function strokes(chosen, seen) {
+    const line = (l, color, width) => {
+      ctx.globalAlpha = host.hidden(l.from) || host.hidden(l.to) ? 0.2 : 1;
+      ctx.strokeStyle = color;
+      ctx.lineWidth = Math.max(width, 0.6 / scale);
+      ctx.stroke(l.p);
+    };
+    const inSight = lines.filter(seen);
+    if (scale < READABLE) {
+      ctx.globalAlpha = 0.6;
+      ctx.strokeStyle = colors.dim;
+      ctx.lineWidth = 0.5 / scale;
+      ctx.stroke(together);
+    } else {
+      inSight.forEach((l) => line(l, colors.dim, 1));
+    }
+    inSight.filter((l) => onPath.has(l.from + ' ' + l.to)).forEach((l) => line(l, colors.critical, 3));
+    inSight.filter((l) => l.from === chosen || l.to === chosen).forEach((l) => line(l, colors.link, 3));
   }
 
   // unjoined draws what is left out of the lines: from sources that many steps read. Too many
@@ -104,7 +120,8 @@ const makeGraph = (canvas, build, size, host) => {
     const s = steps[i], x = s.x - WIDTH / 2, y = s.y - HEIGHT / 2, tint = colors[host.tint(s)], text = scale >= READABLE;
     ctx.globalAlpha = host.hidden(i) ? 0.25 : 1;
     ctx.fillStyle = text ? (i === chosen ? colors.pick : s.outcome === 'not needed' ? colors.soft : colors.bg) : tint;
-    ctx.strokeStyle = i === chosen ? colors.link : s.critical ? colors.critical : text ? tint : colors.line;
+    ctx.strokeStyle = i === chosen ? colors.link : s.critical ? colors.critical : tint;
+    if (!text && i !== chosen && !s.critical) { ctx.fillRect(x, y, WIDTH, HEIGHT); return; }
     ctx.lineWidth = i === chosen || s.critical ? Math.max(2.5, 2 / scale) : 1;
     ctx.beginPath();
     ctx.roundRect(x, y, WIDTH, HEIGHT, 5);
@@ -120,17 +137,20 @@ const makeGraph = (canvas, build, size, host) => {
     ctx.fillText(titles[i][1], x + 10, y + 32, WIDTH - 16);
   }
 
-  function draw() {
+  let asked = false;
+  const draw = () => { if (!asked) { asked = true; requestAnimationFrame(paint); } };
+
+  function paint() {
+    asked = false;
     if (!width() || !scale) return;
     const dots = window.devicePixelRatio || 1, right = left + width() / scale, bottom = top + height() / scale, chosen = host.chosen();
-    canvas.width = Math.round(width() * dots);
-    canvas.height = Math.round(height() * dots);
-    readColors();
+    const w = Math.round(width() * dots), h = Math.round(height() * dots);
+    if (canvas.width !== w || canvas.height !== h) { canvas.width = w; canvas.height = h; }
+    ctx.setTransform(1, 0, 0, 1, 0, 0);
+    ctx.clearRect(0, 0, w, h);
     ctx.setTransform(scale * dots, 0, 0, scale * dots, -left * scale * dots, -top * scale * dots);
     ctx.direction = 'ltr';
-    const inSight = lines.filter((l) => l.right >= left && l.left <= right && l.bottom >= top && l.top <= bottom);
-    const last = (l) => l.from === chosen || l.to === chosen ? 2 : onPath.has(l.from + ' ' + l.to) ? 1 : 0;
-    for (const n of [0, 1, 2]) inSight.filter((l) => last(l) === n).forEach((l) => stroke(l, chosen));
+    strokes(chosen, (l) => l.right >= left && l.left <= right && l.bottom >= top && l.top <= bottom);
     if (chosen >= 0) unjoined(chosen);
     steps.forEach((s, i) => {
       if (s.x + WIDTH / 2 >= left && s.x - WIDTH / 2 <= right && s.y + HEIGHT / 2 >= top && s.y - HEIGHT / 2 <= bottom) box(i, chosen);
@@ -186,6 +206,7 @@ const makeGraph = (canvas, build, size, host) => {
     clamp();
     draw();
   }, { passive: false });
-  matchMedia('(prefers-color-scheme: dark)').addEventListener('change', draw);
-  return { see, draw, zoom, showAll, key, resized: () => { if (scale) { clamp(); draw(); } } };
+  matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => { readColors(); draw(); });
+  readColors();
+  return { see, zoom, showAll, key, resized: () => { if (scale) { clamp(); draw(); } } };
 };

@@ -64,9 +64,9 @@
   }
 
   const linkTo = (b, s, text) => {
-    const a = el('button', 'link', text ?? builds[b].steps[s].name);
-    a.type = 'button';
-    a.addEventListener('click', () => reveal(rowOf[b][s]));
+    const a = el('a', '', text ?? builds[b].steps[s].name);
+    a.href = '#'; // so that keys reach it
+    a.addEventListener('click', (e) => { e.preventDefault(); reveal(rowOf[b][s]); });
     return a;
   };
   const files = (c) => {
@@ -351,7 +351,7 @@
       if (inSearch && $('search').value) { $('search').value = ''; filter(); } else home();
     } else if (inSearch) {
       if (e.key === 'Enter' || e.key === 'ArrowDown') home(); else return;
-    } else if (['SELECT', 'INPUT'].includes(e.target.tagName) || (e.key === 'Enter' && ['BUTTON', 'SUMMARY'].includes(e.target.tagName))) {
+    } else if (['SELECT', 'INPUT'].includes(e.target.tagName) || (e.key === 'Enter' && ['BUTTON', 'SUMMARY', 'A'].includes(e.target.tagName))) {
       return;
     } else if ($('detail').contains(e.target) && e.key.startsWith('Arrow')) {
       return; // it scrolls
