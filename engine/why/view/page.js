@@ -76,8 +76,9 @@
   };
 
   function causes() {
-    const box = $('causes');
     builds.forEach((b, i) => {
+      const box = el('div');
+      $('causes').append(box);
       box.append(el('h2', '', (two ? side(i) + ': ' : '') + (b.causes.length ? 'Why steps ran' : 'No step ran')));
       if (b.compared) box.append(el('p', 'dim', 'compared with ' + b.compared.map((r) => r.slice(0, 12)).join(', ')));
       b.causes.forEach((c) => {
