@@ -18,6 +18,7 @@ import (
 	"github.com/tenonbuild/tenon/engine"
 	"github.com/tenonbuild/tenon/engine/frontend"
 	"github.com/tenonbuild/tenon/engine/session/local"
+	"github.com/tenonbuild/tenon/internal/check"
 	"github.com/tenonbuild/tenon/internal/testenv"
 	"github.com/tenonbuild/tenon/solver"
 )
@@ -140,6 +141,27 @@ func TestBadFrontends(t *testing.T) {
 			t.Errorf("%v, want an error with %q", err, want)
 		}
 	}
+}
+
+// A frontend that solves without end is told that it is too much, which ends its build alone.
+func TestTooManyDefinitions(t *testing.T) {
+	def, err := llb.Scratch().File(llb.Mkfile("f", 0o644, nil)).Marshal(t.Context())
+	check.OK(t, err)
+	solved := 0
+	err = runFrontend(t, t.TempDir(), func(ctx context.Context, c gwclient.Client) (*gwclient.Result, error) {
+		for {
+			if _, err := c.Solve(ctx, gwclient.SolveRequest{Definition: def.ToPB()}); err != nil {
+				return nil, err
+			}
+			solved++
+		}
+	})
+	check.Says(t, err, "the definitions that one build solves are more than 50000 definitions together")
+	check.Equal(t, "solved", solved, 50_000)
+	err = runFrontend(t, t.TempDir(), func(ctx context.Context, c gwclient.Client) (*gwclient.Result, error) {
+		return c.Solve(ctx, gwclient.SolveRequest{Definition: def.ToPB()})
+	})
+	check.OK(t, err)
 }
 
 // A frontend may have many references, use them at the same time, and keep them

@@ -128,6 +128,10 @@ func (c *Client) Solve(ctx context.Context, req client.SolveRequest) (*client.Re
 		if req.Definition != nil && len(req.Definition.Def) > 0 {
 			return nil, errors.New("a request has both a frontend and a definition: it can have one")
 		}
+		bytes, defs := asked(req.FrontendOpt, req.FrontendInputs)
+		if err := c.kept.take(bytes, defs...); err != nil {
+			return nil, err
+		}
 		other := &Client{build: c.build, name: req.Frontend, parent: c, attrs: req.FrontendOpt, inputs: req.FrontendInputs, made: made.Add(1), kept: c.kept}
 		res, err := other.Run(ctx, req.Frontend)
 		if err == nil && req.Evaluate {
@@ -144,6 +148,9 @@ func (c *Client) Solve(ctx context.Context, req client.SolveRequest) (*client.Re
 	}
 	graph, err := c.build.Load(ctx, req.Definition, req.SourcePolicies, req.CacheImports)
 	if err != nil {
+		return nil, err
+	}
+	if err := c.kept.take(0, req.Definition); err != nil {
 		return nil, err
 	}
 	ref := &Reference{build: c.build, client: c, graph: graph, def: req.Definition, made: made.Add(1)}
@@ -189,7 +196,7 @@ func (c *Client) ResolveSourceMetadata(ctx context.Context, op *pb.SourceOp, opt
 func (c *Client) resolve(ctx context.Context, op *pb.SourceOp, opt sourceresolver.Opt) (*sourceresolver.MetaResponse, error) {
 	m, err := c.build.ResolveMetadata(ctx, op, opt)
 	if err == nil {
-		c.kept.addResolved(c, m, opt)
+		err = c.kept.addResolved(c, m, opt)
 	}
 	return m, err
 }

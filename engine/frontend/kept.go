@@ -18,6 +18,7 @@ type kept struct {
 	reserved   int // containers, those that are being made included
 	released   bool
 	warned     int // bytes of warnings
+	defined    defined
 }
 
 // maxWarned is how many bytes of warnings of one build are shown.

@@ -1,6 +1,7 @@
 package frontend
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 
@@ -20,9 +21,9 @@ type Resolved struct {
 	Digest   digest.Digest
 }
 
-func (k *kept) addResolved(by *Client, m *sourceresolver.MetaResponse, opt sourceresolver.Opt) {
+func (k *kept) addResolved(by *Client, m *sourceresolver.MetaResponse, opt sourceresolver.Opt) error {
 	if m.Image == nil {
-		return
+		return nil
 	}
 	scheme, ref, _ := strings.Cut(m.Op.GetIdentifier(), "://")
 	r := Resolved{by: by, Ref: ref, Local: scheme != "docker-image", Digest: m.Image.Digest}
@@ -34,7 +35,11 @@ func (k *kept) addResolved(by *Client, m *sourceresolver.MetaResponse, opt sourc
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	if len(k.resolved) == maxResolved {
+		return fmt.Errorf("one build asks about no more than %d images: make several builds of it", maxResolved)
+	}
 	k.resolved = append(k.resolved, r)
+	return nil
 }
 
 // Asked is what the frontend was asked for: its name, which the first client of a build
