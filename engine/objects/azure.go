@@ -117,18 +117,30 @@ func (a *Azure) Get(ctx context.Context, key string, offset int64) (*Object, err
 
 // Put implements Store.
 func (a *Azure) Put(ctx context.Context, key string, b *Body) error {
-	return a.at(key).put(ctx, b, true)
+	return a.put(ctx, key, b, true)
 }
 
 // Replace implements Store.
 func (a *Azure) Replace(ctx context.Context, key string, b *Body) error {
-	return a.at(key).put(ctx, b, false)
+	return a.put(ctx, key, b, false)
+}
+
+// put writes a blob. It makes the container, if there is none.
+func (a *Azure) put(ctx context.Context, key string, b *Body, once bool) error {
+	err := a.at(key).put(ctx, b, once)
+	if !errdefs.IsNotFound(err) {
+		return err
+	}
+	if err := a.create(ctx); err != nil {
+		return err
+	}
+	return a.at(key).put(ctx, b, once)
 }
 
 // maxLists is how many pages of a list are read before the keys that are left are asked about.
 const maxLists = 10
 
-// Have implements Store. It makes the container, if there is none.
+// Have implements Store.
 func (a *Azure) Have(ctx context.Context, keys []string) (map[string]time.Time, error) {
 	keys = sorted(keys)
 	there := map[string]time.Time{}
@@ -139,7 +151,7 @@ func (a *Azure) Have(ctx context.Context, keys []string) (map[string]time.Time, 
 		}
 		page, err := a.list(ctx, prefix, marker)
 		if errdefs.IsNotFound(err) {
-			return there, a.create(ctx)
+			return there, nil // there is no container yet
 		}
 		if err != nil {
 			return nil, err

@@ -31,7 +31,7 @@ func TestAzure(t *testing.T) {
 				t.Errorf("in no container there are %v", there)
 			}
 			for _, k := range keys {
-				ok(t, s.Put(ctx, k, body(t, text)))
+				ok(t, s.Put(ctx, k, body(t, text))) // the first one makes the container
 			}
 			ok(t, s.Put(ctx, keys[0], body(t, text)))
 			ok(t, s.Put(ctx, "empty", body(t, nil)))
