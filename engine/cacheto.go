@@ -95,7 +95,13 @@ func (b *build) writeCache(ctx context.Context, x cacheExport, of []solver.Cache
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, g.Release(context.WithoutCancel(ctx))) }()
-	return remotecache.Write(ctx, g.Graph, g.Provider, x.to, x.ahead)
+	ahead := x.ahead
+	if slices.ContainsFunc(b.imports.all(), (*remotecache.Import).Lost) {
+		// The cache that is written may be the one that has lost them.
+		x.to.Doubt()
+		ahead = nil
+	}
+	return remotecache.Write(ctx, g.Graph, g.Provider, x.to, ahead)
 }
 
 // gather collects what leads to results.

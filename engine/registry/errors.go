@@ -17,6 +17,20 @@ import (
 // ErrDenied is wrapped by errors of a registry that wants other credentials.
 var ErrDenied = errors.New("access denied")
 
+// Refused says whether a registry does not take what it was given as it is, such as a manifest
+// that names what is not there.
+func Refused(err error) bool {
+	var status remoteserrors.ErrUnexpectedStatus
+	if !errors.As(err, &status) {
+		return false
+	}
+	switch status.StatusCode {
+	case http.StatusBadRequest, http.StatusNotFound, http.StatusUnprocessableEntity:
+		return true
+	}
+	return false
+}
+
 // query is what follows a question mark in a URL. Where registries redirect to, it is
 // often what lets anybody who knows it read a blob.
 var query = regexp.MustCompile(`(https?://[^\s"'?]*)\?[^\s"']+`)

@@ -107,6 +107,9 @@ func (f *folderDestination) Lacks(ctx context.Context, layers []ocispec.Descript
 	return lacks, nil
 }
 
+// Doubt implements Destination: each layer is looked for.
+func (f *folderDestination) Doubt() {}
+
 // Put implements Destination.
 func (f *folderDestination) Put(ctx context.Context, desc ocispec.Descriptor, from content.Provider) (err error) {
 	ra, err := from.ReaderAt(ctx, desc)

@@ -28,12 +28,19 @@ type Destination interface {
 	// Lacks says which of some layers are to be brought. It asks as little as it can, and of
 	// layers that were made just now nothing that costs a question for each few of them.
 	Lacks(ctx context.Context, layers []ocispec.Descriptor, made bool) ([]ocispec.Descriptor, error)
+	// Doubt has Layers and Lacks ask about each layer from now on, and believe no list of
+	// them: the place may have lost layers that its last cache names.
+	Doubt()
 	// Put brings a layer that Lacks has named. One that is there after all is no error.
 	Put(ctx context.Context, desc ocispec.Descriptor, from content.Provider) error
 	// Commit writes what makes the layers of Layers a cache, unless that is there. It returns
-	// what the client is told (BuildKit's keys).
+	// what the client is told (BuildKit's keys). The error is ErrHole where layers that were
+	// believed to be there may be missing.
 	Commit(ctx context.Context) (map[string]string, error)
 }
+
+// ErrHole is wrapped by errors of places that may have lost layers.
+var ErrHole = errors.New("layers of the last cache may be missing there")
 
 // parallel is how many layers are brought at a time, where the destination does not say.
 const parallel = 4
@@ -46,11 +53,21 @@ func parallelOf(to Destination) int {
 }
 
 // Write brings a cache to a destination. Without any layer there is nothing to write, and
-// nothing is said. Ahead, if not nil, has brought layers there before, and has ended.
+// nothing is said. Ahead, if not nil, has brought layers there before, and has ended. A place
+// that turns out to have lost layers of its last cache is asked about each, and gets them.
 func Write(ctx context.Context, g *Graph, from content.Provider, to Destination, ahead *Ahead) (map[string]string, error) {
 	if len(g.layers) == 0 && len(g.mounts) == 0 {
 		return nil, nil
 	}
+	said, err := write(ctx, g, from, to, ahead)
+	if errors.Is(err, ErrHole) {
+		to.Doubt()
+		return write(ctx, g, from, to, nil)
+	}
+	return said, err
+}
+
+func write(ctx context.Context, g *Graph, from content.Provider, to Destination, ahead *Ahead) (map[string]string, error) {
 	layers, err := to.Layers(ctx, g)
 	if err != nil {
 		return nil, err

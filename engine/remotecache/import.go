@@ -94,6 +94,9 @@ func (m *Import) wait(ctx context.Context) error {
 	}
 }
 
+// Lost says whether layers of the cache could not be had.
+func (m *Import) Lost() bool { return m.layers.lost() }
+
 func (m *Import) load(ctx context.Context) error {
 	graphs, err := m.source.Load(ctx)
 	if err != nil {

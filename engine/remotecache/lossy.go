@@ -46,6 +46,13 @@ func (l *lossy) Gone(dgst digest.Digest) bool {
 	return l.all || l.gone[dgst]
 }
 
+// lost says whether a layer is gone.
+func (l *lossy) lost() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.gone) > 0
+}
+
 // Lose implements store.Expendable. The reason is told once.
 func (l *lossy) Lose(ctx context.Context, dgst digest.Digest, why error) {
 	l.mu.Lock()

@@ -111,15 +111,24 @@ type objectDestination struct {
 	there map[digest.Digest]bool
 	// stale are layers that are there, and old.
 	stale map[digest.Digest]bool
+	// doubt: no cache that is there is believed to have its layers.
+	doubt bool
 }
 
 // parallel is asked by Write.
 func (d *objectDestination) parallel() int { return d.uploads }
 
+// Doubt implements Destination.
+func (d *objectDestination) Doubt() { d.doubt = true }
+
 // look reads the caches that are there. If another one is there, and fresh, its layers are,
 // too.
 func (d *objectDestination) look(ctx context.Context) error {
 	there := map[digest.Digest]bool{}
+	if d.doubt {
+		d.there, d.same = there, false
+		return nil
+	}
 	d.same = true
 	for _, key := range d.write {
 		dt, modified, err := d.config(ctx, key)

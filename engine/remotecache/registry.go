@@ -87,6 +87,10 @@ type registryDestination struct {
 	there map[digest.Digest]bool
 	// same: the name stands for this very cache.
 	same bool
+	// believed: layers were left out because they are there. They may be there no more.
+	believed bool
+	// doubt: nothing is left out.
+	doubt bool
 }
 
 // look asks what the name stands for.
@@ -109,7 +113,7 @@ func (d *registryDestination) Layers(ctx context.Context, g *Graph) (layers []oc
 	if err := d.look(ctx); err != nil {
 		return nil, err
 	}
-	if d.same = d.last.Digest == d.doc.manifestDesc.Digest; d.same {
+	if d.same = !d.doubt && d.last.Digest == d.doc.manifestDesc.Digest; d.same {
 		return nil, nil
 	}
 	for i, b := range d.doc.blobs {
@@ -120,28 +124,37 @@ func (d *registryDestination) Layers(ctx context.Context, g *Graph) (layers []oc
 }
 
 // Lacks implements Destination. If another cache is there, its manifest says which layers are:
-// who has a manifest has its layers.
+// who has a manifest has its layers, unless it has lost some. Of each other layer that is
+// asked when it is brought.
 func (d *registryDestination) Lacks(ctx context.Context, layers []ocispec.Descriptor, _ bool) (lacks []ocispec.Descriptor, err error) {
-	if d.last == nil && len(layers) > 0 {
-		if err := d.look(ctx); err != nil {
-			return nil, err
-		}
-	}
-	if d.there == nil && len(layers) > 0 {
-		d.there = d.layersOf(ctx, *d.last)
-	}
 	if d.upload == nil {
 		if d.upload, err = d.r.NewUpload(ctx, d.ref); err != nil {
 			return nil, err
 		}
 	}
-	for _, l := range layers {
-		if !d.there[l.Digest] {
-			lacks = append(lacks, l)
+	if d.doubt || len(layers) == 0 {
+		return layers, nil
+	}
+	if d.last == nil {
+		if err := d.look(ctx); err != nil {
+			return nil, err
 		}
+	}
+	if d.there == nil {
+		d.there = d.layersOf(ctx, *d.last)
+	}
+	for _, l := range layers {
+		if d.there[l.Digest] {
+			d.believed = true
+			continue
+		}
+		lacks = append(lacks, l)
 	}
 	return lacks, nil
 }
+
+// Doubt implements Destination.
+func (d *registryDestination) Doubt() { d.doubt, d.believed = true, false }
 
 // layersOf are the layers of a manifest. Of one that cannot be read there are none: each layer
 // is asked about.
@@ -178,6 +191,9 @@ func (d *registryDestination) Commit(ctx context.Context) (map[string]string, er
 		}
 		return d.upload.Blob(ctx, desc, dt)
 	})
+	if err != nil && d.believed && registry.Refused(err) {
+		return nil, fmt.Errorf("%w: %w", ErrHole, err)
+	}
 	if err != nil {
 		return nil, err
 	}

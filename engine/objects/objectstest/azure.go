@@ -35,8 +35,15 @@ func (b *blobs) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	b.mu.Lock()
+	if r.Method == http.MethodDelete {
+		delete(b.all, r.URL.Path)
+	}
 	o, ok := b.all[r.URL.Path]
 	b.mu.Unlock()
+	if !ok && r.Method == http.MethodDelete {
+		w.WriteHeader(http.StatusAccepted)
+		return
+	}
 	if !ok {
 		w.Header().Set("X-Ms-Error-Code", "BlobNotFound")
 		refuse(w, http.StatusNotFound, "The specified blob does not exist.")

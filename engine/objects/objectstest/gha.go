@@ -65,6 +65,9 @@ func (g *gha) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		g.blobs.ServeHTTP(w, r)
+		if r.Method == http.MethodDelete {
+			g.forget(r.URL.Path)
+		}
 		return
 	}
 	token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
@@ -90,6 +93,17 @@ func (g *gha) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (g *gha) place(e *ghaEntry) string { return fmt.Sprintf("%s/signed/%d?sig=x", g.host, e.id) }
+
+// forget removes the entry that is at a place.
+func (g *gha) forget(path string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, e := range g.entries {
+		if "/signed/"+strconv.Itoa(e.id) == path {
+			e.key, e.done = "", false
+		}
+	}
+}
 
 // find finds the newest that begins with a key.
 func (g *gha) find(key, version string) (found *ghaEntry) {

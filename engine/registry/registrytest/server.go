@@ -3,6 +3,8 @@
 package registrytest
 
 import (
+	"bytes"
+	"encoding/json"
 	"fmt"
 	"io"
 	"log"
@@ -179,6 +181,43 @@ func (s *Server) Get(t testing.TB, tag string) *remote.Descriptor {
 		t.Fatalf("get %s: %v", ref, err)
 	}
 	return d
+}
+
+// Delete has what is at a path go. Headers are in pairs.
+func (s *Server) Delete(t testing.TB, path string, headers ...string) {
+	t.Helper()
+	r := httptest.NewRequest(http.MethodDelete, path, http.NoBody)
+	for i := 0; i+1 < len(headers); i += 2 {
+		r.Header.Set(headers[i], headers[i+1])
+	}
+	w := httptest.NewRecorder()
+	s.backend.ServeHTTP(w, r)
+	if w.Code >= 300 {
+		t.Fatalf("DELETE %s: %d %s", path, w.Code, w.Body)
+	}
+}
+
+// Whole is a fault: a manifest is refused if a blob that it names is not there, as most
+// registries do.
+func Whole(w http.ResponseWriter, r *http.Request, next http.Handler) {
+	dt, err := io.ReadAll(r.Body)
+	var m v1.Manifest
+	if err != nil || json.Unmarshal(dt, &m) != nil {
+		w.WriteHeader(http.StatusBadRequest)
+		return
+	}
+	repository, _, _ := strings.Cut(r.URL.Path, "/manifests/")
+	for _, d := range append(m.Layers, m.Config) {
+		there := httptest.NewRecorder()
+		next.ServeHTTP(there, httptest.NewRequest(http.MethodHead, repository+"/blobs/"+d.Digest.String(), http.NoBody))
+		if there.Code != http.StatusOK {
+			w.WriteHeader(http.StatusBadRequest)
+			_, _ = fmt.Fprintf(w, `{"errors":[{"code":"MANIFEST_BLOB_UNKNOWN","message":"blob %s unknown to registry"}]}`, d.Digest)
+			return
+		}
+	}
+	r.Body = io.NopCloser(bytes.NewReader(dt))
+	next.ServeHTTP(w, r)
 }
 
 // Status is a fault: a status, with headers in pairs.
