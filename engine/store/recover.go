@@ -197,7 +197,7 @@ func (s *Store) openKeys() (err error) {
 	}
 	if fi, e := os.Lstat(path); e == nil && !fi.Mode().IsRegular() {
 		err = fmt.Errorf("%w: it is no regular file", logstore.ErrCorrupt)
-	} else if s.keys, err = logstore.Open(path, logstore.Options{}); err == nil {
+	} else if s.keys, err = logstore.Open(path, s.keysOptions()); err == nil {
 		var file *logstore.FileError
 		switch {
 		case !errors.As(s.keys.Damage(), &file):
@@ -214,8 +214,13 @@ func (s *Store) openKeys() (err error) {
 	if err := s.keysAside(err); err != nil {
 		return err
 	}
-	s.keys, err = logstore.Open(path, logstore.Options{})
+	s.keys, err = logstore.Open(path, s.keysOptions())
 	return err
+}
+
+// keysOptions have it told that the file keeps what nobody needs: that is no loss, but it grows.
+func (s *Store) keysOptions() logstore.Options {
+	return logstore.Options{Warn: func(err error) { s.tell(err.Error()) }}
 }
 
 // unusable says of an error of the keys' file that the file is what is wrong.
