@@ -22,6 +22,9 @@ func Append(dir string, limits Limits) (*Store, error) {
 // them, and to remove some.
 func (s *Store) crowded(now time.Time) bool {
 	entries, err := os.ReadDir(filepath.Join(s.dir, recordsDir))
+	if err == nil && len(entries) > s.limits.Most {
+		return true
+	}
 	if err != nil || len(entries) <= s.limits.Entries+max(16, s.limits.Entries/4) {
 		return false
 	}

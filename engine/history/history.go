@@ -15,8 +15,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -35,8 +33,22 @@ import (
 type Limits struct {
 	Entries int
 	Age     time.Duration
+	// Most is how many records are kept, and Bytes how large they are together, whatever their
+	// age: they are in memory. 0 stands for 10,000, or Entries if that is more, and for 64
+	// MiB. Half of that may be pinned. The one that ended last is kept in any case.
+	Most, Bytes int
 	// None has no builds recorded any more.
 	None bool
+}
+
+func (l Limits) withDefaults() Limits {
+	if l.Most == 0 {
+		l.Most = max(10_000, l.Entries)
+	}
+	if l.Bytes == 0 {
+		l.Bytes = 64 << 20
+	}
+	return l
 }
 
 // DefaultLimits are buildkitd's.
@@ -61,6 +73,7 @@ type Store struct {
 	unswept   int        // records that were removed, and whose trees may be there
 	active    map[string]*controlapi.BuildHistoryRecord
 	ended     map[string]*controlapi.BuildHistoryRecord
+	sizes     map[string]int             // of those that have ended, in bytes
 	held      map[string][]digest.Digest // the blobs of those that have ended
 	holds     map[digest.Digest]int      // how often a blob is held
 	listeners map[*listener]bool
@@ -89,7 +102,7 @@ func newStore(dir string, limits Limits) (*Store, error) {
 		return nil, err
 	}
 	return &Store{
-		dir: dir, limits: limits, blobs: blobs, listeners: map[*listener]bool{},
+		dir: dir, limits: limits.withDefaults(), sizes: map[string]int{}, blobs: blobs, listeners: map[*listener]bool{},
 		active: map[string]*controlapi.BuildHistoryRecord{}, ended: map[string]*controlapi.BuildHistoryRecord{},
 		held: map[string][]digest.Digest{}, holds: map[digest.Digest]int{},
 	}, nil
@@ -128,7 +141,7 @@ func (s *Store) load() error {
 		if rec == nil || s.ended[rec.Ref] != nil {
 			continue
 		}
-		s.ended[rec.Ref] = rec
+		s.ended[rec.Ref], s.sizes[rec.Ref] = rec, proto.Size(rec)
 		if s.held[rec.Ref], err = s.blobsOf(rec); err != nil {
 			return err
 		}
@@ -152,6 +165,11 @@ func (s *Store) Pin(ref string, pinned bool) error {
 	}
 	if rec.Pinned == pinned {
 		return nil
+	}
+	if pinned {
+		if err := s.mayPin(ref); err != nil {
+			return err
+		}
 	}
 	rec = proto.CloneOf(rec)
 	rec.Pinned = pinned
@@ -193,7 +211,7 @@ func (s *Store) keep(rec *controlapi.BuildHistoryRecord) error {
 	if err != nil {
 		return fmt.Errorf("record of build %s: %w", rec.Ref, err)
 	}
-	s.ended[rec.Ref] = rec
+	s.ended[rec.Ref], s.sizes[rec.Ref] = rec, len(dt)
 	s.tell(controlapi.BuildHistoryEventType_COMPLETE, rec)
 	return nil
 }
@@ -211,34 +229,9 @@ func (s *Store) remove(ref string) error {
 		return err
 	}
 	delete(s.ended, ref)
+	delete(s.sizes, ref)
 	s.tell(controlapi.BuildHistoryEventType_DELETED, rec)
 	held := s.held[ref]
 	delete(s.held, ref)
 	return s.release(held)
-}
-
-// limit removes what is too much. The caller has mu.
-func (s *Store) limit(now time.Time) error {
-	var all []*controlapi.BuildHistoryRecord
-	for _, rec := range s.ended {
-		if !rec.Pinned {
-			all = append(all, rec)
-		}
-	}
-	if len(all) <= s.limits.Entries {
-		return nil
-	}
-	slices.SortFunc(all, func(a, b *controlapi.BuildHistoryRecord) int {
-		if c := b.CompletedAt.AsTime().Compare(a.CompletedAt.AsTime()); c != 0 {
-			return c
-		}
-		return strings.Compare(a.Ref, b.Ref)
-	})
-	var errs []error
-	for _, rec := range all[max(0, s.limits.Entries):] {
-		if now.Sub(rec.CompletedAt.AsTime()) > s.limits.Age {
-			errs = append(errs, s.remove(rec.Ref))
-		}
-	}
-	return errors.Join(errs...)
 }

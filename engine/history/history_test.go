@@ -4,11 +4,13 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/containerd/containerd/v2/core/content"
 	controlapi "github.com/moby/buildkit/api/services/control"
@@ -127,6 +129,42 @@ func TestLimits(t *testing.T) {
 		return nil
 	}))
 	check.Equal(t, "off", open(t, t.TempDir(), history.Limits{None: true}).Records(), false)
+}
+
+// However young they are, no more records are kept than there is room for, nor pinned than
+// leaves room for others.
+func TestMost(t *testing.T) {
+	dir := t.TempDir()
+	limits := history.Limits{Entries: 2, Age: time.Hour, Most: 10}
+	s := open(t, dir, limits)
+	for n := range 15 {
+		build(t, s, fmt.Sprintf("%02d", n), nil)
+	}
+	all := list(t, s, &controlapi.BuildHistoryRequest{})
+	check.Equal(t, "records", len(all), 10)
+	check.Equal(t, "the youngest ones", all["05"] != nil && all["14"] != nil, true)
+	for n := 5; n < 10; n++ {
+		check.OK(t, s.Pin(fmt.Sprintf("%02d", n), true))
+	}
+	err := s.Pin("10", true)
+	check.Says(t, err, "5 records are pinned", "unpin or remove some")
+	check.Equal(t, "code", status.Code(err), codes.ResourceExhausted)
+	check.OK(t, s.Pin("05", true)) // it is already
+	for n := 15; n < 30; n++ {
+		build(t, s, fmt.Sprint(n), nil)
+	}
+	all = list(t, s, &controlapi.BuildHistoryRequest{})
+	check.Equal(t, "records", len(all), 10)
+	check.Equal(t, "the pinned and the youngest ones", all["05"] != nil && all["09"] != nil && all["25"] != nil, true)
+
+	limits.Bytes = 1
+	s = open(t, dir, limits)
+	build(t, s, "30", nil)
+	all = list(t, s, &controlapi.BuildHistoryRequest{})
+	check.Equal(t, "records", len(all), 6)
+	check.Equal(t, "the pinned and the last one", all["09"] != nil && all["30"] != nil, true)
+	check.OK(t, s.Pin("05", false))
+	check.Says(t, s.Pin("30", true), "4 records are pinned")
 }
 
 // A listener is told what happens from then on.
