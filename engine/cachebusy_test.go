@@ -1,6 +1,8 @@
 package engine_test
 
 import (
+	"context"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"testing"
@@ -10,6 +12,7 @@ import (
 	"github.com/tenonbuild/tenon/engine"
 	"github.com/tenonbuild/tenon/engine/registry/registrytest"
 	"github.com/tenonbuild/tenon/engine/remotecache"
+	"github.com/tenonbuild/tenon/engine/session"
 	"github.com/tenonbuild/tenon/internal/check"
 	"github.com/tenonbuild/tenon/internal/testenv"
 )
@@ -44,6 +47,40 @@ func TestCacheBusy(t *testing.T) {
 	check.OK(t, err)
 	check.Says(t, errorOf(got.errors), "is not asked before")
 	check.Equal(t, "requests of another build", len(w.reg.Requests("")), 0)
+}
+
+// loggedIn is a session that has a login.
+type loggedIn struct {
+	session.Session
+	as session.Credentials
+}
+
+func (l loggedIn) Credentials(context.Context, string, string) (session.Credentials, error) {
+	return l.as, nil
+}
+
+// A cache that asks one user to come back later is asked for another, and again for the first
+// only then.
+func TestCacheBusyForOne(t *testing.T) {
+	testenv.Root(t)
+	w := written(t)
+	e := w.open()
+	n := 0
+	asked := func(user, client string, from ...remotecache.Option) int {
+		t.Helper()
+		n++
+		s := loggedIn{session.Empty(fmt.Sprint("session ", n)), session.Credentials{Username: user, Secret: "secret"}}
+		st := steps().File(llb.Mkfile(fmt.Sprint("/", n), 0o644, nil)) // which is not in the store yet
+		_, _, err := w.build(e, st, engine.Request{CacheFrom: from, Session: s, Client: client})
+		check.OK(t, err)
+		return len(w.reg.Requests(""))
+	}
+	w.reg.Fault("manifests", 1, registrytest.Status(429, "Retry-After", "3600"))
+	check.Equal(t, "requests", asked("one", "a", w.cache("app:c")), 1)
+	check.Equal(t, "requests of the same user", asked("one", "a", w.cache("app:c")), 0)
+	check.Equal(t, "another is asked for", asked("two", "a", w.cache("app:c")) > 0, true)
+	check.Equal(t, "another client is asked for", asked("one", "b", w.cache("app:c")) > 0, true)
+	check.Equal(t, "requests of the same user", asked("one", "a", w.cache("app:c")), 0)
 }
 
 // A cache that fails each time, or gives only the beginnings of blobs, is given up, and what

@@ -57,8 +57,9 @@ func (b *build) importOf(o remotecache.Option) *remotecache.Import {
 		err = unmixed(&b.req, o)
 	}
 	asked := time.Now()
+	whose := func() string { return b.asker(o) }
 	if err == nil {
-		err = b.engine.breaker.check(key, asked)
+		err = b.engine.breaker.check(key, whose, asked)
 	}
 	if err != nil {
 		end(err)
@@ -71,12 +72,12 @@ func (b *build) importOf(o remotecache.Option) *remotecache.Import {
 			if m.ctx.Err() != nil {
 				err = nil // the build has ended, and did not need it
 			} else {
-				b.engine.breaker.ended(key, time.Since(asked), time.Now(), err)
+				b.engine.breaker.ended(key, whose, time.Since(asked), time.Now(), err)
 			}
 			end(err)
 			m.ended.Done()
 		},
-		Failing: func(took time.Duration, err error) { b.engine.breaker.ended(key, took, time.Now(), err) },
+		Failing: func(took time.Duration, err error) { b.engine.breaker.ended(key, whose, took, time.Now(), err) },
 	})
 	m.byKey[key] = opened
 	m.list = append(m.list, opened)
