@@ -91,7 +91,7 @@ type Options struct {
 	// ProvenanceEnv is what provenance says of the builder, beside what it is made of.
 	ProvenanceEnv map[string]any
 	// NoCutoff has no step be found by what the steps before it have written: it is for
-	// measuring what that costs.
+	// measuring what that costs (bench/build). What is built is the same.
 	NoCutoff bool
 	// Parallelism bounds how many steps run at once; 0 is the solver's default.
 	Parallelism int
