@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"syscall"
 
 	controlapi "github.com/moby/buildkit/api/services/control"
 	"github.com/opencontainers/go-digest"
@@ -61,7 +62,7 @@ func (c *cli) openHistory(ctx context.Context, names []string, file string) erro
 	case "-":
 		return write(c.out)
 	case "":
-		return c.openPage(ctx, write)
+		return c.openPage(write)
 	}
 	return export.WriteFile(ctx, file, os.FileMode(c.umask), write)
 }
@@ -100,7 +101,7 @@ func logsOf(ctx context.Context, past history.Reader, rec *controlapi.BuildHisto
 
 // openPage writes a page that only its user may read, says where it is, and opens it if somebody
 // can see it.
-func (c *cli) openPage(ctx context.Context, write func(io.Writer) error) (err error) {
+func (c *cli) openPage(write func(io.Writer) error) (err error) {
 	f, err := os.CreateTemp("", "tenon-*.html")
 	if err != nil {
 		return err
@@ -119,20 +120,27 @@ func (c *cli) openPage(ctx context.Context, write func(io.Writer) error) (err er
 	}
 	fmt.Fprintln(c.text(), f.Name())
 	for _, display := range []string{"DISPLAY", "WAYLAND_DISPLAY"} {
-		if v, _ := c.env(display); v == "" {
-			continue
+		if v, _ := c.env(display); v != "" {
+			return c.show(f.Name())
 		}
-		opener, err := exec.LookPath("xdg-open")
-		if err != nil {
-			return nil // the path is said
-		}
-		cmd := exec.CommandContext(ctx, opener, f.Name())
-		if out, err := cmd.CombinedOutput(); err != nil {
-			fmt.Fprintf(c.err, "It could not be opened: %s: %v: %s\n", opener, err, oneLine(string(out), 200))
-		}
-		return nil
 	}
 	return nil
+}
+
+// show has a file opened, if there is a program that does. Nothing waits for it: it may be the
+// browser itself, which is to stay when tenon ends.
+func (c *cli) show(file string) error {
+	opener, err := exec.LookPath("xdg-open")
+	if err != nil {
+		return nil // the path is said
+	}
+	cmd := exec.Command(opener, file)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if err := cmd.Start(); err != nil {
+		fmt.Fprintf(c.err, "It could not be opened: %v\n", err)
+		return nil
+	}
+	return cmd.Process.Release()
 }
 
 func (c *cli) graphCommand() *cobra.Command {
