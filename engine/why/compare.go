@@ -142,11 +142,15 @@ func (c *comparison) input(old, now *Input) []difference {
 	return []difference{{cause: step, below: [2]*Step{from, to}}}
 }
 
+// maxWeighed is of how many steps below one the causes are counted: it is done for each step,
+// and says only which build is nearest.
+const maxWeighed = 500
+
 // weight is how many causes a step has that are not steps. It ends at those that are counted
 // already.
 func (c *comparison) weight(old, now *Step, seen map[[2]*Step]bool) (n int) {
 	at := [2]*Step{old, now}
-	if seen[at] {
+	if seen[at] || len(seen) == maxWeighed {
 		return 0
 	}
 	seen[at] = true

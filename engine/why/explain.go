@@ -17,10 +17,11 @@ type Explainer struct {
 	// Evicted, if not nil, finds the last eviction of one of some keys between two times.
 	Evicted func(keys []string, after, before time.Time) *Eviction
 
-	now     *Build
-	steps   map[digest.Digest]*Step
-	earlier []*comparison // the latest first
-	known   map[digest.Digest]*Explanation
+	now      *Build
+	steps    map[digest.Digest]*Step
+	earlier  []*comparison // the latest first
+	known    map[digest.Digest]*Explanation
+	notAsked map[digest.Digest]bool // what fresh has found
 }
 
 // Eviction is that a result was removed from the cache on purpose.
@@ -35,7 +36,7 @@ type Eviction struct {
 // NewExplainer returns one that compares with builds of the same project, the latest first.
 // Trees may be nil: then no file is named.
 func NewExplainer(ctx context.Context, now *Build, earlier []*Build, trees Trees) *Explainer {
-	e := &Explainer{now: now, steps: byDigest(now), known: map[digest.Digest]*Explanation{}}
+	e := &Explainer{now: now, steps: byDigest(now), known: map[digest.Digest]*Explanation{}, notAsked: map[digest.Digest]bool{}}
 	files := &fileChanges{ctx: ctx, trees: trees, known: map[[2]digest.Digest]*treediff.Diff{}}
 	for _, b := range earlier {
 		e.earlier = append(e.earlier, newComparison(b, now, files))
@@ -190,7 +191,7 @@ func union(a, b []string) []string {
 func (e *Explainer) freshInputs(s *Step) (found []difference) {
 	for i := range s.Inputs {
 		in := e.steps[s.Inputs[i].Step]
-		if in != nil && in.Ran() && e.fresh(in, map[digest.Digest]bool{}) {
+		if in != nil && in.Ran() && e.fresh(in) {
 			found = append(found, difference{cause: Cause{Kind: StepKind, Step: in.Digest, StepName: in.Name}, below: [2]*Step{nil, in}})
 		}
 	}
@@ -198,20 +199,24 @@ func (e *Explainer) freshInputs(s *Step) (found []difference) {
 }
 
 // fresh says whether a step ran because its cache, or that of a step below it, was not asked.
-func (e *Explainer) fresh(s *Step, seen map[digest.Digest]bool) bool {
+func (e *Explainer) fresh(s *Step) bool {
 	if s.NoCache || s.Inherits {
 		return true
 	}
-	if seen[s.Digest] || !s.Ran() {
+	if !s.Ran() {
 		return false
 	}
-	seen[s.Digest] = true
+	if is, known := e.notAsked[s.Digest]; known {
+		return is
+	}
+	e.notAsked[s.Digest] = false // a damaged record may have cycles
 	for i := range s.Inputs {
-		if in := e.steps[s.Inputs[i].Step]; in != nil && e.fresh(in, seen) {
-			return true
+		if in := e.steps[s.Inputs[i].Step]; in != nil && e.fresh(in) {
+			e.notAsked[s.Digest] = true
+			break
 		}
 	}
-	return false
+	return e.notAsked[s.Digest]
 }
 
 // noCache names what said that caches are not to be asked.

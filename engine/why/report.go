@@ -87,12 +87,15 @@ func (r *Report) add(root Root, s *Step) {
 	}
 	g := &r.Causes[at]
 	g.merge(&root.Cause)
-	is := func(r Ran) bool { return r.Step == s.Digest }
+	// A step has its causes one after the other: where it is already, it is the last.
+	last := func(of []Ran) bool { return len(of) > 0 && of[len(of)-1].Step == s.Digest }
 	ran := Ran{Step: s.Digest, Name: s.Name, Took: s.Took()}
-	counted := slices.ContainsFunc(g.Steps, is) || slices.ContainsFunc(g.Followed, is)
+	counted := last(g.Steps) || last(g.Followed)
 	switch {
-	case root.Step == s.Digest && !slices.ContainsFunc(g.Steps, is):
-		g.Followed = slices.DeleteFunc(g.Followed, is)
+	case root.Step == s.Digest && !last(g.Steps):
+		if last(g.Followed) {
+			g.Followed = g.Followed[:len(g.Followed)-1]
+		}
 		g.Steps = append(g.Steps, ran)
 	case !counted:
 		g.Followed = append(g.Followed, ran)
