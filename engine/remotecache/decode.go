@@ -1,7 +1,6 @@
 package remotecache
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -15,6 +14,10 @@ import (
 // in memory is a multiple of its size.
 const maxConfig = 8 << 20
 
+// maxChain bounds the layers of a result that are listed one by one, where a few bytes have
+// the same layer once more.
+const maxChain = 100_000
+
 // Decode reads the config of a cache, whose layers are described beside it. A result of
 // which a layer is not described is left out.
 func Decode(config []byte, described []ocispec.Descriptor) (*Graph, error) {
@@ -22,7 +25,7 @@ func Decode(config []byte, described []ocispec.Descriptor) (*Graph, error) {
 		return nil, fmt.Errorf("the cache's config has %d bytes, and at most %d are read", len(config), maxConfig)
 	}
 	var c ownConfig
-	if err := json.Unmarshal(config, &c); err != nil {
+	if err := unmarshal(config, &c); err != nil {
 		return nil, fmt.Errorf("the cache's config: %w", err)
 	}
 	g, err := fromConfig(c.CacheConfig, described)
@@ -220,6 +223,9 @@ func (g *Graph) resultsOf(in types.CacheRecord) ([]result, error) {
 		}
 	}
 	for _, r := range in.ChainedResults {
+		if len(r.LayerIndexes) > maxChain {
+			return nil, fmt.Errorf("its result has %d layers, and at most %d are read", len(r.LayerIndexes), maxChain)
+		}
 		list, id, whole := make([]int32, len(r.LayerIndexes)), "", true
 		for i, n := range r.LayerIndexes {
 			if n < 0 || n >= len(g.layers) {

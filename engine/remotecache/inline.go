@@ -81,7 +81,7 @@ func inlineOf(ctx context.Context, from content.Provider, m *manifest) (*Graph, 
 		RootFS  ocispec.RootFS    `json:"rootfs"`
 		History []ocispec.History `json:"history"`
 	}
-	if err := json.Unmarshal(dt, &img); err != nil {
+	if err := unmarshal(dt, &img); err != nil {
 		return nil, fmt.Errorf("the image's config: %w", err)
 	}
 	if img.Cache == nil {
@@ -91,7 +91,7 @@ func inlineOf(ctx context.Context, from content.Provider, m *manifest) (*Graph, 
 		return nil, fmt.Errorf("the image has %d layers, and its config tells of %d", len(m.Layers), len(img.RootFS.DiffIDs))
 	}
 	var c types.CacheConfig
-	if err := json.Unmarshal(img.Cache, &c.Records); err != nil {
+	if err := unmarshal(img.Cache, &c.Records); err != nil {
 		return nil, fmt.Errorf("the image's inline cache: %w", err)
 	}
 	made := layersOf(img.History)

@@ -138,7 +138,7 @@ func (d *objectDestination) look(ctx context.Context) error {
 		fresh := time.Since(modified) < d.fresh
 		d.same = d.same && fresh && bytes.Equal(dt, d.written)
 		var last ownConfig
-		if fresh && json.Unmarshal(dt, &last) == nil {
+		if fresh && unmarshal(dt, &last) == nil {
 			for _, l := range last.Layers {
 				there[l.Blob] = true
 			}

@@ -60,7 +60,7 @@ type manifest struct {
 
 func parseManifest(dt []byte) (*manifest, error) {
 	m := &manifest{}
-	if err := json.Unmarshal(dt, m); err != nil {
+	if err := unmarshal(dt, m); err != nil {
 		return nil, err
 	}
 	if m.Config != nil && m.Manifests != nil {

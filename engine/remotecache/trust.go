@@ -71,7 +71,7 @@ func signConfig(ctx context.Context, config []byte, sign func(context.Context, [
 
 // unsigned is a config without its signature, and the statement that is signed.
 func unsigned(config []byte) (c ownConfig, statement []byte, err error) {
-	if err := json.Unmarshal(config, &c); err != nil {
+	if err := unmarshal(config, &c); err != nil {
 		return c, nil, fmt.Errorf("the cache's config: %w", err)
 	}
 	c.Signature = nil
@@ -112,7 +112,7 @@ func (t *Trust) checkConfig(config []byte) error {
 		return nil
 	}
 	var c ownConfig
-	if err := json.Unmarshal(config, &c); err != nil {
+	if err := unmarshal(config, &c); err != nil {
 		return fmt.Errorf("the cache's config: %w", err)
 	}
 	_, statement, err := unsigned(config)
