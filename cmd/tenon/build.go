@@ -128,7 +128,7 @@ func (c *cli) build(ctx context.Context, where string, f *buildFlags) (err error
 	if err := forgetID(f.iidFile); err != nil {
 		return fmt.Errorf("--iidfile: %w", err)
 	}
-	res, err := c.run(ctx, req, f.progressMode(c.env), recording{projectOf(where, req.FrontendAttrs), f.explain})
+	res, err := c.run(ctx, req, f.progressMode(c.env), recording{projectOf(where, req.FrontendAttrs), f.explain, caches.skipped})
 	if res != nil && res.Response != nil {
 		err = errors.Join(err, c.finish(ctx, f, caches, res.Caches))
 	}

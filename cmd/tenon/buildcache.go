@@ -21,6 +21,7 @@ import (
 	"github.com/tenonbuild/tenon/engine/export"
 	"github.com/tenonbuild/tenon/engine/remotecache"
 	"github.com/tenonbuild/tenon/engine/session/local"
+	"github.com/tenonbuild/tenon/engine/why"
 )
 
 // buildCaches are what --cache-from and --cache-to name.
@@ -34,6 +35,8 @@ type buildCaches struct {
 	keys map[string]*cachesign.Key
 	// tags are what the caches of to are called in the indexes of their folders.
 	tags []string
+	// skipped are those that are not read.
+	skipped []why.Cache
 }
 
 // caches reads --cache-from and --cache-to. A folder without a cache is said, and left out.
@@ -55,6 +58,7 @@ func (c *cli) caches(f *buildFlags) (*buildCaches, error) {
 			}
 			if skipped != "" {
 				c.hint(f, fmt.Sprintf("--cache-from %s: %s: built without", s, skipped))
+				b.skipped = append(b.skipped, why.Cache{Name: why.Redacted(s), Error: skipped})
 				continue
 			}
 		}

@@ -107,7 +107,7 @@ func (c *cli) llbBuild(ctx context.Context, args []string, in *buildInput, f *bu
 	res, err := c.run(ctx, engine.Request{
 		Definition: def, Session: sess, Exports: exports, NoCache: f.noCache,
 		Allow: f.allow, Verify: f.verify, MayRun: f.mayRun(),
-	}, f.progressMode(c.env), recording{"LLB", f.explain})
+	}, f.progressMode(c.env), recording{project: "LLB", explain: f.explain})
 	return c.conclude(ctx, res, f, err, kept, "name an output with --output")
 }
 

@@ -5,12 +5,14 @@ import (
 	"strings"
 
 	"github.com/tenonbuild/tenon/engine/recorder"
+	"github.com/tenonbuild/tenon/engine/why"
 )
 
 // recording says how a build is recorded: not at all without a project.
 type recording struct {
 	project string
 	explain bool
+	skipped []why.Cache // caches of others that are not read
 }
 
 // recorded is what builds a project and records it. A daemon records by itself.
@@ -23,7 +25,7 @@ func (c *cli) recorded(w worker, how recording) builder {
 		return w.builder()
 	}
 	return &recorder.Recorder{
-		Engine: w.engine, Limits: cfg.History.Limits(), Project: how.project, Explain: how.explain, Command: append([]string{"tenon"}, c.args...), Notice: c.notice,
+		Engine: w.engine, Limits: cfg.History.Limits(), Project: how.project, Explain: how.explain, Caches: how.skipped, Command: append([]string{"tenon"}, c.args...), Notice: c.notice,
 	}
 }
 

@@ -81,7 +81,7 @@ func shortly(r *why.Report) string {
 		c := &g.Cause
 		line := strings.TrimSpace(fmt.Sprintf("%s %s", c.Kind, c.Name))
 		switch {
-		case c.Kind == why.Image || c.Kind == why.InputKind:
+		case c.Kind == why.Image || c.Kind == why.InputKind || c.Kind == why.Evicted || c.Kind == why.FailedBefore:
 		case c.Added:
 			line += " +" + c.New
 		case c.Removed:
@@ -100,6 +100,11 @@ func shortly(r *why.Report) string {
 			line += " -> " + names(g.Followed)
 		}
 		lines = append(lines, strings.TrimSpace(line+" "+c.Missing))
+	}
+	for _, c := range r.Caches {
+		if c.Error != "" {
+			lines = append(lines, "not read: "+c.Name)
+		}
 	}
 	return strings.Join(lines, "\n")
 }

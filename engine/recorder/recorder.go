@@ -4,6 +4,7 @@ package recorder
 import (
 	"context"
 	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -25,6 +26,8 @@ type Recorder struct {
 	// Project names what is built, and Command is the command line.
 	Project string
 	Command []string
+	// Caches are those of others that the build was to read, and does not.
+	Caches []why.Cache
 	// Explain has the status say of steps why they run that earlier builds had.
 	Explain bool
 	// Notice, if not nil, is told why something could not be recorded. The build goes on.
@@ -52,7 +55,7 @@ func (r *Recorder) Build(ctx context.Context, req engine.Request) (*engine.Respo
 	}
 	account := &why.Build{
 		Ref: req.ID, Project: r.Project, Command: clean(r.Command), Attrs: attrs(req.FrontendAttrs), Begun: time.Now(),
-		Revision: req.FrontendAttrs["vcs:revision"],
+		Revision: req.FrontendAttrs["vcs:revision"], Caches: slices.Clone(r.Caches),
 	}
 	if req.MayRun != nil {
 		req.MayRun = r.saying(req.MayRun, *account)

@@ -60,14 +60,18 @@ func (c *comparison) compare(old, now *Step) (out []difference) {
 	}
 	same := sameOp(old, now)
 	moved := len(old.Inputs) != len(now.Inputs)
+	other := false // another part of an input is used
 	if !moved {
 		for i := range now.Inputs {
-			if !sameInput(&old.Inputs[i], &now.Inputs[i]) {
-				out = append(out, c.input(&old.Inputs[i], &now.Inputs[i])...)
+			was, is := &old.Inputs[i], &now.Inputs[i]
+			if sameInput(was, is) {
+				continue
 			}
+			other = other || was.Selector != is.Selector || !slices.EqualFunc(was.Parts, is.Parts, samePart)
+			out = append(out, c.input(was, is)...)
 		}
 	}
-	if !same || moved {
+	if !same || moved || other {
 		own := factsDiffer(old, now, c.old.Attrs, c.now.Attrs)
 		if len(own) == 0 && len(out) == 0 {
 			own = []Cause{{Kind: Unknown, Missing: "caches tell the two runs apart, and what is kept of them is equal"}}
@@ -106,6 +110,10 @@ func meet[T comparable](a, b []T) bool {
 	return slices.ContainsFunc(a, func(x T) bool { return slices.Contains(b, x) })
 }
 
+func samePart(a, b Part) bool {
+	return a.Path == b.Path && a.Wildcard == b.Wildcard && slices.Equal(a.Include, b.Include) && slices.Equal(a.Exclude, b.Exclude)
+}
+
 // sameInput says whether caches take two inputs for the same. The content decides, if it is
 // known of both.
 func sameInput(a, b *Input) bool {
@@ -123,8 +131,11 @@ func (c *comparison) input(old, now *Input) []difference {
 	}
 	step := Cause{Kind: StepKind, Step: to.Digest, StepName: to.Name}
 	if meet(old.Keys, now.Keys) && old.Output == now.Output {
-		if old.Content != "" && now.Content != "" && old.Selector == now.Selector {
-			step.Kind = NotDeterministic
+		if old.Selector != now.Selector && len(c.differences(from, to)) == 0 {
+			return nil // what is used of it is another part
+		}
+		if old.Content != "" && now.Content != "" && old.Selector == now.Selector && len(c.differences(from, to)) == 0 {
+			step.Kind = NotDeterministic // what it stands on was the same, too
 		}
 		return []difference{{cause: step, below: [2]*Step{from, to}}}
 	}

@@ -56,10 +56,10 @@ func (e *Explainer) Explain(s *Step) *Explanation {
 		x.Roots = []Root{{x.Causes[0], s.Digest}}
 		return x
 	}
-	if found := e.freshInputs(s); s.Inherits && len(found) > 0 {
-		return e.explained(x, nil, s, found)
-	}
 	c, old := e.nearest(s)
+	if found := e.freshInputs(s); s.Inherits && len(found) > 0 {
+		return e.explained(x, c, s, append(found, e.changing(c, old, s)...))
+	}
 	if c == nil {
 		return e.explained(x, nil, s, e.first(s))
 	}
@@ -72,6 +72,19 @@ func (e *Explainer) Explain(s *Step) *Explanation {
 		}
 	}
 	return e.explained(x, c, s, found)
+}
+
+// changing are the steps below one that wrote something else, though they stood on the same.
+func (e *Explainer) changing(c *comparison, old, s *Step) (found []difference) {
+	if c == nil {
+		return nil
+	}
+	for _, d := range c.differences(old, s) {
+		if d.cause.Kind == NotDeterministic {
+			found = append(found, d)
+		}
+	}
+	return found
 }
 
 // first says why a step ran that no earlier build has: it follows those below it that are new,
@@ -97,6 +110,9 @@ func (e *Explainer) explained(x *Explanation, c *comparison, s *Step, found []di
 	for _, d := range found {
 		x.Causes = append(x.Causes, d.cause)
 		x.Roots = e.addRoots(x.Roots, c, s, d, map[[2]*Step]bool{})
+	}
+	if len(x.Roots) == 0 {
+		x.Roots = []Root{{Cause{Kind: Unknown, Missing: "a step below it differs, and what is kept of that is equal"}, s.Digest}}
 	}
 	return x
 }

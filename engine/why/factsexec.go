@@ -81,11 +81,8 @@ func mount(m *pb.Mount) string {
 	if s := m.GetSelector(); s != "" && s != "/" {
 		add("source", path.Join("/", s))
 	}
-	if c := m.GetCacheOpt(); c != nil {
-		if c.GetID() != "" {
-			add("id", c.GetID())
-		}
-		add("sharing", strings.ToLower(c.GetSharing().String()))
+	if c := m.GetCacheOpt(); c != nil && c.GetSharing() == pb.CacheSharingOpt_SHARED && path.Base(c.GetID()) == path.Base(m.GetDest()) && strings.HasSuffix(c.GetID(), m.GetDest()) {
+		add("id", m.GetDest()) // others are all the same to caches
 	}
 	if s := m.GetSecretOpt(); s != nil {
 		words = append(words, fmt.Sprintf("id=%s,uid=%d,gid=%d,mode=%04o%s", s.GetID(), s.GetUid(), s.GetGid(), s.GetMode(), optional(s.GetOptional())))
