@@ -34,9 +34,12 @@
   const mainOf = (n) => { const b = data.rows[n][0] >= 0 ? 0 : 1; return [b, data.rows[n][b]]; };
   const stepOf = (n) => { const [b, s] = mainOf(n); return builds[b].steps[s]; };
   const textOf = [];
-  const wordsOf = (step) => [step.name, step.place, step.digest, step.ending, step.log, ...(step.facts || []).flatMap((f) => [f.name, f.value]),
+  const wordsOf = (step) => [step.name, step.place, step.ending, step.log, ...(step.facts || []).flatMap((f) => [f.name, f.value]),
     ...(step.causes || []).map((c) => c.text)];
   const searched = (n) => textOf[n] ??= builds.flatMap((b, i) => data.rows[n][i] >= 0 ? wordsOf(b.steps[data.rows[n][i]]) : []).join('\n').toLowerCase();
+
+  // A digest has every short word by chance.
+  const has = (n, w) => searched(n).includes(w) || (w.length > 6 && stepOf(n).digest.includes(w));
 
   let shown = [], at = -1; // rows that are shown, and which of them is chosen
   const hidden = new Set();
@@ -169,7 +172,7 @@
     const words = $('search').value.toLowerCase().split(/\s+/).filter(Boolean);
     shown = [];
     data.rows.forEach((_, n) => {
-      const passes = !hidden.has(stepOf(n).outcome) && (!pathOnly || stepOf(n).critical) && words.every((w) => searched(n).includes(w));
+      const passes = !hidden.has(stepOf(n).outcome) && (!pathOnly || stepOf(n).critical) && words.every((w) => has(n, w));
       notPassed[n] = !passes;
       if (passes) shown.push(n);
     });
