@@ -3,7 +3,6 @@ package registry
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
 	"path"
 	"strings"
@@ -12,42 +11,19 @@ import (
 	"github.com/containerd/containerd/v2/core/remotes/docker"
 
 	"github.com/tenonbuild/tenon/engine/session"
-	"github.com/tenonbuild/tenon/engine/session/origin"
 )
 
 // access is what one session has been given by registries: tokens. It is never used for
 // another session.
 type access struct {
-	session  string // "": anonymous
-	sessions *session.Sessions
+	session string // "": anonymous
 
 	mu    sync.Mutex // guards what follows
 	auths map[string]*authorizer
 }
 
-func newAccess(id string, sessions *session.Sessions) *access {
-	return &access{
-		session:  id,
-		sessions: sessions,
-		auths:    map[string]*authorizer{},
-	}
-}
-
-// credentials asks the session. Anonymous access has none. That the session is gone is
-// session.ErrNotFound: who goes on for another asks accessOf again.
-func (a *access) credentials(ctx context.Context, host, repository string) (session.Credentials, error) {
-	if a.session == "" {
-		return session.Credentials{}, nil
-	}
-	s, err := a.sessions.Get(a.session)
-	if err != nil {
-		return session.Credentials{}, err
-	}
-	c, err := s.Credentials(ctx, host, repository)
-	if err != nil {
-		return session.Credentials{}, fmt.Errorf("credentials for %s: %w", host, err)
-	}
-	return c, nil
+func newAccess(id string) *access {
+	return &access{session: id, auths: map[string]*authorizer{}}
 }
 
 // authorizer returns the one of a repository on a host: credentials may be for no more. It
@@ -62,10 +38,9 @@ func (a *access) authorizer(host docker.RegistryHost, repository string, insecur
 		return au
 	}
 	au := &authorizer{access: a, host: host, repository: repository, insecure: insecure, known: map[string]session.Credentials{}}
-	tokens, requests := *host.Client, *host.Client
-	tokens.CheckRedirect, requests.CheckRedirect = tokenRedirected, au.redirected
+	tokens := *host.Client
+	tokens.CheckRedirect = tokenRedirected
 	tokens.Transport = bounded{base: tokens.Transport, all: true}
-	au.client = &requests
 	au.fresh = func() docker.Authorizer {
 		return docker.NewDockerAuthorizer(
 			docker.WithAuthClient(&tokens),
@@ -78,15 +53,13 @@ func (a *access) authorizer(host docker.RegistryHost, repository string, insecur
 	return au
 }
 
-// authorizer is containerd's, which answers a registry's challenge, with
-// credentials that are asked for under the context of the request, and go to nobody
-// but the registry: see places.go.
+// authorizer is containerd's, which answers a registry's challenge, with the credentials of
+// one session, which go to nobody but the registry: see places.go.
 type authorizer struct {
 	access     *access
 	host       docker.RegistryHost
 	repository string // as the host calls it
 	insecure   bool
-	client     *http.Client // makes the host's requests
 	fresh      func() docker.Authorizer
 
 	mu    sync.Mutex // guards what follows
@@ -94,8 +67,8 @@ type authorizer struct {
 	known map[string]session.Credentials // by host that wanted them
 }
 
-// Authorize implements docker.Authorizer.
-func (au *authorizer) Authorize(ctx context.Context, req *http.Request) error {
+// authorize gives a request the token that there is.
+func (au *authorizer) authorize(ctx context.Context, req *http.Request) error {
 	if !au.may(req.URL) {
 		return nil
 	}
@@ -121,27 +94,12 @@ func (au *authorizer) Authorize(ctx context.Context, req *http.Request) error {
 	return err
 }
 
-// AddResponses implements docker.Authorizer.
-func (au *authorizer) AddResponses(ctx context.Context, responses []*http.Response) error {
-	last := responses[len(responses)-1]
-	place := last.Request.URL
-	if !au.may(place) {
-		return fmt.Errorf("%s asks for credentials, after a redirect from %s, and they are not sent there: it is not encrypted", origin.Of(place), au.host.Host)
-	}
-	if err := checkRealms(origin.Of(place), last.Header); err != nil {
-		return err
-	}
-	var c session.Credentials
-	if au.own(place) {
-		var err error
-		if c, err = au.access.credentials(ctx, au.host.Host, au.repository); err != nil {
-			return err
-		}
-	}
+// answer answers a challenge with credentials.
+func (au *authorizer) answer(ctx context.Context, host string, c session.Credentials, challenges []*http.Response) error {
 	au.mu.Lock()
-	au.known[place.Host] = c
+	au.known[host] = c
 	au.mu.Unlock()
-	return au.current().AddResponses(ctx, responses)
+	return au.current().AddResponses(ctx, challenges)
 }
 
 func (au *authorizer) current() docker.Authorizer {

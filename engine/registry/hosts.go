@@ -113,8 +113,13 @@ func (r *Registry) hostsFor(domain, repository string, a *access) ([]docker.Regi
 			name = domain // as in "docker.io", which is at another host
 		}
 		insecure := r.opt.Hosts[name].Insecure
-		au := a.authorizer(hosts[i], repository, insecure != nil && *insecure, r.headers())
-		hosts[i].Authorizer, hosts[i].Client = au, au.client
+		host := hosts[i]
+		of := func(a *access) *authorizer {
+			return a.authorizer(host, repository, insecure != nil && *insecure, r.headers())
+		}
+		au, client := &lent{r: r, of: of, at: of(a)}, *host.Client
+		client.CheckRedirect = au.redirected
+		hosts[i].Authorizer, hosts[i].Client = au, &client
 	}
 	return hosts, nil
 }

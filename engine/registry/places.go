@@ -41,13 +41,13 @@ const maxRedirects = 10
 
 // redirected is http.Client.CheckRedirect for what is asked of the registry: net/http
 // alone would pass headers on to other ports and to subdomains, and to plain http.
-func (au *authorizer) redirected(req *http.Request, via []*http.Request) error {
+func (l *lent) redirected(req *http.Request, via []*http.Request) error {
 	if len(via) >= maxRedirects {
 		return fmt.Errorf("it redirects more than %d times", maxRedirects)
 	}
 	origin.Leave(req.Header)
 	req.URL.User = nil
-	if err := au.Authorize(req.Context(), req); err != nil {
+	if err := l.Authorize(req.Context(), req); err != nil {
 		return fmt.Errorf("redirected to %s: %w", origin.Of(req.URL), err)
 	}
 	return nil

@@ -7,8 +7,8 @@
 // repeated, and above it readers that go on where a connection broke.
 //
 // Credentials are a session's. They are asked for when a registry demands them, of
-// a session that is alive then: what was begun for one build can be finished for
-// another.
+// a session that is alive then, and that answers: what was begun for one build can be
+// finished for another.
 package registry
 
 import (
@@ -188,29 +188,34 @@ var silent = func() *log.Entry {
 
 func quiet(ctx context.Context) context.Context { return log.WithLogger(ctx, silent) }
 
-// accessOf finds what the session of ctx has been using so far. Of sessions that
-// are gone nothing is kept.
+// accessOf finds what the session of ctx has been using so far.
 func (r *Registry) accessOf(ctx context.Context) (*access, error) {
-	id := ""
-	switch s, err := r.opt.Sessions.Of(ctx); {
-	case err == nil:
-		id = s.ID()
-	case !errors.Is(err, session.ErrNotFound):
+	s, err := r.opt.Sessions.Of(ctx)
+	if errors.Is(err, session.ErrNotFound) {
+		return r.accessBy(""), nil
+	}
+	if err != nil {
 		return nil, err
 	}
+	return r.accessBy(s.ID()), nil
+}
+
+// accessBy is the access of a session; "" is anonymous. Of sessions that are gone nothing is
+// kept.
+func (r *Registry) accessBy(id string) *access {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if a, ok := r.access[id]; ok {
-		return a, nil
+		return a
 	}
 	for old := range r.access {
 		if _, err := r.opt.Sessions.Get(old); old != "" && err != nil {
 			delete(r.access, old)
 		}
 	}
-	a := newAccess(id, r.opt.Sessions)
+	a := newAccess(id)
 	r.access[id] = a
-	return a, nil
+	return a
 }
 
 // normalize returns the full form of a reference, with a tag or a digest, and the

@@ -77,6 +77,10 @@ func Beside(ctx context.Context, t testing.TB, all *session.Sessions) (context.C
 		t.Fatal(err)
 	}
 	job.SessionID = session.OfBuild(x.id, "build")
-	stalled := job.Context(ctx)
-	return solver.WithCallers(stalled, func() []context.Context { return []context.Context{stalled, ctx} }), x
+	return Together(job.Context(ctx), ctx), x
+}
+
+// Together is the context of work that builds share, which are asked in this order.
+func Together(first context.Context, others ...context.Context) context.Context {
+	return solver.WithCallers(first, func() []context.Context { return others })
 }
