@@ -69,6 +69,7 @@ func TestLayers(t *testing.T) {
 		"engine/frontend/dockerfile":   {"engine/llb", "engine/session"},
 		"engine/registry":              {"engine/session"},
 		"engine/registry/registrytest": {"engine/session"},
+		"engine/session/sessiontest":   {"engine/session"},
 		"engine/objects":               {"engine/registry"},
 		"engine/objects/objectstest":   {"engine/registry"},
 		"engine/remotecache":           {"engine/cachesign", "engine/objects", "engine/registry", "engine/session", "engine/store"},
