@@ -122,7 +122,7 @@ func (r *Runner) Run(ctx context.Context, cases []Case) error {
 					continue
 				}
 				fmt.Fprintf(r.Log, "# trial %d of %s by %s\n", n+1, c.Name, b.Name())
-				if err := r.one(ctx, c, b, all); err != nil {
+				if err := r.one(ctx, c, n, b, all); err != nil {
 					return fmt.Errorf("%s of %s: %w", c.Name, b.Name(), err)
 				}
 			}
@@ -193,8 +193,27 @@ func (r *Runner) cost(c Case, cost Cost, all figures) {
 	fmt.Fprintf(r.Out, "cost %s %d %s %s %s %s\n", c.Name, c.N, cost.Phase, cost.Than, more(took), more(cpuOf))
 }
 
+// inTurn are the phases of a case for a trial: where setups are compared, another one begins
+// each time.
+func inTurn(c Case, trial int) []Phase {
+	phases := slices.Clone(c.Phases)
+	if len(c.Costs) > 0 {
+		last := func(p Phase) bool { return (p.As == "") == (trial%2 == 1) }
+		slices.SortStableFunc(phases, func(a, b Phase) int {
+			switch {
+			case last(a) == last(b):
+				return 0
+			case last(b):
+				return -1
+			}
+			return 1
+		})
+	}
+	return phases
+}
+
 // one is a trial of one builder: all phases of a case.
-func (r *Runner) one(ctx context.Context, c Case, b Builder, all figures) error {
+func (r *Runner) one(ctx context.Context, c Case, trial int, b Builder, all figures) error {
 	dir := filepath.Join(r.Dir, fmt.Sprintf("%s-%s-%d", c.Name, b.Name(), r.trial))
 	files := c.Files(c.N)
 	for name, text := range files {
@@ -207,7 +226,7 @@ func (r *Runner) one(ctx context.Context, c Case, b Builder, all figures) error 
 	}
 	defer os.RemoveAll(dir)
 	emptied := false
-	for _, p := range c.Phases {
+	for _, p := range inTurn(c, trial) {
 		as, err := r.as(ctx, b, p.As)
 		if err != nil {
 			return fmt.Errorf("%s: %w", p.Name, err)
