@@ -168,8 +168,9 @@ func (c *cli) whyBuild(r *why.Report, b *why.Build, alone bool, d *differ) error
 		fmt.Fprintln(w)
 		printCause(w, &g.Cause)
 		d.show(w, &g.Cause)
-		printRan(w, "ran", g.Steps)
-		printRan(w, "then", g.Followed)
+		room := c.roomOfName()
+		printRan(w, room, "ran", g.Steps)
+		printRan(w, room, "then", g.Followed)
 	}
 	return nil
 }
@@ -179,25 +180,31 @@ func printCause(w io.Writer, cause *why.Cause) {
 	if len(cause.Files) < 2 && cause.More == 0 {
 		return
 	}
-	for i, f := range cause.Files {
-		if i == 20 {
-			cause.More += len(cause.Files) - i
-			break
-		}
+	few := cause.Files[:min(len(cause.Files), 20)]
+	for _, f := range few {
 		fmt.Fprintf(w, "    %s\n", f)
 	}
-	if cause.More > 0 {
-		fmt.Fprintf(w, "    and %d more\n", cause.More)
+	if more := cause.More + len(cause.Files) - len(few); more > 0 {
+		fmt.Fprintf(w, "    and %d more\n", more)
 	}
 }
 
-func printRan(w io.Writer, word string, steps []why.Ran) {
+// roomOfName is how long the name of a step may be: what a terminal has left in its line.
+func (c *cli) roomOfName() int {
+	width := terminalWidth(c.out)
+	if width == 0 {
+		return 100
+	}
+	return max(width-len("  then   (1000.0s)"), 20)
+}
+
+func printRan(w io.Writer, room int, word string, steps []why.Ran) {
 	for i, s := range steps {
 		if i == 20 {
 			fmt.Fprintf(w, "  %-4s  and %d more\n", "", len(steps)-i)
 			return
 		}
-		fmt.Fprintf(w, "  %-4s  %s (%s)\n", word, oneLine(s.Name, 100), why.Seconds(s.Took))
+		fmt.Fprintf(w, "  %-4s  %s (%s)\n", word, oneLine(s.Name, room), why.Seconds(s.Took))
 		word = ""
 	}
 }
