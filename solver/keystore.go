@@ -49,6 +49,14 @@ func newKeyStore(s CacheKeyStorage) keyStore {
 	return publicStore{s, ok && a.AnswersFromMemory()}
 }
 
+// MayHaveOp reports whether a storage may have a link of an output of an operation, from any
+// key of any input that is seen through a selector. It may only say no where there is none, and
+// does for the storages of this module.
+func MayHaveOp(s CacheKeyStorage, op digest.Digest, output Index, selector digest.Digest) bool {
+	g, ok := s.(keyGrapher)
+	return !ok || g.Graph().HasOp(string(op), int(output), string(selector))
+}
+
 // graphStore is a graph as a keyStore.
 type graphStore keygraph.Graph
 

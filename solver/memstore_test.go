@@ -334,3 +334,34 @@ func TestMemoryStorageCallbacks(t *testing.T) {
 		t.Error("a node without a name was made")
 	}
 }
+
+// MayHaveOp says no where there is no link of an operation, and never of a storage that is not
+// of this module.
+func TestMayHaveOp(t *testing.T) {
+	s := solver.NewInMemoryCacheStorage()
+	op, sel := digest.FromString("op"), digest.FromString("sel")
+	may := func(of solver.CacheKeyStorage, output solver.Index, selector digest.Digest) bool {
+		return solver.MayHaveOp(of, op, output, selector)
+	}
+	want := func(what string, got, want bool) {
+		t.Helper()
+		if got != want {
+			t.Errorf("%s: %v", what, got)
+		}
+	}
+	want("nothing", may(s, 1, sel), false)
+	if err := errors.Join(
+		s.AddResult("b", solver.CacheResult{ID: "r", CreatedAt: time.Now()}),
+		s.AddLink("a", solver.CacheInfoLink{Input: 3, Output: 1, Digest: op, Selector: sel}, "b"),
+	); err != nil {
+		t.Fatal(err)
+	}
+	want("the operation", may(s, 1, sel), true)
+	want("another output", may(s, 0, sel), false)
+	want("without the selector", may(s, 1, ""), false)
+	want("a foreign storage", may(struct{ solver.CacheKeyStorage }{s}, 0, ""), true)
+	if err := s.Release("r"); err != nil {
+		t.Fatal(err)
+	}
+	want("released", may(s, 1, sel), false)
+}

@@ -87,6 +87,9 @@ type InputTrace struct {
 	// it could have been.
 	Content    *CacheKey `json:"content,omitempty"`
 	HasContent bool      `json:"hasContent,omitempty"`
+	// Exhausted: the caches were asked about all that the input can be known by, the keys
+	// that it may still have had and its content included.
+	Exhausted bool `json:"exhausted,omitempty"`
 }
 
 // traceEvent is a Decision as it is kept.
@@ -209,6 +212,7 @@ func (s *Solver) decisions(e *edgeState) EdgeTrace {
 		if v.op.n > 0 {
 			d := v.op.first.Deps[i]
 			it.Selector, it.HasContent = d.Selector, d.ComputeDigestFunc != nil
+			it.Exhausted = s.g.Exhausted(e.id, i)
 		}
 		t.Inputs = append(t.Inputs, it)
 	}

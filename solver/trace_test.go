@@ -106,6 +106,9 @@ func TestTrace(t *testing.T) {
 	}
 	side := build(&solvertest.Node{ID: "n3", Key: "n", In: []solvertest.Input{{Node: graph("1").In[0].Node, Content: true}, {Node: w.node("another")}}, Stats: w.stats})
 	says(t, traceOf(t, side, "n3"), `run: no cache has it for its input "another"`)
+	if in := traceOf(t, side, "n3").Inputs; !in[1].Exhausted || in[0].Exhausted {
+		t.Errorf("that the content of an input was left out for one of which all was asked: %+v", in)
+	}
 	// What differs can be told by comparing with the trace of before.
 	if other.Inputs[0].Keys[0].ID == warm.Inputs[0].Keys[0].ID || other.Inputs[1].Keys[0].ID != warm.Inputs[1].Keys[0].ID || other.Op[0] != warm.Op[0] {
 		t.Error("the traces do not tell what differs")

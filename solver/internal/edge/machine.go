@@ -113,6 +113,9 @@ type work struct {
 	out *[]Effect
 }
 
+// Exhausted says whether no more keys of the input will come.
+func (in *Input) Exhausted() bool { return in.exhausted }
+
 // Init prepares a machine for an edge with n inputs. It may ask the caches; none, for
 // an edge that ignores them.
 func (m *Machine) Init(n int, caches Caches) {

@@ -264,6 +264,11 @@ func (g *Graph) Matched(e Edge) edge.Managers {
 	return r.m.Full(g.inputs.run(uint32(r.slots), g.vertices.at(uint32(r.vertex)).n))
 }
 
+// Exhausted says whether the caches were asked about all that an input can be known by.
+func (g *Graph) Exhausted(e Edge, i int) bool {
+	return g.inputs.at(uint32(g.edges.at(uint32(e)).slots) + uint32(i)).Exhausted()
+}
+
 // Asked are the caches that an edge asks now.
 func (g *Graph) Asked(e Edge) edge.Managers { return g.edges.at(uint32(e)).m.Asked() }
 

@@ -168,6 +168,14 @@ func (g *Graph) Targets(id string, l Link) []string {
 	return g.Match(l.Op, l.Output, []Source{{Input: l.Input, ID: id, Selector: l.Selector}})
 }
 
+// HasOp reports whether any link is of an output of an operation, seen through a selector.
+func (g *Graph) HasOp(op string, output int, selector string) bool {
+	label := appendLabel(nil, op, output, selector)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.knownLabel(g.hashed(label)) != 0
+}
+
 // Leads reports whether any of the sources leads to an output of an operation.
 func (g *Graph) Leads(op string, output int, sources []Source) bool {
 	q := newQuery(g)
