@@ -26,9 +26,14 @@ func (b *build) account(ctx context.Context) (steps []why.Step, omitted int) {
 	if !b.req.Account {
 		return nil, 0
 	}
+	return b.accountOf(ctx, b.job.Trace())
+}
+
+// accountOf is account by a trace.
+func (b *build) accountOf(ctx context.Context, trace solver.Trace) (steps []why.Step, omitted int) {
 	ctx = b.job.Context(ctx)
 	at := map[digest.Digest]int{}
-	for _, t := range b.job.Trace() {
+	for _, t := range trace {
 		n, known := at[t.Vertex]
 		if !known {
 			if len(steps) == maxAccounted {

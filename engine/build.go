@@ -163,6 +163,7 @@ type build struct {
 	looked       looked    // of other builds
 	proxy        *proxyUse // nil where steps have a network
 	inputs       sync.Map  // *frontend.Client: inputs of its request
+	planning     *planner  // nil of a build that builds
 }
 
 // lendToOps makes values of the job of what ops ask the build for.
@@ -418,6 +419,9 @@ func (b *build) loadOptions() llb.LoadOptions {
 // dropCaches drops cache mounts, each once a build: a definition may be loaded again,
 // when steps of this build have already written to the new ones.
 func (b *build) dropCaches(caches []llb.CacheMount) error {
+	if b.planning != nil {
+		return nil
+	}
 	for _, c := range caches {
 		if _, dropped := b.dropped.LoadOrStore(c, true); dropped {
 			continue

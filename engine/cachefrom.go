@@ -93,15 +93,23 @@ func (b *build) cacheSources(more []gwclient.CacheOptionsEntry) []solver.CacheMa
 	var out []solver.CacheManager
 	for _, o := range b.req.CacheFrom {
 		if m := b.importOf(o); m != nil {
-			out = append(out, m)
+			out = append(out, b.asSource(m))
 		}
 	}
 	for _, e := range more {
 		if m := b.importOf(remotecache.Option{Type: e.Type, Attrs: e.Attrs}); m != nil {
-			out = append(out, m)
+			out = append(out, b.asSource(m))
 		}
 	}
 	return out
+}
+
+// asSource is a cache as the solver asks it.
+func (b *build) asSource(m *remotecache.Import) solver.CacheManager {
+	if b.planning != nil {
+		return readImport{m, b.engine.store}
+	}
+	return m
 }
 
 // all are those that were opened.

@@ -83,6 +83,7 @@ func TestLayers(t *testing.T) {
 		"engine/filediff":              {"engine/progress"},
 		"engine/filetrees":             {"engine/contenthash", "engine/treediff"},
 		"engine/why":                   {"engine/filediff", "engine/progress", "engine/treediff"},
+		"engine/plan":                  {"engine/why"},
 		"engine/why/view":              {"engine/why"},
 		"engine/history":               {"engine/evictions", "engine/filetrees", "engine/gcpolicy", "engine/why"},
 		"engine/recorder":              {"engine"},

@@ -115,6 +115,9 @@ type Options struct {
 	Sources func(s *store.Store, sessions *session.Sessions) []source.Source
 }
 
+// localCache is the ID of the store as a cache.
+const localCache = "local"
+
 // Engine builds. Its methods may be called concurrently.
 type Engine struct {
 	store     *store.Store
@@ -233,7 +236,7 @@ func (e *Engine) assemble(ctx context.Context, opt Options) error {
 	e.ops = env
 	e.solver = solver.NewSolver(solver.SolverOpt{
 		ResolveOpFunc: env.Resolve,
-		DefaultCache:  solver.NewCacheManager("local", e.store.CacheKeys(), e.store.Results()),
+		DefaultCache:  solver.NewCacheManager(localCache, e.store.CacheKeys(), e.store.Results()),
 		Parallelism:   opt.Parallelism,
 	})
 	return nil

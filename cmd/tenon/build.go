@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"strings"
 
@@ -79,42 +80,13 @@ func (c *cli) build(ctx context.Context, where string, f *buildFlags) (err error
 	if err != nil {
 		return err
 	}
-	attrs, err := f.attrs(c.env)
+	req, caches, done, err := c.request(ctx, where, f)
 	if err != nil {
 		return err
 	}
-	if err := addProxies(attrs, c.env); err != nil {
-		return err
-	}
-	in, err := c.input(ctx, where, f)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, in.Close()) }()
-	for k, v := range in.attrs {
-		attrs[k] = v
-	}
-	caches, err := c.caches(f)
-	if err != nil {
-		return err
-	}
-	sess, err := c.session(ctx, in, f, caches)
-	if err != nil {
-		return err
-	}
-	req := engine.Request{
-		Frontend:       dockerfile.Name,
-		FrontendAttrs:  attrs,
-		FrontendInputs: in.inputs,
-		Session:        sess,
-		Allow:          f.allow,
-		CacheFrom:      caches.from,
-		CacheTo:        caches.to,
-		Verify:         f.verify,
-		MayRun:         f.mayRun(),
-	}
+	defer func() { err = errors.Join(err, done()) }()
 	if call.request != "" {
-		attrs["requestid"] = call.request
+		req.FrontendAttrs["requestid"] = call.request
 		return c.ask(ctx, req, call, f)
 	}
 	exports, kept, err := c.exports(ctx, f)
@@ -133,6 +105,43 @@ func (c *cli) build(ctx context.Context, where string, f *buildFlags) (err error
 		err = errors.Join(err, c.finish(ctx, f, caches, res.Caches))
 	}
 	return c.conclude(ctx, res, f, err, kept, "name an image with --tag, or an output with --output")
+}
+
+// request is what the flags ask for, but for what is made of the result. Done is to be called
+// when it is not needed any more.
+func (c *cli) request(ctx context.Context, where string, f *buildFlags) (_ engine.Request, _ *buildCaches, done func() error, err error) {
+	none := engine.Request{}
+	attrs, err := f.attrs(c.env)
+	if err != nil {
+		return none, nil, nil, err
+	}
+	if err := addProxies(attrs, c.env); err != nil {
+		return none, nil, nil, err
+	}
+	in, err := c.input(ctx, where, f)
+	if err != nil {
+		return none, nil, nil, err
+	}
+	maps.Copy(attrs, in.attrs)
+	caches, err := c.caches(f)
+	if err != nil {
+		return none, nil, nil, errors.Join(err, in.Close())
+	}
+	sess, err := c.session(ctx, in, f, caches)
+	if err != nil {
+		return none, nil, nil, errors.Join(err, in.Close())
+	}
+	return engine.Request{
+		Frontend:       dockerfile.Name,
+		FrontendAttrs:  attrs,
+		FrontendInputs: in.inputs,
+		Session:        sess,
+		Allow:          f.allow,
+		CacheFrom:      caches.from,
+		CacheTo:        caches.to,
+		Verify:         f.verify,
+		MayRun:         f.mayRun(),
+	}, caches, in.Close, nil
 }
 
 // conclude tells what a build has come to, and returns why the command fails. If the result

@@ -160,7 +160,7 @@ What flags repeat can be said once, in a configuration file or the environment:
 			logrus.Debugf("%v: what is mounted is seen by the whole machine", c.seen)
 		}
 	}
-	root.AddCommand(c.buildCommand(), c.llbCommand(), c.whyCommand(), c.historyCommand(), c.graphCommand(), c.traceCommand(), c.imagesCommand(), c.duCommand(), c.pruneCommand(), c.versionCommand(), c.dialStdioCommand())
+	root.AddCommand(c.buildCommand(), c.planCommand(), c.llbCommand(), c.whyCommand(), c.historyCommand(), c.graphCommand(), c.traceCommand(), c.imagesCommand(), c.duCommand(), c.pruneCommand(), c.versionCommand(), c.dialStdioCommand())
 	return root
 }
 

@@ -82,7 +82,7 @@ func (l level) name(ctx context.Context, below digest.Digest) (digest.Digest, er
 		}
 		name, err = l.ref.Content(ctx, func(ctx context.Context) (digest.Digest, error) { return written(ctx, l.ref, below) })
 	}
-	if err == nil || ctx.Err() != nil || errors.Is(err, solver.ErrNotFound) || errors.Is(err, store.ErrLost) {
+	if err == nil || ctx.Err() != nil || errors.Is(err, solver.ErrNotFound) || errors.Is(err, store.ErrLost) || errors.Is(err, store.ErrNotHere) {
 		return name, err
 	}
 	// That it cannot be read, or has what no name is for, is no reason to fail: it is only

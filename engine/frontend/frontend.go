@@ -59,6 +59,9 @@ type Build struct {
 	// Lent tells the IDs of the secrets and SSH agents that the caller lends, as far as
 	// that is known.
 	Lent func() (secrets, agents []string)
+	// Place, if not nil, says where the tree of a reference can be read without solving it;
+	// "" is nowhere.
+	Place func(ctx context.Context, r *Reference) (dir string, release func() error, err error)
 	// NewContainer makes a container of trees, one for each mount of the request and nil
 	// for the empty one, which are borrowed until it is released.
 	NewContainer func(ctx context.Context, req client.NewContainerRequest, trees []*store.Ref) (Container, error)

@@ -162,6 +162,11 @@ func (r *Reference) ReadDir(ctx context.Context, req client.ReadDirRequest) (lis
 }
 
 func (r *Reference) with(ctx context.Context, use func(tree) error) error {
+	if r.build.Place != nil {
+		if dir, release, err := r.build.Place(ctx, r); dir != "" || err != nil {
+			return reading(err, release, func() error { return use(tree(dir)) })
+		}
+	}
 	ref, err := r.Ref(ctx)
 	if err != nil {
 		return err

@@ -64,6 +64,23 @@ type Lister interface {
 	Listing() *contenthash.Node
 }
 
+// Imaginer is implemented by an Instance that can tell what is in its tree without making it.
+type Imaginer interface {
+	// Imagine returns the tree of CacheKey's last key, to be looked at (store.Store.Look). The
+	// Ref is the caller's; nil stands for an empty tree.
+	Imagine(ctx context.Context) (*store.Ref, error)
+}
+
+type lookingKey struct{}
+
+// Looking returns a context in which nothing is remembered of what a source has found out.
+func Looking(ctx context.Context) context.Context {
+	return context.WithValue(ctx, lookingKey{}, true)
+}
+
+// IsLooking says whether a context is one of Looking.
+func IsLooking(ctx context.Context) bool { return ctx.Value(lookingKey{}) != nil }
+
 // Holder is implemented by a Source that keeps what a build has fetched until the build ends:
 // it cannot be had again, or could be something else. A build is named by its job's session
 // ID, which is its own.

@@ -170,7 +170,7 @@ func (c *CacheMount) Release(ctx context.Context) error {
 		return fmt.Errorf("cache mount %q: %w", c.rec.facts.CacheID, ErrReleased)
 	}
 	c.released = true
-	idle := x.unhold(c.rec)
+	idle := x.unhold(c.rec, true)
 	if ch := x.freed[c.rec.facts.CacheID]; ch != nil && c.rec.holds == 0 && !c.rec.dropped {
 		close(ch)
 		delete(x.freed, c.rec.facts.CacheID)

@@ -170,6 +170,11 @@ func (r *Ref) Value(key string) (value []byte, err error) {
 	if err != nil || rec == nil {
 		return nil, err
 	}
+	if rec.imagined != nil {
+		r.s.index.mu.Lock()
+		defer r.s.index.mu.Unlock()
+		return rec.imagined[key], nil
+	}
 	err = r.s.back.meta.View(func(tx *bolt.Tx) error {
 		b := tx.Bucket(bucketTenon)
 		for _, name := range [][]byte{bucketValues, []byte(rec.id)} {
@@ -199,6 +204,9 @@ func (r *Ref) SetValue(key string, dt []byte) error {
 	}
 	if rec == nil {
 		return errors.New("the empty tree keeps no values")
+	}
+	if r.looks {
+		return r.setImagined(key, dt)
 	}
 	return r.s.update(context.Background(), func(_ context.Context, top *bolt.Bucket) error {
 		values, err := top.CreateBucketIfNotExists(bucketValues)

@@ -49,7 +49,7 @@ func FuzzRecords(f *testing.F) {
 				pieces(r)
 			}
 			x.hold(r)
-			x.unhold(r)
+			x.unhold(r, true)
 		}
 		for _, r := range x.records {
 			if r.holds != 0 {

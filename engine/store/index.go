@@ -142,6 +142,11 @@ func (x *index) hold(r *record) {
 		r.facts.Size = nil // it is about to be written to
 	}
 	x.markDirty(r)
+	x.pin(r)
+}
+
+// pin is hold, where that is no use of the record. The caller has mu.
+func (x *index) pin(r *record) {
 	todo := []*record{r}
 	for len(todo) > 0 {
 		r := todo[len(todo)-1]
@@ -158,8 +163,8 @@ func (x *index) hold(r *record) {
 }
 
 // unhold gives a hold up, and returns the views that nobody needs any more, to be
-// dropped without mu. The caller has mu.
-func (x *index) unhold(r *record) []*view {
+// dropped without mu. Used says that the record was in use until now. The caller has mu.
+func (x *index) unhold(r *record, used bool) []*view {
 	now := time.Now()
 	var idle []*view
 	todo := []*record{r}
@@ -169,7 +174,7 @@ func (x *index) unhold(r *record) []*view {
 		if r.holds--; r.holds > 0 {
 			continue
 		}
-		if r.facts.LastUsed.Before(now) {
+		if used && r.facts.LastUsed.Before(now) {
 			r.facts.LastUsed = now
 			x.markDirty(r)
 		}

@@ -37,11 +37,11 @@ func (r *Ref) Origin() (o Origin, err error) {
 	case kindCommitted:
 		o.Written = true
 		if p := rec.parent(); p != nil {
-			o.Upon = r.s.newRef(p)
+			o.Upon = r.another(p)
 		}
 	case kindMerge:
 		for _, p := range rec.parents {
-			o.Merged = append(o.Merged, r.s.newRef(p))
+			o.Merged = append(o.Merged, r.another(p))
 		}
 	case kindDiff:
 		o.Different = len(pieces(rec))
@@ -69,6 +69,12 @@ func (r *Ref) Content(ctx context.Context, compute func(context.Context) (digest
 	if rec == nil {
 		if compute == nil {
 			return "", nil
+		}
+		return compute(ctx)
+	}
+	if r.looks && compute != nil {
+		if d, err := r.Content(ctx, nil); d != "" || err != nil {
+			return d, err
 		}
 		return compute(ctx)
 	}
@@ -136,6 +142,9 @@ func (r *Ref) Written(ctx context.Context, fn func(Written) error) error {
 	}
 	if rec == nil {
 		return errors.New("nobody has written the empty tree")
+	}
+	if err := r.here(); err != nil {
+		return err
 	}
 	s, ctx := r.s, r.s.Context(ctx)
 	w := Written{UserNotes: s.back.userNotes()}

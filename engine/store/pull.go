@@ -35,13 +35,9 @@ func (s *Store) FromLayers(ctx context.Context, layers []ocispec.Descriptor, pro
 	if len(layers) == 0 {
 		return nil, nil
 	}
-	diffIDs := make([]digest.Digest, len(layers))
-	for i, desc := range layers {
-		diffID, err := checkLayer(desc)
-		if err != nil {
-			return nil, fmt.Errorf("layer %d of %d (%s, %s): %w", i+1, len(layers), desc.Digest, desc.MediaType, err)
-		}
-		diffIDs[i] = diffID
+	diffIDs, err := diffIDsOf(layers)
+	if err != nil {
+		return nil, err
 	}
 	chainIDs := identity.ChainIDs(slices.Clone(diffIDs))
 
@@ -101,6 +97,19 @@ func (s *Store) FromLayers(ctx context.Context, layers []ocispec.Descriptor, pro
 		}
 	}
 	return ref, nil
+}
+
+// diffIDsOf are the diff IDs of layers.
+func diffIDsOf(layers []ocispec.Descriptor) ([]digest.Digest, error) {
+	diffIDs := make([]digest.Digest, len(layers))
+	for i, desc := range layers {
+		diffID, err := checkLayer(desc)
+		if err != nil {
+			return nil, fmt.Errorf("layer %d of %d (%s, %s): %w", i+1, len(layers), desc.Digest, desc.MediaType, err)
+		}
+		diffIDs[i] = diffID
+	}
+	return diffIDs, nil
 }
 
 // Annotations of layers that say when and how they were made, as caches have them.

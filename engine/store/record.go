@@ -114,6 +114,8 @@ type record struct {
 	view *view
 	// sharing is how the holders of a cache mount share it.
 	sharing string
+	// imagined are the values of a tree that is not there; nil of all others.
+	imagined map[string][]byte
 	// dropped says that a cache mount is no longer found by its ID, and goes with its
 	// last holder.
 	dropped bool

@@ -166,7 +166,7 @@ func (s *Store) dropDeadKeys(some bool) error {
 	dead := map[string]bool{}
 	err := s.keys.Walk(func(id string) error {
 		return s.keys.WalkResults(id, func(res solver.CacheResult) error {
-			if res.ID != emptyID && s.index.records[res.ID] == nil {
+			if res.ID != EmptyID && s.index.records[res.ID] == nil {
 				dead[res.ID] = true
 			}
 			return nil

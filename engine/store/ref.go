@@ -26,12 +26,23 @@ type Ref struct {
 	rec *record
 	// released is guarded by the index's lock.
 	released bool
+	// looks says that the tree is only looked at: see Look.
+	looks bool
 }
 
 // newRef takes a hold of a record. The caller has the index's lock.
 func (s *Store) newRef(rec *record) *Ref {
 	s.index.hold(rec)
 	return &Ref{s: s, rec: rec}
+}
+
+// another takes a hold of a record as the handle has one of its own. The caller has the
+// index's lock.
+func (r *Ref) another(rec *record) *Ref {
+	if r.looks {
+		return r.s.lookAt(rec)
+	}
+	return r.s.newRef(rec)
 }
 
 // use returns the record of a handle, nil for the empty tree.
@@ -47,14 +58,14 @@ func (r *Ref) use() (*record, error) {
 	return r.rec, nil
 }
 
-// emptyID is the ID of the empty tree.
-const emptyID = "empty"
+// EmptyID is the ID of the empty tree.
+const EmptyID = "empty"
 
 // ID names the tree. It is the same in all processes, for as long as the tree is
 // kept. That of the empty tree is "empty".
 func (r *Ref) ID() string {
 	if r == nil {
-		return emptyID
+		return EmptyID
 	}
 	return r.rec.id
 }
@@ -68,9 +79,9 @@ func (r *Ref) Clone() *Ref {
 	r.s.index.mu.Lock()
 	defer r.s.index.mu.Unlock()
 	if r.released {
-		return &Ref{s: r.s, rec: r.rec, released: true}
+		return &Ref{s: r.s, rec: r.rec, released: true, looks: r.looks}
 	}
-	return r.s.newRef(r.rec)
+	return r.another(r.rec)
 }
 
 // Release gives the handle back. The second time is an error, ErrReleased. The
@@ -85,7 +96,7 @@ func (r *Ref) Release(ctx context.Context) error {
 		return fmt.Errorf("tree %s: %w", r.rec.id, ErrReleased)
 	}
 	r.released = true
-	idle := r.s.index.unhold(r.rec)
+	idle := r.s.index.unhold(r.rec, !r.looks)
 	r.s.index.mu.Unlock()
 	return r.s.dropViews(ctx, idle)
 }
@@ -134,6 +145,9 @@ func (r *Ref) Mount(ctx context.Context, readonly bool) (executor.MountableRef, 
 	if rec == nil {
 		return emptyMountable, nil
 	}
+	if err := r.here(); err != nil {
+		return nil, err
+	}
 	ctx = r.s.Context(ctx)
 	key, err := r.s.tree(ctx, rec)
 	if err != nil {
@@ -160,6 +174,9 @@ func ExtractAll(ctx context.Context, results []solver.Result) error {
 func (r *Ref) Extract(ctx context.Context) error {
 	rec, err := r.use()
 	if err != nil || rec == nil {
+		return err
+	}
+	if err := r.here(); err != nil {
 		return err
 	}
 	_, err = r.s.tree(r.s.Context(ctx), rec)

@@ -57,13 +57,13 @@ func (x results) Save(r solver.Result) (solver.CacheResult, error) {
 		return solver.CacheResult{}, err
 	}
 	if rec == nil {
-		return solver.CacheResult{ID: emptyID, CreatedAt: time.Now()}, nil
+		return solver.CacheResult{ID: EmptyID, CreatedAt: time.Now()}, nil
 	}
 	return solver.CacheResult{ID: rec.id, CreatedAt: rec.facts.CreatedAt}, nil
 }
 
 func (x results) Load(ctx context.Context, res solver.CacheResult) (solver.Result, error) {
-	if res.ID == emptyID {
+	if res.ID == EmptyID {
 		return NewResult(nil), nil
 	}
 	ref, err := x.s.Get(ctx, res.ID)
@@ -88,7 +88,7 @@ func (s *Store) OfKeys(ctx context.Context, keys []string) (ref *Ref, err error)
 	}
 	err = fmt.Errorf("no tree of these keys: %w", solver.ErrNotFound)
 	for _, id := range ids {
-		if id == emptyID {
+		if id == EmptyID {
 			return nil, nil
 		}
 		if ref, err = s.Get(ctx, id); err == nil {
@@ -116,7 +116,7 @@ func (s *Store) Get(ctx context.Context, id string) (*Ref, error) {
 }
 
 func (x results) LoadRemote(ctx context.Context, res solver.CacheResult) (*solver.Remote, error) {
-	if res.ID == emptyID {
+	if res.ID == EmptyID {
 		return nil, nil
 	}
 	if lookedOf(ctx) != nil {
@@ -140,7 +140,7 @@ func (x results) LoadRemote(ctx context.Context, res solver.CacheResult) (*solve
 }
 
 func (x results) Exists(id string) bool {
-	if id == emptyID {
+	if id == EmptyID {
 		return true
 	}
 	x.s.index.mu.Lock()

@@ -15,6 +15,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/tenonbuild/tenon/engine/registry"
+	"github.com/tenonbuild/tenon/engine/source"
 	"github.com/tenonbuild/tenon/engine/source/internal/manifest"
 )
 
@@ -146,6 +147,9 @@ func (s *Source) findRemote(ctx context.Context, id identifier) (*found, error) 
 		return nil, fmt.Errorf("image %s: %w", name, err)
 	}
 	f := s.pulled(id, img)
+	if source.IsLooking(ctx) {
+		return f, nil
+	}
 	return f, s.remember(ctx, id, f)
 }
 

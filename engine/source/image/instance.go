@@ -108,6 +108,19 @@ func (i *instance) Snapshot(ctx context.Context) (*store.Ref, error) {
 	return ref, nil
 }
 
+// Imagine implements source.Imaginer.
+func (i *instance) Imagine(ctx context.Context) (*store.Ref, error) {
+	img, err := i.image(ctx)
+	if err != nil {
+		return nil, err
+	}
+	layers, err := img.Limit(i.id.limit)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", i.id.name, err)
+	}
+	return i.s.opt.Store.ImagineLayers(ctx, layers)
+}
+
 // Describe implements source.Describer.
 func (i *instance) Describe(ctx context.Context, to *provenance.Capture) error {
 	img, err := i.image(ctx)

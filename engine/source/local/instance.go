@@ -8,9 +8,12 @@ import (
 	"sync"
 	"syscall"
 
+	"github.com/moby/buildkit/identity"
+
 	"github.com/tenonbuild/tenon/engine/contenthash"
 	"github.com/tenonbuild/tenon/engine/provenance"
 	"github.com/tenonbuild/tenon/engine/session"
+	"github.com/tenonbuild/tenon/engine/source"
 	"github.com/tenonbuild/tenon/engine/store"
 )
 
@@ -92,6 +95,9 @@ func (i *instance) scan(ctx context.Context) error {
 	}
 	i.tree = ""
 	return i.withDir(ctx, func(d session.Dir) error {
+		if d.Sync != nil && source.IsLooking(ctx) {
+			return errors.New("it would be sent, and nothing is to be written")
+		}
 		if d.Sync != nil {
 			return i.receive(ctx, d.Sync)
 		}
@@ -186,6 +192,23 @@ func (i *instance) Listing() *contenthash.Node {
 		return nil
 	}
 	return i.read.root
+}
+
+// Imagine implements source.Imaginer.
+func (i *instance) Imagine(ctx context.Context) (*store.Ref, error) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if err := i.scan(ctx); err != nil {
+		return nil, err
+	}
+	if len(i.read.found) == 0 {
+		return nil, nil
+	}
+	ref := i.source.opt.Store.Imagine("imagined-" + identity.NewID())
+	if err := contenthash.Keep(ref, i.read.root); err != nil {
+		return nil, errors.Join(err, ref.Release(ctx))
+	}
+	return ref, nil
 }
 
 // Describe implements source.Describer.

@@ -14,6 +14,7 @@ import (
 
 	"github.com/tenonbuild/tenon/engine/contenthash"
 	"github.com/tenonbuild/tenon/engine/session"
+	"github.com/tenonbuild/tenon/engine/source"
 	"github.com/tonistiigi/fsutil"
 	"github.com/tonistiigi/fsutil/types"
 	"golang.org/x/sync/errgroup"
@@ -68,6 +69,9 @@ func (s *Source) scan(ctx context.Context, d session.Dir, w wanted, p *progress)
 	}
 	r.sweep()
 	r.own.tell(ctx)
+	if source.IsLooking(ctx) {
+		return &listing{root: r.root, found: r.found}, nil
+	}
 	if err := r.memory.save(); err != nil {
 		warn(ctx, fmt.Errorf("local directory %q: what was hashed will be hashed again: %w", w.name, err))
 	}

@@ -258,6 +258,15 @@ func (i *instance) Describe(_ context.Context, to *provenance.Capture) error {
 	return nil
 }
 
+// Imagine implements source.Imaginer.
+func (i *instance) Imagine(ctx context.Context) (*store.Ref, error) {
+	_, layers, err := i.image(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return i.s.opt.Store.ImagineLayers(ctx, layers)
+}
+
 // Snapshot implements source.Instance. Layers are read when they are needed, from a
 // session that has the layout then.
 func (i *instance) Snapshot(ctx context.Context) (*store.Ref, error) {
