@@ -30,11 +30,9 @@ const maxSocket = 107
 // lendAgent makes a socket for an agent of the session. It is to be closed.
 func (c *client) lendAgent(ctx context.Context, id string) (*agentSocket, error) {
 	dial := func(ctx context.Context) (net.Conn, error) {
-		sess, err := c.source.opt.Sessions.Of(ctx)
-		if err != nil {
-			return nil, err
-		}
-		return sess.SSH(ctx, id)
+		return session.Ask(ctx, c.source.opt.Sessions, func(ctx context.Context, s session.Session) (net.Conn, error) {
+			return s.SSH(ctx, id)
+		})
 	}
 	probe, err := dial(ctx)
 	if errors.Is(err, session.ErrNotFound) {

@@ -184,19 +184,14 @@ func (c *client) hide(name, value string) error {
 	return nil
 }
 
-// secret returns a secret of the session, "" if there is none.
+// secret returns a secret of the sessions, "" if there is none: see session.Ask.
 func (c *client) secret(ctx context.Context, name string) (string, error) {
 	if name == "" {
 		return "", nil
 	}
-	sess, err := c.source.opt.Sessions.Of(ctx)
-	if errors.Is(err, session.ErrNotFound) {
-		return "", nil
-	}
-	if err != nil {
-		return "", err
-	}
-	dt, err := sess.Secret(ctx, name)
+	dt, err := session.Ask(ctx, c.source.opt.Sessions, func(ctx context.Context, s session.Session) ([]byte, error) {
+		return s.Secret(ctx, name)
+	})
 	if errors.Is(err, session.ErrNotFound) {
 		return "", nil
 	}

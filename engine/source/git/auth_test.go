@@ -20,6 +20,7 @@ import (
 	"github.com/moby/buildkit/solver/pb"
 	"github.com/tenonbuild/tenon/engine/session"
 	"github.com/tenonbuild/tenon/engine/session/local"
+	"github.com/tenonbuild/tenon/engine/session/sessiontest"
 	"github.com/tenonbuild/tenon/engine/source/internal/sourcetest"
 	"github.com/tenonbuild/tenon/internal/check"
 	"github.com/tenonbuild/tenon/internal/testenv"
@@ -104,6 +105,14 @@ func TestHTTPAuthorization(t *testing.T) {
 		}
 		has(t, sourcetest.Files(t, ref, ".git"), map[string]string{"f": "private"})
 	}
+	// Beside a client that does not answer, too.
+	besides := sourcetest.New(t)
+	shared, _ := sessiontest.Beside(besides.Build(t, lend("GIT_AUTH_TOKEN", secret)), t, besides.Sessions)
+	_, ref, err := sourcetest.Solve(shared, t, newSource(t, besides), srv.op("r.git", "", attrs...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	has(t, sourcetest.Files(t, ref, ".git"), map[string]string{"f": "private"})
 	if seen {
 		t.Error("the secret is in the list of processes")
 	}
@@ -112,7 +121,7 @@ func TestHTTPAuthorization(t *testing.T) {
 	}
 
 	fails(t, e, src, srv.op("r.git", "", attrs...), "GIT_AUTH_TOKEN")
-	_, _, err := sourcetest.Solve(e.Build(t, lend("GIT_AUTH_HEADER", "Own "+secret+"\nx")), t, src, srv.op("r.git", "", attrs...))
+	_, _, err = sourcetest.Solve(e.Build(t, lend("GIT_AUTH_HEADER", "Own "+secret+"\nx")), t, src, srv.op("r.git", "", attrs...))
 	wantError(t, err, "GIT_AUTH_HEADER", "several lines")
 	// What the server says back is not shown either.
 	srv.change(func() {
@@ -269,7 +278,15 @@ func testSSH(t *testing.T, tmp string) {
 		}
 		has(t, sourcetest.Files(t, ref), map[string]string{"f": "by ssh"})
 	}
-	_, _, err := sourcetest.Solve(e.Build(t, local.Options{}), t, src, op(""))
+	// Beside a client that does not answer, too.
+	besides := sourcetest.New(t)
+	shared, _ := sessiontest.Beside(besides.Build(t, keyFile(key)), t, besides.Sessions)
+	_, ref, err := sourcetest.Solve(shared, t, newSource(t, besides), op(sshd.hostKey))
+	if err != nil {
+		t.Fatal(err)
+	}
+	has(t, sourcetest.Files(t, ref), map[string]string{"f": "by ssh"})
+	_, _, err = sourcetest.Solve(e.Build(t, local.Options{}), t, src, op(""))
 	wantError(t, err, "no SSH agent", "--ssh default")
 	if !errors.Is(err, session.ErrNotFound) {
 		t.Errorf("%v", err)

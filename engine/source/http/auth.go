@@ -106,11 +106,10 @@ func setAuthorization(h http.Header, name, value string) error {
 	return nil
 }
 
+// secret asks the sessions of the builds that ctx works for: see session.Ask.
 func (s *Source) secret(ctx context.Context, name string) (string, error) {
-	sess, err := s.opt.Sessions.Of(ctx)
-	if err != nil {
-		return "", err
-	}
-	dt, err := sess.Secret(ctx, name)
-	return string(dt), err
+	return session.Ask(ctx, s.opt.Sessions, func(ctx context.Context, of session.Session) (string, error) {
+		dt, err := of.Secret(ctx, name)
+		return string(dt), err
+	})
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/moby/buildkit/solver/pb"
 	"github.com/tenonbuild/tenon/engine/session/local"
+	"github.com/tenonbuild/tenon/engine/session/sessiontest"
 	source "github.com/tenonbuild/tenon/engine/source/http"
 	"github.com/tenonbuild/tenon/engine/source/internal/sourcetest"
 )
@@ -175,4 +176,28 @@ func TestNamedSecretsAreBoundToTheURL(t *testing.T) {
 	endless := "https://a.example" + strings.Repeat("/to/https://a.example", 12)
 	_, _, err = sourcetest.Solve(e.Build(t, local.Options{}), t, src, op(endless))
 	wantError(t, err, "redirects more than")
+}
+
+// A build that shares a file with one whose client does not answer has it fetched with its own
+// secret, or with none.
+func TestStalledClient(t *testing.T) {
+	for name, c := range map[string]struct {
+		op     *pb.SourceOp
+		opt    local.Options
+		header string
+	}{
+		"by place": {op("https://a.example/f"), secrets("HTTP_AUTH_TOKEN_a.example", "A"), "Bearer A"},
+		"by name":  {op("https://a.example/f", pb.AttrHTTPAuthHeaderSecret, "mine"), secrets("mine", "Own"), "Own"},
+		"none":     {op("https://a.example/f"), local.Options{}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := sourcetest.New(t)
+			w, src := newWorld(t, e)
+			shared, _ := sessiontest.Beside(e.Build(t, c.opt), t, e.Sessions)
+			if _, _, err := sourcetest.Solve(shared, t, src, c.op); err != nil {
+				t.Fatal(err)
+			}
+			w.received(t, "https://a.example", c.header)
+		})
+	}
 }
