@@ -11,8 +11,6 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/containerd/containerd/v2/core/content"
-	"github.com/containerd/errdefs"
 	"github.com/containerd/platforms"
 	"github.com/moby/buildkit/client/llb/sourceresolver"
 	"github.com/moby/buildkit/solver/llbsolver/provenance/types"
@@ -59,13 +57,6 @@ type identifier struct {
 	asked    ocispec.Platform // platform, before it was normalized
 	limit    int              // 0: all layers
 	layout   Layout
-}
-
-// Layout is where content is: the layout known by name in a session.
-type Layout struct {
-	Sessions *session.Sessions
-	Session  string // "": any that the work is for
-	Name     string
 }
 
 // Parse implements source.Source.
@@ -129,43 +120,6 @@ func Untagged(name string) string {
 		return name[:i]
 	}
 	return name
-}
-
-// open finds the layout in the session that was named or, where that is not known
-// or gone, in one that ctx works for: what is read is checked by its digest.
-func (l Layout) open(ctx context.Context) (content.Store, error) {
-	var se session.Session
-	err := session.ErrNotFound
-	if l.Session != "" {
-		se, err = l.Sessions.Get(l.Session)
-	}
-	if errors.Is(err, session.ErrNotFound) {
-		se, err = l.Sessions.Of(ctx)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("OCI layout %q: the client that has it is gone: %w", l.Name, err)
-	}
-	c, err := se.Layout(ctx, l.Name)
-	if err != nil {
-		return nil, fmt.Errorf("OCI layout %q: %w", l.Name, err)
-	}
-	return c, nil
-}
-
-// ReaderAt implements content.Provider.
-func (l Layout) ReaderAt(ctx context.Context, desc ocispec.Descriptor) (content.ReaderAt, error) {
-	c, err := l.open(ctx)
-	if err != nil {
-		return nil, err
-	}
-	ra, err := c.ReaderAt(ctx, desc)
-	if errdefs.IsNotFound(err) {
-		return nil, fmt.Errorf("OCI layout %q does not have %s: it is incomplete, or the digest is another image's: %w", l.Name, desc.Digest, err)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("OCI layout %q: %w", l.Name, err)
-	}
-	return ra, nil
 }
 
 func (s *Source) load(ctx context.Context, id identifier) (*manifest.Image, error) {

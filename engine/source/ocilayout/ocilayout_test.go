@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/containerd/containerd/v2/core/content"
@@ -21,6 +22,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/tenonbuild/tenon/engine/session"
+	"github.com/tenonbuild/tenon/engine/session/sessiontest"
 	"github.com/tenonbuild/tenon/engine/source/ocilayout"
 	"github.com/tenonbuild/tenon/engine/store"
 	"github.com/tenonbuild/tenon/internal/check"
@@ -54,11 +56,14 @@ func (l *lender) Layout(_ context.Context, name string) (content.Store, error) {
 // counted counts what is read of a layout.
 type counted struct {
 	content.Store
+	mu    sync.Mutex // guards reads
 	reads map[digest.Digest]int
 }
 
 func (c *counted) ReaderAt(ctx context.Context, desc ocispec.Descriptor) (content.ReaderAt, error) {
+	c.mu.Lock()
 	c.reads[desc.Digest]++
+	c.mu.Unlock()
 	return c.Store.ReaderAt(ctx, desc)
 }
 
@@ -160,6 +165,53 @@ func TestAnotherSession(t *testing.T) {
 	check.Says(t, err, "base", "gone")
 	check.OK(t, tree.Extract(ctxB))
 	check.OK(t, tree.Release(ctxB))
+}
+
+// A client that does not answer is not waited for where another that the work is for has the
+// layout, also where it stops in the middle of a blob.
+func TestStalledClient(t *testing.T) {
+	w := newWorld(t)
+	ctx, _ := w.lend("a", "base")
+	shared, _ := sessiontest.Beside(ctx, t, w.sessions)
+	i, err := w.src.Parse(w.op("base", pb.AttrOCILayoutSessionID, "stalled"), nil)
+	check.OK(t, err)
+	_, _, err = i.CacheKey(shared, 0)
+	check.OK(t, err)
+	tree, err := i.Snapshot(shared)
+	check.OK(t, err)
+	check.OK(t, tree.Extract(shared))
+	check.OK(t, tree.Release(shared))
+
+	ended := make(chan struct{})
+	defer close(ended)
+	_, err = w.sessions.Add(&lender{id: "stops", layouts: map[string]content.Store{"base": stopping{w.layout.Store, ended}}})
+	check.OK(t, err)
+	for range 2 {
+		dt, err := content.ReadBlob(shared, ocilayout.Layout{Sessions: w.sessions, Session: "stops", Name: "base"}, ocispec.Descriptor{Digest: w.dgst})
+		check.OK(t, err)
+		check.Equal(t, "what is read", digest.FromBytes(dt), w.dgst)
+	}
+}
+
+// stopping is a layout whose blobs are opened, and never read.
+type stopping struct {
+	content.Store
+	ended chan struct{}
+}
+
+func (s stopping) ReaderAt(ctx context.Context, desc ocispec.Descriptor) (content.ReaderAt, error) {
+	ra, err := s.Store.ReaderAt(ctx, desc)
+	return stopped{ra, s.ended}, err
+}
+
+type stopped struct {
+	content.ReaderAt
+	ended chan struct{}
+}
+
+func (s stopped) ReadAt([]byte, int64) (int, error) {
+	<-s.ended
+	return 0, context.Canceled
 }
 
 func TestResolveMetadata(t *testing.T) {
