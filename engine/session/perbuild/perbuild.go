@@ -5,6 +5,7 @@ package perbuild
 import (
 	"context"
 	"sync"
+	"time"
 
 	"github.com/tenonbuild/tenon/solver"
 )
@@ -12,6 +13,10 @@ import (
 // builds is how many builds are remembered. Nobody says when a build has ended, so
 // the oldest make room; one that is forgotten too early only asks again.
 const builds = 256
+
+// patience is how long work that several builds share waits for what one of them finds out:
+// the client of that build may not answer.
+const patience = 30 * time.Second
 
 // Memo remembers values by build and key. The zero value is ready.
 type Memo[V any] struct {
@@ -28,19 +33,18 @@ type answer[V any] struct {
 }
 
 // Do returns what fn says, calling it once a build and key unless it fails. Who
-// asks meanwhile waits, until ctx ends. Where the solver finds no build for ctx, nothing
-// is remembered.
+// asks meanwhile waits, until ctx ends. Work that several builds share has what the first of
+// them has found out; where that takes very long, what the next one has. Where the solver
+// finds no build for ctx, nothing is remembered.
 func (m *Memo[V]) Do(ctx context.Context, key string, fn func() (V, error)) (V, error) {
-	build := solver.SessionID(ctx) // see session.OfBuild
-	if build == "" {
+	builds := solver.SessionIDs(ctx) // see session.OfBuild
+	if len(builds) == 0 {
 		return fn()
 	}
-	a := m.answer(build, key)
-	select {
-	case a.turn <- struct{}{}:
-	case <-ctx.Done():
+	a, err := m.enter(ctx, builds, key)
+	if err != nil {
 		var none V
-		return none, context.Cause(ctx)
+		return none, err
 	}
 	defer func() { <-a.turn }()
 	if a.ok {
@@ -51,6 +55,26 @@ func (m *Memo[V]) Do(ctx context.Context, key string, fn func() (V, error)) (V, 
 		a.value, a.ok = v, true
 	}
 	return v, err
+}
+
+// enter takes the turn of a build: that of the first, or whose is free when that is not soon.
+func (m *Memo[V]) enter(ctx context.Context, builds []string, key string) (*answer[V], error) {
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
+	for n := 0; ; n++ {
+		a := m.answer(builds[n%len(builds)], key)
+		select {
+		case a.turn <- struct{}{}:
+			return a, nil
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		case <-timer.C:
+			timer.Reset(patience)
+		}
+		if now := solver.SessionIDs(ctx); len(now) > 0 {
+			builds = now // others may have joined
+		}
+	}
 }
 
 func (m *Memo[V]) answer(build, key string) *answer[V] {

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 
 	"github.com/tenonbuild/tenon/engine/session/perbuild"
 	"github.com/tenonbuild/tenon/solver"
@@ -87,4 +88,34 @@ func TestFailureIsNotRemembered(t *testing.T) {
 	}
 	close(leave)
 	wg.Wait()
+}
+
+// Work that two builds share does not wait for what only one of them finds out, and does not.
+func TestStalledBuild(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := solver.NewSolver(solver.SolverOpt{})
+		defer s.Close()
+		var memo perbuild.Memo[string]
+		context1, context2 := build(t, s, "one"), build(t, s, "two")
+		stalled, end := context.WithCancel(context1)
+		var running sync.WaitGroup
+		running.Go(func() {
+			_, err := memo.Do(stalled, "k", func() (string, error) { <-stalled.Done(); return "", stalled.Err() })
+			if !errors.Is(err, context.Canceled) {
+				t.Error(err)
+			}
+		})
+		synctest.Wait()
+		shared := solver.WithCallers(context1, func() []context.Context { return []context.Context{context2} })
+		for range 2 {
+			if v, err := memo.Do(shared, "k", func() (string, error) { return "v", nil }); v != "v" || err != nil {
+				t.Errorf("%q, %v", v, err)
+			}
+		}
+		if v, err := memo.Do(context2, "k", nil); v != "v" || err != nil {
+			t.Errorf("of the build that has found it: %q, %v", v, err)
+		}
+		end()
+		running.Wait()
+	})
 }
