@@ -8,7 +8,9 @@ import (
 	"net"
 	"net/url"
 	"os"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 )
@@ -92,4 +94,22 @@ func explain(path string, err error) error {
 		return fmt.Errorf("%w: the daemon that listened there has ended", err)
 	}
 	return err
+}
+
+// dialing is what gRPC puts around the error of a connection, which it quotes.
+var dialing = regexp.MustCompile(`desc = ("(?:transport: Error while dialing: |error reading server preface: )(?:[^"\\]|\\.)*")`)
+
+// dialed is why a connection could not be made, as far as a text has that in gRPC's words. It
+// has it for each call.
+func dialed(text string) string {
+	m := dialing.FindStringSubmatch(text)
+	if m == nil {
+		return text
+	}
+	why, err := strconv.Unquote(m[1])
+	if err != nil {
+		return text
+	}
+	_, why, _ = strings.Cut(strings.TrimPrefix(why, "transport: "), ": ")
+	return strings.TrimSpace(why)
 }

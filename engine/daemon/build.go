@@ -49,7 +49,13 @@ func (c *Client) Build(ctx context.Context, req engine.Request) (_ *engine.Respo
 	}
 	var running errgroup.Group
 	running.Go(func() error { return served.Run(context.WithoutCancel(ctx), c.bk.Dialer()) })
-	defer func() { err = errors.Join(err, served.Close(), running.Wait()) }()
+	defer func() {
+		closed, lent := served.Close(), running.Wait()
+		if grpcerrors.Code(err) == codes.Unavailable {
+			lent = nil // it says the same of the same daemon
+		}
+		err = errors.Join(err, closed, lent)
+	}()
 
 	var told errgroup.Group
 	status := make(chan *bkclient.SolveStatus)
@@ -108,7 +114,7 @@ func said(err error) error {
 // Error implements error, without the words of BuildKit's client.
 func (e saidError) Error() string {
 	if grpcerrors.Code(e.error) == codes.Unavailable {
-		return "the daemon does not answer, or has ended: " + e.error.Error()
+		return "the daemon does not answer, or has ended: " + dialed(e.error.Error())
 	}
 	return strings.TrimPrefix(e.error.Error(), "failed to solve: ")
 }
