@@ -53,6 +53,11 @@ func (o *Ours) As(ctx context.Context, setup Setup) (other *Ours, fresh bool, er
 	if other := o.others[setup]; other != nil {
 		return other, false, nil
 	}
+	if setup == Planned {
+		o.mu.RLock()
+		defer o.mu.RUnlock()
+		return &Ours{root: o.root, program: o.program, setup: setup, engine: o.engine}, false, nil
+	}
 	other = &Ours{root: o.root + "-" + string(setup), program: o.program, setup: setup}
 	if err := other.open(ctx); err != nil {
 		return nil, false, err
@@ -69,6 +74,11 @@ func (o *Ours) build(ctx context.Context, project string, req engine.Request) (e
 	if o.setup == Recorded {
 		r := recorder.Recorder{Engine: o.engine, Limits: history.DefaultLimits, Project: project, Explain: true}
 		_, err = r.Build(ctx, req)
+		return err
+	}
+	if o.setup == Planned {
+		close(req.Status)
+		_, err = o.engine.Plan(ctx, req)
 		return err
 	}
 	_, err = o.engine.Build(ctx, req)

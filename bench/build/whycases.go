@@ -15,6 +15,8 @@ const (
 	Recorded Setup = "recorded"
 	// NoCutoff has no step be found by what those before have written.
 	NoCutoff Setup = "no-cutoff"
+	// Planned has builds be planned and not built, in the root of ours.
+	Planned Setup = "planned"
 )
 
 // whyCases are what the history costs, and what it costs and saves that a step which writes
@@ -34,6 +36,10 @@ func whyCases(short bool) []Case {
 		{Name: "history", N: steps, Files: chain, Costs: []Cost{{"cold-recorded", "cold"}, {"cached-recorded", "cached"}}, Phases: []Phase{
 			{Name: "cold", Runs: steps}, {Name: "cold-recorded", As: Recorded, Runs: steps},
 			{Name: "cached"}, {Name: "cached-recorded", As: Recorded},
+		}},
+		{Name: "plan", N: steps, Files: chain, Phases: []Phase{
+			{Name: "prepare", Runs: steps, Prepare: true},
+			{Name: "cached"}, {Name: "planned", As: Planned},
 		}},
 		{Name: "cutoff", N: twice, Files: lines, Phases: []Phase{
 			{Name: "prepare", Runs: twice, Prepare: true},
