@@ -16,6 +16,7 @@ import (
 	"github.com/tenonbuild/tenon/engine"
 	"github.com/tenonbuild/tenon/engine/plan"
 	"github.com/tenonbuild/tenon/engine/session/local"
+	"github.com/tenonbuild/tenon/engine/store"
 	"github.com/tenonbuild/tenon/engine/why"
 	"github.com/tenonbuild/tenon/internal/check"
 	"github.com/tenonbuild/tenon/internal/testenv"
@@ -132,7 +133,7 @@ func (w *planWorld) instruction(stage int) string {
 	}
 	switch r.IntN(kinds) {
 	case 0:
-		return fmt.Sprintf("COPY %s /%s/", file(), pick(r, "p", "q", "r"))
+		return fmt.Sprintf("COPY %s%s /%s/", pick(r, "", "", "--link "), file(), pick(r, "p", "q", "r"))
 	case 1:
 		return fmt.Sprintf("COPY f g /%s/", pick(r, "p", "q"))
 	case 2:
@@ -159,7 +160,7 @@ func (w *planWorld) edit() {
 	at := r.IntN(len(w.stages[n]) + 1)
 	has := at < len(w.stages[n])
 	note := ""
-	switch k := r.IntN(10); {
+	switch k := r.IntN(11); {
 	case k < 4:
 		f := pick(r, w.files...)
 		text := fmt.Sprint(r.IntN(3))
@@ -182,6 +183,9 @@ func (w *planWorld) edit() {
 		f := filepath.Join(w.dir, pick(r, w.files...))
 		check.OK(w.t, os.Chmod(f, pick(r, os.FileMode(0o644), 0o600)))
 		note = "chmod " + f
+	case k == 9:
+		check.OK(w.t, w.e.Store().Prune(w.t.Context(), store.PruneOptions{MaxUsedSpace: 1 + r.Int64N(1<<17)}, func(store.UsageInfo) {}))
+		note = "prune"
 	default:
 		note = "nothing"
 	}
