@@ -46,7 +46,10 @@ what the folder of all state takes on its disk.`,
 				if err != nil {
 					return err
 				}
-				return c.du(u, f)
+				if err := c.du(u, f); err != nil || f.format != "" || len(f.filters) > 0 {
+					return err
+				}
+				return c.duHistory(ctx)
 			})
 		},
 	}
@@ -108,6 +111,20 @@ func (c *cli) du(u *store.Usage, f *duFlags) error {
 		fmt.Fprintf(c.text(), "cap: %s (see [gc] in the configuration)\n", said)
 	}
 	fmt.Fprintf(c.text(), "total: %s, of which tenon prune --all can free %s\n", size(u.Total), size(u.Reclaimable))
+	return nil
+}
+
+// duHistory says how much of what du calls other the history takes.
+func (c *cli) duHistory(ctx context.Context) error {
+	past, err := c.past()
+	if err != nil {
+		return nil // it is elsewhere
+	}
+	bytes, builds, err := past.Size(ctx)
+	if err != nil || builds == 0 {
+		return err
+	}
+	fmt.Fprintf(c.text(), "history: %s of other, in %s: see tenon history rm\n", size(bytes), counted(builds, "build"))
 	return nil
 }
 

@@ -36,3 +36,31 @@ func BenchmarkRecord(b *testing.B) {
 		check.OK(b, rec.End(nil, nil))
 	}
 }
+
+// What is read for tenon history ls and tenon why, by how many builds there are: names and times
+// of all files, and no more than that of those that are not told of.
+func BenchmarkRead(b *testing.B) {
+	for _, n := range []int{1000, 2000, 4000, 8000} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			dir := b.TempDir()
+			h, err := history.Append(dir, history.Limits{Entries: 1 << 30})
+			check.OK(b, err)
+			last := &why.Build{}
+			for i := range n {
+				rec, err := h.Begin(&controlapi.BuildHistoryRecord{Ref: fmt.Sprint("build", i)})
+				check.OK(b, err)
+				last = &why.Build{Ref: fmt.Sprint("build", i), Project: fmt.Sprint("project", i%100), Ended: time.Now(), Steps: make([]why.Step, 20)}
+				rec.Account(last)
+				check.OK(b, rec.End(nil, nil))
+			}
+			past := history.In(dir)
+			for b.Loop() {
+				_, err := past.Find(b.Context(), "1")
+				check.OK(b, err)
+				earlier, err := past.Earlier(b.Context(), last, 20, 2000)
+				check.OK(b, err)
+				check.Equal(b, "builds of the project", len(earlier), min(n, 2000)/100-1)
+			}
+		})
+	}
+}
