@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -48,17 +49,17 @@ func (c *cli) caches(f *buildFlags) (*buildCaches, error) {
 			err = withVerifier(o)
 		}
 		if err != nil {
-			return nil, fmt.Errorf("--cache-from %q: %w", s, err)
+			return nil, fmt.Errorf("--cache-from %q: %w", unsecret(s), err)
 		}
 		c.fromEnv(o)
 		if o.Type == "local" {
 			skipped, err := b.readFolder(o)
 			if err != nil {
-				return nil, fmt.Errorf("--cache-from %q: %w", s, err)
+				return nil, fmt.Errorf("--cache-from %q: %w", unsecret(s), err)
 			}
 			if skipped != "" {
-				c.hint(f, fmt.Sprintf("--cache-from %s: %s: built without", s, skipped))
-				b.skipped = append(b.skipped, why.Cache{Name: why.Redacted(s), Error: skipped})
+				c.hint(f, fmt.Sprintf("--cache-from %s: %s: built without", unsecret(s), skipped))
+				b.skipped = append(b.skipped, why.Cache{Name: why.Redacted(unsecret(s)), Error: skipped})
 				continue
 			}
 		}
@@ -73,7 +74,7 @@ func (c *cli) caches(f *buildFlags) (*buildCaches, error) {
 			err = c.withKey(o, b.keys)
 		}
 		if err != nil {
-			return nil, fmt.Errorf("--cache-to %q: %w", s, err)
+			return nil, fmt.Errorf("--cache-to %q: %w", unsecret(s), err)
 		}
 		c.fromEnv(o)
 		b.tags = append(b.tags, tagOf(o))
@@ -102,6 +103,12 @@ func (c *cli) wantsInline(f *buildFlags) bool {
 	}
 	return false
 }
+
+// secrets are the attributes of caches that nobody is to see.
+var secrets = regexp.MustCompile(`(?i)\b((?:secret_access_key|session_token|ghtoken|token|sig)=)[^,&"]+`)
+
+// unsecret is the value of a flag as it may be shown.
+func unsecret(s string) string { return secrets.ReplaceAllString(s, "$1...") }
 
 // parseCache reads one of them as docker buildx does: a line of CSV, or the name of an image.
 func parseCache(s string) (remotecache.Option, error) {

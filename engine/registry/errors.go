@@ -35,10 +35,15 @@ func Refused(err error) bool {
 // often what lets anybody who knows it read a blob.
 var query = regexp.MustCompile(`(https?://[^\s"'?]*)\?[^\s"']+`)
 
-// unsigned is an error that shows no queries of URLs.
+// noise is what libraries say of errors that says nothing.
+var noise = regexp.MustCompile(`failed commit on ref "[^"]*": |httpReadSeeker: failed open: |failed to do request: `)
+
+// unsigned is an error that shows no queries of URLs, and no noise.
 type unsigned struct{ error }
 
-func (e unsigned) Error() string { return query.ReplaceAllString(e.error.Error(), "$1?...") }
+func (e unsigned) Error() string {
+	return noise.ReplaceAllString(query.ReplaceAllString(e.error.Error(), "$1?..."), "")
+}
 func (e unsigned) Unwrap() error { return e.error }
 
 // explain says what was being done, and what to do where that is known. The error
@@ -65,12 +70,25 @@ func explained(doing, ref string, err error) error {
 		hasStatus && (status.StatusCode == http.StatusUnauthorized || status.StatusCode == http.StatusForbidden):
 		return fmt.Errorf("%s %s: %w: check the name, or log in with \"docker login %s\": %w", doing, ref, ErrDenied, host, said(err, status.Body))
 	case errdefs.IsNotFound(err):
-		return fmt.Errorf("%s %s: the registry does not have it, or not for anonymous users: check the name, or log in with \"docker login %s\": %w", doing, ref, host, err)
+		text := fmt.Sprintf("%s %s: the registry does not have it, or not for anonymous users: check the name, or log in with \"docker login %s\"", doing, ref, host)
+		if more := err.Error(); more != ref+": not found" {
+			text += ": " + more
+		}
+		return &missing{text, err}
 	case hasStatus:
 		return fmt.Errorf("%s %s: %w", doing, ref, said(err, status.Body))
 	}
 	return fmt.Errorf("%s %s: %w", doing, ref, err)
 }
+
+// missing is an error whose cause says no more than that something is not there.
+type missing struct {
+	text  string
+	cause error
+}
+
+func (e *missing) Error() string { return e.text }
+func (e *missing) Unwrap() error { return e.cause }
 
 // said adds the message in the body of a registry's answer, if it has the form of
 // the distribution specification.

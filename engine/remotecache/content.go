@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/errdefs"
@@ -68,7 +69,13 @@ type FolderError struct {
 	Err  error
 }
 
-func (e *FolderError) Error() string { return fmt.Sprintf("folder %s: %v", e.Path, e.Err) }
+func (e *FolderError) Error() string {
+	why := e.Err.Error()
+	if strings.Contains(why, e.Path) {
+		return why
+	}
+	return fmt.Sprintf("folder %s: %s", e.Path, why)
+}
 
 // Unwrap returns the cause.
 func (e *FolderError) Unwrap() error { return e.Err }

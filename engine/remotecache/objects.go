@@ -2,11 +2,13 @@ package remotecache
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/containerd/containerd/v2/core/content"
@@ -36,16 +38,20 @@ type objectPlace struct {
 
 // Load implements Source. Names that are not there are passed over, if one is.
 func (p objectPlace) Load(ctx context.Context) ([]*Graph, error) {
-	found := make([]*Graph, len(p.read))
+	found, none := make([]*Graph, len(p.read)), make([]error, len(p.read))
 	eg, egctx := errgroup.WithContext(ctx)
 	eg.SetLimit(parallel)
 	for i, key := range p.read {
 		eg.Go(func() error {
 			dt, _, err := p.config(egctx, key)
-			if dt != nil && err == nil {
+			if errdefs.IsNotFound(err) {
+				none[i] = err
+				return nil
+			}
+			if err == nil {
 				err = p.trust.checkConfig(dt)
 			}
-			if dt != nil && err == nil {
+			if err == nil {
 				found[i], err = Decode(dt, nil)
 			}
 			return err
@@ -61,17 +67,14 @@ func (p objectPlace) Load(ctx context.Context) ([]*Graph, error) {
 		}
 	}
 	if len(out) == 0 {
-		return nil, fmt.Errorf("there is no cache %q: %w", p.read, errdefs.ErrNotFound)
+		return nil, fmt.Errorf("there is no cache %s: %w", strings.Join(p.read, ", "), cmp.Or(append(none, errdefs.ErrNotFound)...))
 	}
 	return out, nil
 }
 
-// config reads one with when it was written; nil if it is not there.
+// config reads one with when it was written.
 func (p objectPlace) config(ctx context.Context, key string) (_ []byte, modified time.Time, err error) {
 	o, err := p.store.Get(ctx, key, 0)
-	if errdefs.IsNotFound(err) {
-		return nil, time.Time{}, nil
-	}
 	if err != nil {
 		return nil, time.Time{}, err
 	}
@@ -132,7 +135,7 @@ func (d *objectDestination) look(ctx context.Context) error {
 	d.same = true
 	for _, key := range d.write {
 		dt, modified, err := d.config(ctx, key)
-		if err != nil {
+		if err != nil && !errdefs.IsNotFound(err) {
 			return err
 		}
 		fresh := time.Since(modified) < d.fresh

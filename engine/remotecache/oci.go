@@ -101,7 +101,9 @@ func readBlob(ctx context.Context, from content.Provider, desc ocispec.Descripto
 	}
 	defer func() { err = errors.Join(err, ra.Close()) }()
 	dt := make([]byte, desc.Size)
-	if n, err := ra.ReadAt(dt, 0); n < len(dt) {
+	if n, err := ra.ReadAt(dt, 0); n == 0 && err != nil && !errors.Is(err, io.EOF) {
+		return nil, err // it says of what
+	} else if n < len(dt) {
 		return nil, fmt.Errorf("%s: %d of %d bytes: %w", desc.Digest, n, desc.Size, errOr(err, io.ErrUnexpectedEOF))
 	}
 	if got := desc.Digest.Algorithm().FromBytes(dt); got != desc.Digest {

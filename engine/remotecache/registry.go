@@ -51,7 +51,7 @@ func (p registryPlace) Load(ctx context.Context) ([]*Graph, error) {
 	}
 	graphs, err := ReadOCI(ctx, p, desc, p.trust)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", p.ref, err)
+		return nil, err
 	}
 	key, repository, err := registry.Origin(p.ref)
 	if err != nil {
