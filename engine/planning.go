@@ -149,8 +149,11 @@ func (p *planner) run(ctx context.Context) (_ *Planned, err error) {
 			}
 		}
 	}
-	known := plan.Known{Unknown: p.ops.Unknown, MayHave: p.mayHave, Wanted: p.wanted}
-	out := &Planned{Decided: plan.Decide(trace, known), Listed: p.listed}
+	p.mu.Lock() // what was given up may still be listing
+	wanted, listed := p.wanted, maps.Clone(p.listed)
+	p.mu.Unlock()
+	known := plan.Known{Unknown: p.ops.Unknown, MayHave: p.mayHave, Wanted: wanted}
+	out := &Planned{Decided: plan.Decide(trace, known), Listed: listed}
 	out.Steps, out.OmittedSteps = b.accountOf(ctx, trace)
 	return out, nil
 }
