@@ -53,7 +53,7 @@ var errPlanReads = errors.New("what the build is cannot be known without doing a
 // what a step makes, cannot be planned: that is an error.
 //
 // What is said of a hit holds as long as nothing is removed from the caches, and what is said of
-// a miss as long as no other build makes it.
+// a miss as long as no other build makes it. docs/plan.md has it for users.
 func (e *Engine) Plan(ctx context.Context, req Request) (_ *Planned, err error) {
 	if err := e.begin(); err != nil {
 		return nil, err
