@@ -70,7 +70,7 @@ func explained(doing, ref string, err error) error {
 		hasStatus && (status.StatusCode == http.StatusUnauthorized || status.StatusCode == http.StatusForbidden):
 		return fmt.Errorf("%s %s: %w: check the name, or log in with \"docker login %s\": %w", doing, ref, ErrDenied, host, said(err, status.Body))
 	case errdefs.IsNotFound(err):
-		text := fmt.Sprintf("%s %s: the registry does not have it, or not for anonymous users: check the name, or log in with \"docker login %s\"", doing, ref, host)
+		text := fmt.Sprintf("%s %s: not found: the registry does not have it, or not for anonymous users: check the name, or log in with \"docker login %s\"", doing, ref, host)
 		if more := err.Error(); more != ref+": not found" {
 			text += ": " + more
 		}
