@@ -60,7 +60,8 @@ func (e *Engine) Account(id string) []why.Step {
 
 // told is what a step was told.
 func (b *build) told(ctx context.Context, t *solver.EdgeTrace) why.Step {
-	s := why.Step{Digest: t.Vertex, Name: t.Name, Kind: why.OpOther, Place: why.PlaceOf(t.Name), NoCache: t.IgnoreCache}
+	name := why.Redacted(t.Name)
+	s := why.Step{Digest: t.Vertex, Name: name, Kind: why.OpOther, Place: why.PlaceOf(name), NoCache: t.IgnoreCache}
 	v, where := b.vertices.of(t.Vertex)
 	s.Place.File, s.Place.Line = where.File, where.Line
 	s.Inputs = make([]why.Input, len(t.Inputs))
@@ -146,7 +147,7 @@ func decided(s *why.Step, t *solver.EdgeTrace) {
 		}
 	}
 	if t.Err != nil {
-		s.Error, s.Outcome = t.Err.Error(), client.Failed
+		s.Error, s.Outcome = why.Redacted(t.Err.Error()), client.Failed
 		var of *solver.VertexError
 		if errors.As(t.Err, &of) && of.Digest != t.Vertex {
 			s.Error, s.Outcome = "", client.Canceled // one below it failed

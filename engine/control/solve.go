@@ -123,7 +123,7 @@ func account(rec *history.Recording, req *controlapi.SolveRequest, begun time.Ti
 		Revision: req.FrontendAttrs["vcs:revision"], Steps: res.Steps, Omitted: res.OmittedSteps,
 	}
 	if err != nil {
-		b.Error = err.Error()
+		b.Error = why.Redacted(err.Error())
 	}
 	rec.Account(b)
 }

@@ -77,7 +77,7 @@ func (r *Recorder) Build(ctx context.Context, req engine.Request) (*engine.Respo
 	}
 	account.Ended = time.Now()
 	if err != nil {
-		account.Error = err.Error()
+		account.Error = why.Redacted(err.Error())
 	}
 	rec.Account(account)
 	r.notice(rec.End(said, err))

@@ -4,13 +4,13 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"path"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/containerd/platforms"
 	"github.com/moby/buildkit/solver/pb"
-	"github.com/moby/buildkit/util/urlutil"
 )
 
 // maxValue is how long the value of a fact may be. Of a longer one the beginning and a digest
@@ -25,19 +25,27 @@ func bounded(v string) string {
 	return fmt.Sprintf("%s... (%d bytes, sha256:%x)", strings.ToValidUTF8(v[:maxValue], ""), len(v), sum[:8])
 }
 
-// Redacted is a text without the credentials of the URL that it is, if it is one.
+// credentials are the user, and the password if there is one, of a URL in a text.
+var credentials = regexp.MustCompile(`://[^\s/?#]*@`)
+
+// Redacted is a text without the credentials of the URLs in it.
 func Redacted(s string) string {
 	if !strings.Contains(s, "://") || !strings.Contains(s, "@") {
-		return s // and is not escaped
+		return s
 	}
-	return urlutil.RedactCredentials(s)
+	return credentials.ReplaceAllStringFunc(s, func(found string) string {
+		if strings.Contains(found[len("://"):], ":") {
+			return "://xxxxx:xxxxx@"
+		}
+		return "://xxxxx@"
+	})
 }
 
 // facts collects what a step is told.
 type facts []Fact
 
 func (f *facts) add(kind FactKind, name, value string) {
-	*f = append(*f, Fact{Kind: kind, Name: name, Value: bounded(value)})
+	*f = append(*f, Fact{Kind: kind, Name: name, Value: bounded(Redacted(value))})
 }
 
 // addSome adds what is not empty.
@@ -87,7 +95,7 @@ func Describe(op *pb.Op, inputs int) (OpKind, []Fact, [][]Part) {
 var passing = []string{pb.AttrLocalSessionID, pb.AttrLocalUniqueID, pb.AttrSharedKeyHint, pb.AttrOCILayoutSessionID}
 
 func (f *facts) source(s *pb.SourceOp) {
-	f.add(FactSource, "", Redacted(s.GetIdentifier()))
+	f.add(FactSource, "", s.GetIdentifier())
 	attrs := map[string]string{}
 	for k, v := range s.GetAttrs() {
 		if !slices.Contains(passing, k) {

@@ -19,7 +19,7 @@ func (f *facts) exec(e *pb.ExecOp) {
 	f.add(FactCommand, "", command(m.GetArgs()))
 	for _, kv := range m.GetEnv() {
 		k, v, _ := strings.Cut(kv, "=")
-		f.add(FactEnv, k, Redacted(v))
+		f.add(FactEnv, k, v)
 	}
 	f.addSome(FactUser, "", m.GetUser())
 	f.addSome(FactDir, "", m.GetCwd())
