@@ -124,7 +124,7 @@ func TestPlaceOf(t *testing.T) {
 // A text has no credentials of URLs, wherever in it they are.
 func TestRedacted(t *testing.T) {
 	for text, want := range map[string]string{
-		"https://user:pass@host/x": "https://xxxxx:xxxxx@host/x",
+		"https://user:pass@host/x":                                      "https://xxxxx:xxxxx@host/x",
 		"[2/3] ADD http://u:p%20@h:9/x /x, ssh://git@h/y https://tok@h": "[2/3] ADD http://xxxxx:xxxxx@h:9/x /x, ssh://xxxxx@h/y https://xxxxx@h",
 		"curl https://a:b@c@host/ https://host/@x":                      "curl https://xxxxx:xxxxx@host/ https://host/@x",
 		"git@host:repo a@b https://host?q=a@b \x80://é@":                "git@host:repo a@b https://host?q=a@b \x80://xxxxx@",
