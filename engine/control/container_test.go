@@ -182,17 +182,24 @@ func TestFailedFileActionContainer(t *testing.T) {
 	})
 }
 
+// containerOf is a container whose root is a tree.
+func containerOf(ctx context.Context, t *testing.T, c gwclient.Client, root llb.State) gwclient.Container {
+	t.Helper()
+	def, err := root.Marshal(ctx)
+	check.OK(t, err)
+	res, err := c.Solve(ctx, gwclient.SolveRequest{Definition: def.ToPB()})
+	check.OK(t, err)
+	ctr, err := c.NewContainer(ctx, gwclient.NewContainerRequest{Mounts: []gwclient.Mount{{Dest: "/", Ref: res.Ref}}})
+	check.OK(t, err)
+	return ctr
+}
+
 // Processes get their input, signals and ends, and end with their container.
 func TestContainerProcesses(t *testing.T) {
 	d := start(t)
 	tools, opt := shell(t)
 	d.build(opt, func(ctx context.Context, c gwclient.Client) (*gwclient.Result, error) {
-		def, err := tools.Marshal(ctx)
-		check.OK(t, err)
-		res, err := c.Solve(ctx, gwclient.SolveRequest{Definition: def.ToPB()})
-		check.OK(t, err)
-		ctr, err := c.NewContainer(ctx, gwclient.NewContainerRequest{Mounts: []gwclient.Mount{{Dest: "/", Ref: res.Ref}}})
-		check.OK(t, err)
+		ctr := containerOf(ctx, t, c, tools)
 		first, err := ctr.Start(ctx, gwclient.StartRequest{Args: []string{"sleep", "1000"}})
 		check.OK(t, err)
 		large := strings.Repeat("0123456789\n", 100_000)
@@ -210,9 +217,7 @@ func TestContainerProcesses(t *testing.T) {
 			t.Errorf("a process that was killed: %v", err)
 		}
 
-		if ctr, err = c.NewContainer(ctx, gwclient.NewContainerRequest{Mounts: []gwclient.Mount{{Dest: "/", Ref: res.Ref}}}); err != nil {
-			t.Fatal(err)
-		}
+		ctr = containerOf(ctx, t, c, tools)
 		if first, err = ctr.Start(ctx, gwclient.StartRequest{Args: []string{"sleep", "1000"}}); err != nil {
 			t.Fatal(err)
 		}
@@ -233,12 +238,7 @@ func TestSignalPassesInput(t *testing.T) {
 	d := start(t)
 	tools, opt := shell(t)
 	d.build(opt, func(ctx context.Context, c gwclient.Client) (*gwclient.Result, error) {
-		def, err := tools.Marshal(ctx)
-		check.OK(t, err)
-		res, err := c.Solve(ctx, gwclient.SolveRequest{Definition: def.ToPB()})
-		check.OK(t, err)
-		ctr, err := c.NewContainer(ctx, gwclient.NewContainerRequest{Mounts: []gwclient.Mount{{Dest: "/", Ref: res.Ref}}})
-		check.OK(t, err)
+		ctr := containerOf(ctx, t, c, tools)
 		r, w := io.Pipe()
 		up, out := io.Pipe()
 		p, err := ctr.Start(ctx, gwclient.StartRequest{Args: []string{"sh", "-c", "echo up; exec sleep 1000"}, Stdin: r, Stdout: out})

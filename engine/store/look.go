@@ -7,8 +7,6 @@ import (
 
 	"github.com/opencontainers/image-spec/identity"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
-
-	"github.com/tenonbuild/tenon/solver"
 )
 
 // ErrNotHere says of a tree that is only looked at that it is not on this machine.
@@ -18,18 +16,7 @@ var ErrNotHere = errors.New("the tree is not here, and is only looked at")
 // the record, nothing that is found out of the tree is kept, and nothing is fetched or
 // unpacked: where that would be needed the error is ErrNotHere. Otherwise it is as Get.
 func (s *Store) Look(ctx context.Context, id string) (*Ref, error) {
-	s.index.mu.Lock()
-	rec := s.index.records[id]
-	if rec == nil || rec.facts.Kind == kindCacheMount {
-		s.index.mu.Unlock()
-		return nil, fmt.Errorf("tree %q: %w", id, solver.ErrNotFound)
-	}
-	ref := s.lookAt(rec)
-	s.index.mu.Unlock()
-	if err := s.reachable(ctx, rec); err != nil {
-		return nil, errors.Join(err, ref.Release(ctx))
-	}
-	return ref, nil
+	return s.handle(ctx, id, s.lookAt)
 }
 
 // Imagine returns a handle of a tree that is not there, under an ID of its own: what is kept

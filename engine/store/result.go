@@ -101,13 +101,18 @@ func (s *Store) OfKeys(ctx context.Context, keys []string) (ref *Ref, err error)
 // Get returns a handle of the record of an ID, which is the caller's. The error is
 // solver.ErrNotFound if there is none, or if it cannot be used: see Results.
 func (s *Store) Get(ctx context.Context, id string) (*Ref, error) {
+	return s.handle(ctx, id, s.newRef)
+}
+
+// handle makes a handle of the record of an ID.
+func (s *Store) handle(ctx context.Context, id string, of func(*record) *Ref) (*Ref, error) {
 	s.index.mu.Lock()
 	rec := s.index.records[id]
 	if rec == nil || rec.facts.Kind == kindCacheMount {
 		s.index.mu.Unlock()
 		return nil, fmt.Errorf("tree %q: %w", id, solver.ErrNotFound)
 	}
-	ref := s.newRef(rec)
+	ref := of(rec)
 	s.index.mu.Unlock()
 	if err := s.reachable(ctx, rec); err != nil {
 		return nil, errors.Join(err, ref.Release(ctx))

@@ -88,15 +88,24 @@ func (i *instance) BuildKitKey(ctx context.Context) (key string, whole bool, err
 	return key, true, err
 }
 
-// Snapshot implements source.Instance. Nothing is pulled.
-func (i *instance) Snapshot(ctx context.Context) (*store.Ref, error) {
+// limited is the image with those of its layers that are asked for.
+func (i *instance) limited(ctx context.Context) (*found, []ocispec.Descriptor, error) {
 	img, err := i.image(ctx)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	layers, err := img.Limit(i.id.limit)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", i.id.name, err)
+		return nil, nil, fmt.Errorf("%s: %w", i.id.name, err)
+	}
+	return img, layers, nil
+}
+
+// Snapshot implements source.Instance. Nothing is pulled.
+func (i *instance) Snapshot(ctx context.Context) (*store.Ref, error) {
+	img, layers, err := i.limited(ctx)
+	if err != nil {
+		return nil, err
 	}
 	ref, err := img.Tree(ctx, i.s.opt.Store, layers, img.provider, img.labels, store.NewOptions{
 		Description: "pulled from " + i.id.name.String(),
@@ -110,13 +119,9 @@ func (i *instance) Snapshot(ctx context.Context) (*store.Ref, error) {
 
 // Imagine implements source.Imaginer.
 func (i *instance) Imagine(ctx context.Context) (*store.Ref, error) {
-	img, err := i.image(ctx)
+	_, layers, err := i.limited(ctx)
 	if err != nil {
 		return nil, err
-	}
-	layers, err := img.Limit(i.id.limit)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", i.id.name, err)
 	}
 	return i.s.opt.Store.ImagineLayers(ctx, layers)
 }
